@@ -1,0 +1,310 @@
+"""The two search policies of mctx: MuZero's PUCT with Dirichlet noise, and Gumbel MuZero with sequential halving."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mcts import _random
+from mcts.qtransforms import (
+    NodeStatistics,
+    QTransform,
+    qtransform_by_parent_and_siblings,
+    qtransform_completed_by_mix_value,
+)
+from mcts.search import as_float32, describe_bad_logits, run_search
+from mcts.seq_halving import considered_visits_table
+from mcts.tree import Tree, TreeSummary
+from mcts.types import RecurrentFn, RootOutput, SearchProblem, SearchResult
+
+Rng = int | np.random.Generator | npt.NDArray[np.uint64]
+FloatArray = npt.NDArray[np.float64]
+
+
+def muzero_policy(
+    root: RootOutput,
+    recurrent_fn: RecurrentFn,
+    num_simulations: int,
+    *,
+    invalid_actions: npt.NDArray[np.bool_] | None = None,
+    rng: Rng,
+    max_depth: int | None = None,
+    qtransform: QTransform = qtransform_by_parent_and_siblings(),
+    dirichlet_fraction: float = 0.25,
+    dirichlet_alpha: float = 0.3,
+    pb_c_init: float = 1.25,
+    pb_c_base: float = 19652.0,
+    temperature: float | npt.ArrayLike = 1.0,
+    num_threads: int = 1,
+    backend: str | None = None,
+) -> SearchResult:
+    """Searches with PUCT and acts in proportion to the visit counts.
+
+    Source: MuZero (arXiv:1911.08265), appendix B.
+
+    Args:
+        root: prediction at the B roots.
+        recurrent_fn: the network; called once per simulation, see `mcts.RecurrentFn`.
+        num_simulations: S >= 1.
+        invalid_actions: [B, A] bool, True = forbidden at the root; None forbids nothing.
+        rng: a seed, a NumPy generator, or one uint64 key per root.
+        max_depth: longest path in edges; None = S.
+        qtransform: puts Q-values on the scale of the prior.
+        dirichlet_fraction: share of the noise in the root's prior, in [0, 1]; 0 switches it off.
+        dirichlet_alpha: concentration of the noise, > 0; about 10 / (mean number of legal actions).
+        pb_c_init: c1 of PUCT.
+        pb_c_base: c2 of PUCT, > 0.
+        temperature: one for all or [B]; actions are drawn from visits ** (1 / temperature), 0 takes the most visited.
+        num_threads: threads that share the roots between network calls; the result does not depend on it.
+        backend: "native" or "python"; None reads MCTS_BACKEND, native where it is not set.
+
+    Returns:
+        The search's result; `action_weights` are the shares of the visits.
+
+    Raises:
+        ValueError: an argument or a network output is out of range or has the wrong shape.
+        TypeError: an argument or a network output has the wrong type.
+    """
+    logits, value, invalid = _check_common(root, recurrent_fn, num_simulations, invalid_actions, qtransform)
+    depth = _check_execution(num_simulations, max_depth, num_threads)
+    fraction = _check_number("dirichlet_fraction", dirichlet_fraction, 0.0, 1.0)
+    alpha = _check_number("dirichlet_alpha", dirichlet_alpha, 0.0, math.inf, open_lower=True)
+    c_init = _check_number("pb_c_init", pb_c_init, 0.0, math.inf)
+    c_base = _check_number("pb_c_base", pb_c_base, 0.0, math.inf, open_lower=True)
+    temperatures = _check_temperature(temperature, len(value))
+    keys = _random.root_keys(rng, len(value))
+    if fraction > 0.0:
+        logits = _add_dirichlet_noise(logits, invalid, keys, fraction, alpha)
+    problem = SearchProblem(
+        prior_logits=logits,
+        value=value,
+        invalid_actions=invalid,
+        num_simulations=num_simulations,
+        max_depth=depth,
+        qtransform=qtransform,
+        exploration=_exploration_table(num_simulations, c_init, c_base),
+    )
+    tree = run_search(problem, recurrent_fn, num_threads=num_threads, backend=backend)
+    summary = tree.summary()
+    return _result(_sample_action(summary.visit_counts, temperatures, keys), summary.visit_probs, summary, tree)
+
+
+def gumbel_muzero_policy(
+    root: RootOutput,
+    recurrent_fn: RecurrentFn,
+    num_simulations: int,
+    *,
+    invalid_actions: npt.NDArray[np.bool_] | None = None,
+    rng: Rng,
+    max_depth: int | None = None,
+    qtransform: QTransform = qtransform_completed_by_mix_value(),
+    max_num_considered_actions: int = 16,
+    gumbel_scale: float = 1.0,
+    num_threads: int = 1,
+    backend: str | None = None,
+) -> SearchResult:
+    """Searches with sequential halving over Gumbel-sampled root actions and acts with the survivor.
+
+    Source: "Policy improvement by planning with Gumbel" (ICLR 2022, bERaNdoegnO), the full variant.
+
+    Args:
+        root: prediction at the B roots.
+        recurrent_fn: the network; called once per simulation, see `mcts.RecurrentFn`.
+        num_simulations: S >= 1.
+        invalid_actions: [B, A] bool, True = forbidden at the root; None forbids nothing.
+        rng: a seed, a NumPy generator, or one uint64 key per root.
+        max_depth: longest path in edges; None = S.
+        qtransform: puts Q-values on the scale of the logits.
+        max_num_considered_actions: how many root actions enter the halving, >= 1.
+        gumbel_scale: scale of the noise, >= 0; 0 for evaluation in games of perfect information.
+        num_threads: threads that share the roots between network calls; the result does not depend on it.
+        backend: "native" or "python"; None reads MCTS_BACKEND, native where it is not set.
+
+    Returns:
+        The search's result; `action_weights` are softmax(logits + transformed Q) over the legal actions.
+
+    Raises:
+        ValueError: an argument or a network output is out of range or has the wrong shape.
+        TypeError: an argument or a network output has the wrong type.
+    """
+    logits, value, invalid = _check_common(root, recurrent_fn, num_simulations, invalid_actions, qtransform)
+    depth = _check_execution(num_simulations, max_depth, num_threads)
+    max_considered = _check_count("max_num_considered_actions", max_num_considered_actions)
+    scale = _check_number("gumbel_scale", gumbel_scale, 0.0, math.inf)
+    keys = _random.root_keys(rng, len(value))
+    num_actions = logits.shape[1]
+    scores = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    if scale > 0.0:
+        scores += scale * _random.gumbel(keys, _random.GUMBEL, num_actions)
+    num_considered = np.minimum((~invalid).sum(axis=1), max_considered)
+    schedules = considered_visits_table(min(max_considered, num_actions), num_simulations)
+    problem = SearchProblem(
+        prior_logits=logits,
+        value=value,
+        invalid_actions=invalid,
+        num_simulations=num_simulations,
+        max_depth=depth,
+        qtransform=qtransform,
+        exploration=np.zeros(num_simulations + 2),
+        root_scores=scores,
+        considered_visits=schedules[num_considered],
+    )
+    tree = run_search(problem, recurrent_fn, num_threads=num_threads, backend=backend)
+    summary = tree.summary()
+    completed = _root_qvalues(problem, tree, summary)
+    most_visited = summary.visit_counts == summary.visit_counts.max(axis=1, keepdims=True)
+    # The survivor of the halving is among the most visited; it has the best sum of noise, logit and value. The floor
+    # lets an action win whose logit is -inf, where only such ones were left.
+    final_scores = np.where(most_visited & ~invalid, np.maximum(scores + completed, -1e9), -np.inf)
+    action = final_scores.argmax(axis=1).astype(np.int32)
+    weights = _softmax(np.where(invalid, -np.inf, logits + completed)).astype(np.float32)
+    return _result(action, weights, summary, tree)
+
+
+def _result(
+    action: npt.NDArray[np.int32], weights: npt.NDArray[np.float32], summary: TreeSummary, tree: Tree
+) -> SearchResult:
+    return SearchResult(
+        action=action,
+        action_weights=weights,
+        visit_counts=summary.visit_counts,
+        qvalues=summary.qvalues.astype(np.float32),
+        root_value=summary.value.astype(np.float32),
+        tree=tree,
+    )
+
+
+def _softmax(logits: FloatArray) -> FloatArray:
+    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return weights / weights.sum(axis=-1, keepdims=True)
+
+
+def _add_dirichlet_noise(
+    logits: npt.NDArray[np.float32],
+    invalid: npt.NDArray[np.bool_],
+    keys: npt.NDArray[np.uint64],
+    fraction: float,
+    alpha: float,
+) -> npt.NDArray[np.float32]:
+    """Mixes noise over the legal actions into the root's prior, and returns its logarithm."""
+    noise = _random.dirichlet(keys, alpha, ~invalid)
+    probs = (1.0 - fraction) * _softmax(logits.astype(np.float64)) + fraction * noise
+    with np.errstate(divide="ignore"):
+        return np.log(probs).astype(np.float32)
+
+
+def _exploration_table(num_simulations: int, pb_c_init: float, pb_c_base: float) -> FloatArray:
+    visits = np.arange(num_simulations + 2, dtype=np.float64)
+    return np.sqrt(visits) * (pb_c_init + np.log((visits + pb_c_base + 1.0) / pb_c_base))
+
+
+def _sample_action(
+    visit_counts: npt.NDArray[np.int32], temperature: FloatArray, keys: npt.NDArray[np.uint64]
+) -> npt.NDArray[np.int32]:
+    """Draws from visits ** (1 / temperature) by the Gumbel-max trick; temperature 0 takes the most visited."""
+    greedy = temperature == 0.0
+    if greedy.all():
+        return visit_counts.argmax(axis=1).astype(np.int32)
+    with np.errstate(divide="ignore", over="ignore"):
+        scores = np.log(visit_counts) - np.log(visit_counts.max(axis=1, keepdims=True))
+        scores /= np.where(greedy, 1.0, temperature)[:, None]
+    noise = _random.gumbel(keys, _random.ACTION, visit_counts.shape[1])
+    return np.where(greedy, visit_counts.argmax(axis=1), (scores + noise).argmax(axis=1)).astype(np.int32)
+
+
+def _root_qvalues(problem: SearchProblem, tree: Tree, summary: TreeSummary) -> FloatArray:
+    """Applies the Q-transform at every root, [B, A]."""
+    prior_probs = _softmax(problem.prior_logits.astype(np.float64))
+    used = (tree.node_visits > 0) & (tree.parents >= 0)
+    tree_min = np.minimum(np.where(used, tree.qvalues_from_parent, np.inf).min(axis=1), problem.value)
+    tree_max = np.maximum(np.where(used, tree.qvalues_from_parent, -np.inf).max(axis=1), problem.value)
+    return problem.qtransform(
+        NodeStatistics(
+            qvalues=summary.qvalues,
+            visit_counts=summary.visit_counts,
+            prior_probs=prior_probs,
+            node_value=summary.value,
+            raw_value=problem.value.astype(np.float64),
+            tree_min=tree_min,
+            tree_max=tree_max,
+        )
+    )
+
+
+def _check_common(
+    root: RootOutput,
+    recurrent_fn: RecurrentFn,
+    num_simulations: int,
+    invalid_actions: Any,
+    qtransform: QTransform,
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Returns the root's logits (-inf where forbidden), its values and the mask."""
+    if not isinstance(root, tuple) or len(root) != 2:
+        raise TypeError(f"root: expected a mcts.RootOutput, got {type(root).__name__}")
+    if not callable(recurrent_fn):
+        raise TypeError(f"recurrent_fn: expected a callable, got {type(recurrent_fn).__name__}")
+    if not isinstance(qtransform, QTransform):
+        raise TypeError(f"qtransform: expected a value made by mcts.qtransform_*(), got {type(qtransform).__name__}")
+    _check_count("num_simulations", num_simulations)
+    shape = np.shape(root[0])
+    if len(shape) != 2 or 0 in shape:
+        raise ValueError(f"root.prior_logits: expected shape (B, A) with B, A >= 1, got {shape}")
+    logits = as_float32("root.prior_logits", root[0], shape)
+    value = as_float32("root.value", root[1], shape[:1])
+    if invalid_actions is None:
+        invalid = np.zeros(shape, np.bool_)
+    else:
+        invalid = np.asarray(invalid_actions)
+        if invalid.dtype != np.bool_:
+            raise TypeError(f"invalid_actions: expected dtype bool (True = forbidden), got {invalid.dtype}")
+        if invalid.shape != shape:
+            raise ValueError(f"invalid_actions: expected shape {shape} like root.prior_logits, got {invalid.shape}")
+        stuck = np.flatnonzero(invalid.all(axis=1))
+        if stuck.size:
+            raise ValueError(f"invalid_actions: expected at least one allowed action per root, root {stuck[0]} has none")
+    if not np.isfinite(value).all():
+        row = int(np.flatnonzero(~np.isfinite(value))[0])
+        raise ValueError(f"root.value: expected finite numbers, got {value[row]} at root {row}")
+    logits = np.where(invalid, np.float32(-np.inf), logits)
+    usable = (invalid | (logits < np.inf)).all(axis=1) & (logits > -np.inf).any(axis=1)
+    if not usable.all():
+        row = int(np.flatnonzero(~usable)[0])
+        raise ValueError(f"root.prior_logits: root {row}: {describe_bad_logits(logits[row])}")
+    return logits, value, invalid
+
+
+def _check_execution(num_simulations: int, max_depth: int | None, num_threads: int) -> int:
+    _check_count("num_threads", num_threads)
+    return num_simulations if max_depth is None else _check_count("max_depth", max_depth)
+
+
+def _check_count(name: str, number: Any) -> int:
+    if isinstance(number, bool) or not isinstance(number, (int, np.integer)):
+        raise TypeError(f"{name}: expected an int, got {type(number).__name__}")
+    if number < 1:
+        raise ValueError(f"{name}: expected a number >= 1, got {number}")
+    return int(number)
+
+
+def _check_number(name: str, number: Any, lower: float, upper: float, *, open_lower: bool = False) -> float:
+    if isinstance(number, bool) or not isinstance(number, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name}: expected a number, got {type(number).__name__}")
+    inside = (lower < number if open_lower else lower <= number) and number <= upper and math.isfinite(number)
+    if not inside:
+        bounds = f"{'(' if open_lower else '['}{lower:g}, {f'{upper:g}]' if math.isfinite(upper) else 'inf)'}"
+        raise ValueError(f"{name}: expected a number in {bounds}, got {number}")
+    return float(number)
+
+
+def _check_temperature(temperature: Any, num_roots: int) -> FloatArray:
+    values = np.asarray(temperature)
+    if values.dtype.kind not in "fiu":
+        raise TypeError(f"temperature: expected a number or [B] numbers, got dtype {values.dtype}")
+    if values.shape not in ((), (num_roots,)):
+        raise ValueError(f"temperature: expected a number or shape ({num_roots},), got shape {values.shape}")
+    if not (np.isfinite(values) & (values >= 0)).all():
+        raise ValueError(f"temperature: expected finite numbers >= 0, got {temperature}")
+    return np.broadcast_to(values.astype(np.float64), (num_roots,))

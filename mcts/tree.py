@@ -1,0 +1,222 @@
+"""The search tree: one array per field, one row per root, one column per node.
+
+Node 0 is the root and simulation i makes node i + 1, so that a node's number is also the place of its latent state in
+whatever pool the owner of the network keeps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+NODE_DTYPE = np.dtype(
+    [
+        ("value_sum", np.float64),
+        ("qvalue", np.float64),
+        ("prior_prob", np.float64),
+        ("_open_prob", np.float64),
+        ("visits", np.int32),
+        ("parent", np.int32),
+        ("_first_child", np.int32),
+        ("_next_sibling", np.int32),
+        ("_pick", np.int32),
+        ("reward", np.float32),
+        ("discount", np.float32),
+        ("prior_logit", np.float32),
+        ("_normaliser", np.float64),
+        ("_open_mass", np.float64),
+        ("_open_mass_exact", np.float64),
+        ("raw_value", np.float32),
+        ("_log_ref", np.float32),
+        ("action", np.int32),
+        ("_num_children", np.int32),
+        ("_best_open", np.int32),
+        ("_padding", np.int32, 5),
+    ]
+)
+"""One node and the edge into it: two cache lines, laid out as the native core's `Node`, which owns the `_` fields."""
+
+CACHE_LINE = 64
+
+
+class TreeSummary(NamedTuple):
+    """Holds the statistics of the roots.
+
+    Attributes:
+        visit_counts: [B, A] int32.
+        visit_probs: [B, A] float32, visit counts divided by their sum.
+        qvalues: [B, A] float64, 0 where unvisited.
+        value: [B] float64, mean value of the root.
+    """
+
+    visit_counts: npt.NDArray[np.int32]
+    visit_probs: npt.NDArray[np.float32]
+    qvalues: npt.NDArray[np.float64]
+    value: npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Tree:
+    """Holds B search trees of up to N nodes each.
+
+    A column that no simulation filled (the simulation met `max_depth` and evaluated an existing node again) has
+    0 visits and the parent -1. The edge into a node is stored with the node.
+
+    Attributes:
+        nodes: [B, N] records of `NODE_DTYPE`; the properties below name its public fields.
+        prior_logits: [B, N, A] float32, as searched: the root's hold the noise if there was any, -inf if forbidden.
+    """
+
+    nodes: npt.NDArray[np.void]
+    prior_logits: npt.NDArray[np.float32]
+
+    @classmethod
+    def allocate(cls, num_roots: int, num_nodes: int, num_actions: int) -> Tree:
+        """Makes the arrays of a tree and leaves them uninitialised.
+
+        Args:
+            num_roots: B.
+            num_nodes: N, the number of simulations + 1.
+            num_actions: A.
+
+        Returns:
+            A tree to be filled.
+        """
+        size = num_roots * num_nodes * NODE_DTYPE.itemsize
+        buffer = np.empty(size + CACHE_LINE, np.uint8)
+        begin = -buffer.ctypes.data % CACHE_LINE
+        nodes = buffer[begin : begin + size].view(NODE_DTYPE).reshape(num_roots, num_nodes)
+        return cls(nodes, np.empty((num_roots, num_nodes, num_actions), np.float32))
+
+    @property
+    def node_visits(self) -> npt.NDArray[np.int32]:
+        """Returns [B, N] int32, evaluations of each node plus simulations that went on below it."""
+        return self.nodes["visits"]
+
+    @property
+    def value_sums(self) -> npt.NDArray[np.float64]:
+        """Returns [B, N] float64, sums of the values backed up to each node, its own evaluation included."""
+        return self.nodes["value_sum"]
+
+    @property
+    def raw_values(self) -> npt.NDArray[np.float32]:
+        """Returns [B, N] float32, the network's values."""
+        return self.nodes["raw_value"]
+
+    @property
+    def parents(self) -> npt.NDArray[np.int32]:
+        """Returns [B, N] int32, the node each node was reached from; -1 at the root."""
+        return self.nodes["parent"]
+
+    @property
+    def actions_from_parent(self) -> npt.NDArray[np.int32]:
+        """Returns [B, N] int32, the action each node was reached by; -1 at the root."""
+        return self.nodes["action"]
+
+    @property
+    def qvalues_from_parent(self) -> npt.NDArray[np.float64]:
+        """Returns [B, N] float64, reward + discount * mean value of each node; 0 at the root."""
+        return self.nodes["qvalue"]
+
+    @property
+    def rewards(self) -> npt.NDArray[np.float32]:
+        """Returns [B, N] float32, on the edge into each node."""
+        return self.nodes["reward"]
+
+    @property
+    def discounts(self) -> npt.NDArray[np.float32]:
+        """Returns [B, N] float32, on the edge into each node."""
+        return self.nodes["discount"]
+
+    @property
+    def num_roots(self) -> int:
+        """Returns B."""
+        return self.prior_logits.shape[0]
+
+    @property
+    def num_nodes(self) -> int:
+        """Returns N, the number of node slots of each root."""
+        return self.prior_logits.shape[1]
+
+    @property
+    def num_actions(self) -> int:
+        """Returns A."""
+        return self.prior_logits.shape[2]
+
+    def node_values(self) -> npt.NDArray[np.float64]:
+        """Returns the mean value of every node, [B, N] float64; 0 for unused slots."""
+        return self.value_sums / np.maximum(self.node_visits, 1)
+
+    def summary(self) -> TreeSummary:
+        """Returns the statistics of the roots as dense arrays over actions."""
+        rows, nodes = np.nonzero(self.parents == 0)
+        actions = self.actions_from_parent[rows, nodes]
+        visit_counts = np.zeros((self.num_roots, self.num_actions), np.int32)
+        qvalues = np.zeros((self.num_roots, self.num_actions), np.float64)
+        visit_counts[rows, actions] = self.node_visits[rows, nodes]
+        qvalues[rows, actions] = self.qvalues_from_parent[rows, nodes]
+        totals = np.maximum(visit_counts.sum(axis=1, keepdims=True), 1)
+        return TreeSummary(
+            visit_counts=visit_counts,
+            visit_probs=(visit_counts / totals).astype(np.float32),
+            qvalues=qvalues,
+            value=self.value_sums[:, 0] / self.node_visits[:, 0],
+        )
+
+    def to_dict(self, root: int = 0, *, max_depth: int | None = None, min_visits: int = 1) -> dict[str, Any]:
+        """Exports one tree as nested dictionaries of plain Python values, for drawing or JSON.
+
+        Args:
+            root: which of the B trees.
+            max_depth: nodes deeper than this are left out; None keeps all.
+            min_visits: nodes with fewer visits are left out; the root always stays.
+
+        Returns:
+            A dictionary with the keys node, depth, visits, value, raw_value and children; below the root also action,
+            reward, discount, qvalue and prior_logit. Children are ordered by falling visits, then by action.
+
+        Raises:
+            ValueError: root is not one of the trees, or a limit is negative.
+        """
+        if not 0 <= root < self.num_roots:
+            raise ValueError(f"root: expected a number in [0, {self.num_roots}), got {root}")
+        if max_depth is not None and max_depth < 0:
+            raise ValueError(f"max_depth: expected None or a number >= 0, got {max_depth}")
+        if min_visits < 0:
+            raise ValueError(f"min_visits: expected a number >= 0, got {min_visits}")
+        root_entry = self._describe(root, 0, depth=0)
+        entries = {0: root_entry}
+        for node in range(1, self.num_nodes):  # parents come before their children
+            parent = entries.get(int(self.parents[root, node]))
+            if parent is None or self.node_visits[root, node] < max(min_visits, 1):
+                continue
+            if max_depth is not None and parent["depth"] >= max_depth:
+                continue
+            entries[node] = self._describe(root, node, depth=parent["depth"] + 1)
+            parent["children"].append(entries[node])
+        for entry in entries.values():
+            entry["children"].sort(key=lambda child: (-child["visits"], child["action"]))
+        return root_entry
+
+    def _describe(self, root: int, node: int, depth: int) -> dict[str, Any]:
+        visits = int(self.node_visits[root, node])
+        entry: dict[str, Any] = {
+            "node": node,
+            "depth": depth,
+            "visits": visits,
+            "value": float(self.value_sums[root, node] / visits),
+            "raw_value": float(self.raw_values[root, node]),
+        }
+        if node:
+            action = int(self.actions_from_parent[root, node])
+            entry |= {
+                "action": action,
+                "reward": float(self.rewards[root, node]),
+                "discount": float(self.discounts[root, node]),
+                "qvalue": float(self.qvalues_from_parent[root, node]),
+                "prior_logit": float(self.prior_logits[root, self.parents[root, node], action]),
+            }
+        return entry | {"children": []}

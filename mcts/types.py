@@ -1,0 +1,98 @@
+"""What goes into a search and what comes out of it: plain containers of NumPy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from mcts.qtransforms import QTransform
+    from mcts.tree import Tree
+
+
+class RootOutput(NamedTuple):
+    """Holds the network's prediction at the roots.
+
+    Attributes:
+        prior_logits: [B, A] float, unnormalised log-probabilities of the policy head.
+        value: [B] float, seen by the player to move at the root.
+    """
+
+    prior_logits: npt.ArrayLike
+    value: npt.ArrayLike
+
+
+class RecurrentOutput(NamedTuple):
+    """Holds the network's prediction for one new edge and node of every root.
+
+    Attributes:
+        reward: [B] float, seen by the player who took the action.
+        discount: [B] float in [-1, 1]; -1 hands the move to the opponent, 0 ends the episode.
+        prior_logits: [B, A] float, policy logits at the new node.
+        value: [B] float, seen by the player to move at the new node.
+    """
+
+    reward: npt.ArrayLike
+    discount: npt.ArrayLike
+    prior_logits: npt.ArrayLike
+    value: npt.ArrayLike
+
+
+RecurrentFn = Callable[[npt.NDArray[np.int32], npt.NDArray[np.int32], int], RecurrentOutput]
+"""Called once per simulation as `recurrent_fn(parent_index [B], action [B], node_index)`.
+
+Both arrays are views of buffers that the next simulation overwrites. Row b asks for the outcome of `action[b]` in the
+state that node `parent_index[b]` of root b stands for; what it leads to becomes node `node_index`. Node 0 is the root.
+"""
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """Holds what a search found, one row per root.
+
+    Attributes:
+        action: [B] int32, the action to take.
+        action_weights: [B, A] float32, the improved policy; sums to 1, exactly 0 for forbidden actions.
+        visit_counts: [B, A] int32, simulations through each root action; sums to the number of simulations.
+        qvalues: [B, A] float32, reward + discount * child value of each root action; 0 where unvisited.
+        root_value: [B] float32, mean of the values backed up to the root, its own evaluation included.
+        tree: the whole search tree.
+    """
+
+    action: npt.NDArray[np.int32]
+    action_weights: npt.NDArray[np.float32]
+    visit_counts: npt.NDArray[np.int32]
+    qvalues: npt.NDArray[np.float32]
+    root_value: npt.NDArray[np.float32]
+    tree: Tree
+
+
+@dataclass(frozen=True)
+class SearchProblem:
+    """Holds one validated search in the form both backends take; made by the policies, not by users.
+
+    Attributes:
+        prior_logits: [B, A] float32, noise included, -inf where forbidden.
+        value: [B] float32, the network's root values.
+        invalid_actions: [B, A] bool, True = forbidden at the root; at least one False per row.
+        num_simulations: S.
+        max_depth: longest path in edges.
+        qtransform: Q-transform of all nodes.
+        exploration: [S + 2] float64, PUCT's factor `sqrt(n) * (c1 + ln((n + c2 + 1) / c2))` by visit count n.
+        root_scores: [B, A] float64, Gumbel noise + logits - max legal logit; None selects PUCT at every node.
+        considered_visits: [B, S] int32, sequential halving schedule of each root; None with PUCT.
+    """
+
+    prior_logits: npt.NDArray[np.float32]
+    value: npt.NDArray[np.float32]
+    invalid_actions: npt.NDArray[np.bool_]
+    num_simulations: int
+    max_depth: int
+    qtransform: QTransform
+    exploration: npt.NDArray[np.float64]
+    root_scores: npt.NDArray[np.float64] | None = None
+    considered_visits: npt.NDArray[np.int32] | None = None
