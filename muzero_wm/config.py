@@ -1,0 +1,163 @@
+"""Every setting of a run, with its default, its range and one line of help.
+
+Presets (`configs/*.yaml`) are short diffs from these defaults; `muzero_wm.presets` reads them and turns mistakes into
+one clear line each. What an environment already says (shapes, number of actions, players) is never repeated here.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
+
+Count = Annotated[StrictInt, Field(ge=0)]
+Positive = Annotated[StrictInt, Field(ge=1)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Weight = Annotated[float, Field(ge=0.0, le=1e6)]
+
+
+class Section(BaseModel):
+    """Refuses unknown keys, infinities and later changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class SupportConfig(Section):
+    """Bins of a categorical scalar."""
+
+    low: float = Field(-1.0, description="value of the first bin, after the transform")
+    high: float = Field(1.0, description="value of the last bin, after the transform")
+    num_bins: Annotated[StrictInt, Field(ge=2, le=2001)] = Field(3, description="bins, both ends included")
+    transform: StrictBool = Field(False, description="squash with h(x) before binning (unbounded returns)")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SupportConfig:
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low}) must be smaller than high ({self.high})")
+        return self
+
+
+class ModelConfig(Section):
+    """World model: representation, dynamics, prediction, projector."""
+
+    torso: Literal["auto", "mlp", "conv"] = Field("auto", description="auto: conv for boards and images, else mlp")
+    width: Annotated[StrictInt, Field(ge=4, le=4096)] = Field(128, description="hidden width (mlp) or channels (conv)")
+    representation_blocks: Count = Field(1, description="residual blocks from observation to latent")
+    dynamics_blocks: Positive = Field(1, description="residual blocks from latent and action to the next latent")
+    prediction_blocks: Count = Field(1, description="residual blocks shared by the heads")
+    head_width: Positive = Field(128, description="hidden width of the heads")
+    batch_norm: StrictBool = Field(False, description="batch norm in the residual blocks (folded for inference)")
+    latent_norm: Literal["rms", "minmax"] = Field("rms", description="how each latent is scaled")
+    value_support: SupportConfig = SupportConfig()
+    reward_support: SupportConfig = SupportConfig()
+    projection_width: Positive = Field(256, description="width of the self-prediction space")
+    ema_decay: Fraction = Field(0.99, description="teacher decay per update; 0 stop-gradient, 1 frozen")
+
+
+class SearchConfig(Section):
+    """Tree search, while acting and by default at evaluation."""
+
+    algorithm: Literal["gumbel", "puct"] = "gumbel"
+    num_simulations: Positive = Field(32, description="simulations per move")
+    max_num_considered_actions: Positive = Field(16, description="gumbel: actions sampled at the root")
+    max_depth: Positive | None = Field(None, description="longest path in edges; unlimited when empty")
+    discount: Fraction = Field(1.0, description="per step; for two players the edge carries its negative")
+    value_scale: Annotated[float, Field(gt=0.0)] = Field(0.1, description="gumbel: c_scale of sigma")
+    maxvisit_init: Annotated[float, Field(ge=0.0)] = Field(50.0, description="gumbel: c_visit of sigma")
+    rescale_floor: Annotated[float, Field(gt=0.0)] = Field(
+        1e-8, description="gumbel: smallest range of q that is stretched to [0, 1]"
+    )
+    qtransform: Literal["siblings", "min_max", "tree_min_max"] = Field(
+        "siblings", description="puct: normalisation of q (min_max takes the environment's value bounds)"
+    )
+    dirichlet_fraction: Fraction = Field(0.25, description="puct: share of noise in the root prior")
+    dirichlet_alpha: Annotated[float, Field(gt=0.0)] = Field(0.3, description="puct: concentration of the noise")
+    pb_c_init: Annotated[float, Field(ge=0.0)] = 1.25
+    pb_c_base: Annotated[float, Field(gt=0.0)] = 19652.0
+    temperature: Annotated[float, Field(ge=0.0)] = Field(1.0, description="puct: of the move drawn while acting")
+    temperature_moves: Count = Field(30, description="puct: moves of a game drawn with the temperature, then greedy")
+
+
+class ActingConfig(Section):
+    """Self-play: games in lockstep, in a process of its own."""
+
+    num_envs: Positive = Field(256, description="games played side by side")
+    steps_per_round: Positive = Field(8, description="moves of every game between two weight hand-overs")
+    process: StrictBool = Field(True, description="play in a second process beside the learner (same results)")
+    random_openings: Fraction = Field(0.0, description="boards: share of games that start from random moves")
+    max_random_plies: Count = Field(0, description="boards: most random moves of such a start")
+    ema_weights: StrictBool = Field(True, description="play with the EMA weights")
+
+
+class ReplayConfig(Section):
+    """Stored experience and the targets made from it."""
+
+    max_mib: Annotated[float, Field(gt=0.0)] = Field(512.0, description="memory bound of the store in MiB")
+    max_steps: Positive = Field(400_000, description="most recent steps kept")
+    min_steps: Positive = Field(4_000, description="steps collected before the first update")
+    unroll_steps: Positive = Field(3, description="K, steps the model is unrolled in training")
+    n_step: Count = Field(0, description="bootstrap horizon; 0: until the end of the episode")
+    outcome_weight: Fraction = Field(1.0, description="share of the n-step return; the rest is the search's value")
+    priority_exponent: Fraction = Field(0.0, description="alpha of prioritised sampling; 0: uniform")
+    priority_beta: Fraction = Field(0.4, description="beta at the start, 1 at the end")
+    terminal_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.0, description="share of a batch that starts within unroll_steps of an episode's end"
+    )
+    reanalyze_fraction: Fraction = Field(0.0, description="share of a batch whose targets are searched afresh")
+    symmetries: StrictBool = Field(True, description="boards: random mirror and rotation of each sample")
+
+
+class LearningConfig(Section):
+    """Losses, optimiser and budget."""
+
+    batch_size: Positive = 128
+    updates_per_round: Positive = Field(16, description="updates for every round of acting (the enforced ratio)")
+    policy_weight: Weight = 1.0
+    value_weight: Weight = 1.0
+    reward_weight: Weight = 1.0
+    self_prediction_weight: Weight = 0.3
+    root_reward_weight: Weight = Field(
+        0.0, description="reward head at real positions, for rewards that the position shows (boards)"
+    )
+    terminal_weight: Weight = Field(1.0, description="factor on reward and value losses at an episode's end")
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: Annotated[float, Field(gt=0.0)] = 4e-3
+    weight_decay: Annotated[float, Field(ge=0.0)] = 1e-4
+    momentum: Fraction = Field(0.9, description="sgd momentum, adamw beta1")
+    beta2: Fraction = Field(0.98, description="adamw beta2")
+    warmup_updates: Count = 100
+    decay_from: Fraction = Field(0.3, description="share of the budget after which the rate falls linearly")
+    final_rate: Fraction = Field(0.05, description="share of the learning rate left at the end")
+    clip_norm: Annotated[float, Field(gt=0.0)] = 5.0
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 for conv where the CPU has it")
+    max_updates: Positive | None = Field(None, description="stop after this many updates")
+    max_minutes: Annotated[float, Field(gt=0.0)] | None = Field(None, description="stop after this much time")
+
+    @model_validator(mode="after")
+    def _bounded(self) -> LearningConfig:
+        if self.max_updates is None and self.max_minutes is None:
+            raise ValueError("set max_updates or max_minutes: a run needs an end")
+        return self
+
+
+class RunConfig(Section):
+    """Logging, checkpoints and threads."""
+
+    log_every_seconds: Annotated[float, Field(gt=0.0)] = 2.0
+    checkpoint_every_minutes: Annotated[float, Field(gt=0.0)] = 5.0
+    keep_checkpoints: Positive = 3
+    threads: Positive = Field(1, description="torch threads of the learner (the actor has one of its own)")
+    tensorboard: StrictBool = True
+
+
+class Config(Section):
+    """A whole run."""
+
+    env: str = Field("tictactoe", min_length=1, description="environment name, see `muzero-wm envs`")
+    seed: Count = 0
+    model: ModelConfig = ModelConfig()
+    search: SearchConfig = SearchConfig()
+    acting: ActingConfig = ActingConfig()
+    replay: ReplayConfig = ReplayConfig()
+    learning: LearningConfig = LearningConfig(max_minutes=10.0)
+    run: RunConfig = RunConfig()

@@ -1,0 +1,313 @@
+"""From a preset, a file and the command line to one checked `Config`, and back to YAML.
+
+Layers, each over the one before: the defaults, what a file `extends`, the file, `--env`, `--seed`, the budget, `--set`.
+Every mistake of the result is reported at once, one line each, with its dotted path.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import reprlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from muzero_wm.config import Config
+from muzero_wm.errors import UserError, did_you_mean
+from muzero_wm.run.checkpoint import RunDirError, new_run_dir, prepare_run_dir
+
+_BUDGET = ("max_updates", "max_minutes")
+
+
+class ConfigError(UserError):
+    """Lists everything that is wrong with a configuration.
+
+    Attributes:
+        lines: one message per mistake.
+    """
+
+    def __init__(self, *lines: str) -> None:
+        self.lines = lines
+        super().__init__("\n".join(lines))
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads plain YAML and refuses a key that is given twice (PyYAML would drop the first)."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key_node, _ in node.value:
+            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else str(key_node.tag)
+            if key in seen and key != "<<":
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is given twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def preset_names() -> list[str]:
+    """Returns the names of the shipped presets, sorted."""
+    return sorted(entry.name.removesuffix(".yaml") for entry in _configs().iterdir() if entry.name.endswith(".yaml"))
+
+
+def load_config(
+    source: str | Path | None = None,
+    *,
+    env: str | None = None,
+    seed: int | None = None,
+    overrides: Sequence[str] = (),
+    max_minutes: float | None = None,
+    max_updates: int | None = None,
+) -> Config:
+    """Returns the configuration of a run.
+
+    A budget (`max_minutes`, `max_updates`) replaces the budget of the layers below as a whole: who asks for 100 updates
+    gets 100 updates, however long they take.
+
+    Args:
+        source: name of a preset, or a YAML file; with None the preset follows from `env`.
+        env: environment name that replaces the preset's.
+        seed: seed that replaces the preset's, >= 0.
+        overrides: settings "a.b=value", the value in YAML.
+        max_minutes: stop after this much time.
+        max_updates: stop after this many updates.
+
+    Returns:
+        The checked configuration.
+
+    Raises:
+        ConfigError: anything in it is wrong; all mistakes at once.
+    """
+    if source is None and env is None:
+        raise ConfigError(
+            f"nothing to train: name a preset ({', '.join(preset_names())}), a YAML file or an environment"
+        )
+    layers = _source_layers(source if source is not None else _preset_for(str(env)), seen=())
+    if env is not None:
+        layers.append({"env": env})
+    if seed is not None:
+        layers.append({"seed": seed})
+    budget = {"max_minutes": max_minutes, "max_updates": max_updates}
+    layers.append({"learning": {key: value for key, value in budget.items() if value is not None}})
+    layers.extend(_parse_override(text) for text in overrides)
+
+    merged = Config().model_dump()
+    for layer in layers:
+        merged = _merge(merged, layer)
+    return _validate(merged, where=str(source) if source is not None else f"env {env}")
+
+
+def plan_run(
+    source: str | Path | None = None,
+    *,
+    run_dir: str | Path | None = None,
+    resume: bool = False,
+    env: str | None = None,
+    **settings: Any,
+) -> tuple[Config, Path]:
+    """Returns the configuration and the folder of a run that is about to start or to go on.
+
+    Args:
+        source: as for `load_config`; when resuming, None means the configuration kept in the run folder.
+        run_dir: the run folder; ``runs/<name>-<n>`` when None.
+        resume: go on from the newest checkpoint in the run folder.
+        env: as for `load_config`.
+        **settings: the other arguments of `load_config`.
+
+    Returns:
+        The configuration and the run folder, which exists: empty, or with a checkpoint when resuming.
+
+    Raises:
+        ConfigError: the configuration is wrong.
+        RunDirError: the run folder cannot be used.
+    """
+    if resume and run_dir is None:
+        raise RunDirError("resume: name the run to go on with by its run folder (--run-dir)")
+    if resume and source is None:
+        source = prepare_run_dir(Path(str(run_dir)), resume) / "config.yaml"
+    config = load_config(source, env=env, **settings)
+    if run_dir is not None:
+        return config, prepare_run_dir(Path(run_dir), resume)
+    return config, new_run_dir(Path("runs"), Path(source).stem if source is not None else str(env))
+
+
+def dump_config(config: Config) -> str:
+    """Returns a configuration as YAML with every setting in it, which `load_config` reads back unchanged."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Returns the settings in a YAML file.
+
+    Args:
+        path: the file.
+
+    Returns:
+        Nested dictionaries, not yet checked against `Config`.
+
+    Raises:
+        ConfigError: the file is missing, unreadable, not plain YAML, or not a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not a UTF-8 text file"
+        raise ConfigError(f"{path}: cannot be read: {reason}") from None
+    try:
+        loaded = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}{_yaml_problem(error)}") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: nested too deeply") from None
+    if not isinstance(loaded, dict):
+        came = "nothing" if loaded is None else f"{type(loaded).__name__} {_short(loaded)}"
+        raise ConfigError(f"{path}: expected a mapping of settings, got {came}")
+    return loaded
+
+
+def _configs() -> Any:
+    """Returns the folder of the presets: inside the package in a wheel, beside it in a checkout."""
+    package = importlib.resources.files("muzero_wm")
+    shipped = package / "configs"
+    return shipped if shipped.is_dir() else Path(str(package)).parent / "configs"
+
+
+def _preset_for(env: str) -> str:
+    """Returns the preset that suits an environment given alone: its own, else one for its kind."""
+    if env in preset_names():
+        return env
+    from muzero_wm import envs
+
+    try:
+        spec = envs.spec(env)
+    except envs.EnvError as error:
+        raise ConfigError(f"env: {error}") from None
+    return "connect4" if spec.num_players == 2 else "cartpole"
+
+
+def _source_layers(source: str | Path, seen: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Returns the layers of a preset or file, what it extends first."""
+    path = _resolve(source)
+    if str(path) in seen:
+        raise ConfigError(f"extends: a circle of presets ({' -> '.join([*map(_stem, seen), _stem(str(path))])})")
+    layer = read_yaml(path)
+    base = layer.pop("extends", None)
+    if base is None:
+        return [layer]
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: extends: expected the name of a preset or a file, got {_short(base)}")
+    beside = path.parent / base
+    return [*_source_layers(beside if beside.is_file() else base, (*seen, str(path))), layer]
+
+
+def _resolve(source: str | Path) -> Path:
+    """Returns the file behind the name of a preset or a path."""
+    text = str(source)
+    if isinstance(source, Path) or "/" in text or text.endswith((".yaml", ".yml")):
+        return Path(source)
+    if text not in preset_names():
+        hint = did_you_mean(text, preset_names()) or f", expected one of {', '.join(preset_names())}, or a YAML file"
+        raise ConfigError(f"unknown preset {text!r}{hint}")
+    return Path(str(_configs() / f"{text}.yaml"))
+
+
+def _stem(path: str) -> str:
+    return Path(path).stem
+
+
+def _parse_override(text: str) -> dict[str, Any]:
+    """Returns "a.b=value" as a nested mapping."""
+    path, equals, value = text.partition("=")
+    keys = path.strip().split(".")
+    if not equals or not all(keys):
+        raise ConfigError(f"--set {text}: expected path=value, for example search.num_simulations=50")
+    try:
+        tree: Any = yaml.load(value, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {text}{_yaml_problem(error)}") from None
+    for key in reversed(keys):
+        tree = {key: tree}
+    return tree
+
+
+def _merge(base: dict[str, Any], layer: Mapping[Any, Any], path: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Returns base with layer laid over it, mapping by mapping."""
+    merged = dict(base)
+    if path == ("learning",) and any(layer.get(key) is not None for key in _BUDGET):
+        merged.update(dict.fromkeys(_BUDGET))
+    for key, value in layer.items():
+        below = merged.get(key)
+        both = isinstance(value, Mapping) and isinstance(below, dict)
+        merged[key] = _merge(below, value, (*path, key)) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _validate(merged: dict[Any, Any], where: str) -> Config:
+    """Returns the checked configuration, or raises every mistake at once."""
+    lines = []
+    config = None
+    try:
+        config = Config.model_validate(merged)
+    except ValidationError as error:
+        lines = [_explain(dict(problem)) for problem in error.errors(include_url=False)]
+    if isinstance(name := merged.get("env"), str) and name:
+        from muzero_wm import envs
+
+        try:
+            envs.spec(name)
+        except envs.EnvError as error:
+            lines.append(f"env: {error}")
+    if lines or config is None:
+        raise ConfigError(*(f"{where}: {line}" for line in lines))
+    return config
+
+
+def _explain(problem: Mapping[str, Any]) -> str:
+    """Returns one line for one of pydantic's errors: dotted path, what was expected, what came."""
+    loc = [str(part) for part in problem["loc"] if part != "[key]"]
+    path, came = ".".join(loc), _short(problem["input"])
+    match problem["type"]:
+        case "extra_forbidden" | "invalid_key":
+            known = _keys_at(loc[:-1])
+            return f"{path}: unknown key{did_you_mean(loc[-1], known) or ', expected one of ' + ', '.join(known)}"
+        case "model_type" | "model_attributes_type":
+            return f"{path}: expected a mapping of settings ({', '.join(_keys_at(loc))}), got {came}"
+        case "value_error":
+            return f"{path}: {problem['ctx']['error']}"
+        case "literal_error":
+            expected = problem["msg"].removeprefix("Input should be ")
+            options = [word for word in expected.replace(" or ", ", ").replace("'", "").split(", ") if word]
+            hint = did_you_mean(problem["input"], options) if isinstance(problem["input"], str) else ""
+            return f"{path}: expected {expected}, got {came}{hint}"
+        case _:
+            expected = problem["msg"].removeprefix("Input should be ").partition(", unable to parse")[0]
+            return f"{path}: expected {expected[:1].lower() + expected[1:]}, got {came}"
+
+
+def _keys_at(path: Sequence[str]) -> list[str]:
+    """Returns the settings there are in the section at a path."""
+    section: type[BaseModel] = Config
+    for key in path:
+        annotation = section.model_fields[key].annotation
+        candidates = [annotation, *get_args(annotation)]
+        section = next(kind for kind in candidates if isinstance(kind, type) and issubclass(kind, BaseModel))
+    return list(section.model_fields)
+
+
+def _short(value: object) -> str:
+    """Returns value as text of a bounded length (aliases let a few lines of YAML stand for gigabytes)."""
+    text = reprlib.repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def _yaml_problem(error: yaml.YAMLError) -> str:
+    """Returns ":line: problem" for what PyYAML says over several lines."""
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error).splitlines()[0]
+    return f"{f':{mark.line + 1}' if mark else ''}: not plain YAML: {' '.join(str(problem).split())}"
