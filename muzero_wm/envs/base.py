@@ -1,0 +1,154 @@
+"""What every environment looks like from inside: games in lockstep, one array row for each."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muzero_wm.errors import UserError
+
+
+class EnvError(UserError):
+    """An environment was named, set up or stepped in a way it cannot follow."""
+
+
+@dataclass(frozen=True, eq=False)
+class Symmetry:
+    """One way to turn or mirror a board, for the board and for the moves alike.
+
+    Attributes:
+        observation: [H * W] int32; new cell j shows what cell `observation[j]` showed.
+        action: [A] int32; `new_policy[a] = policy[action[a]]`, so the new name of move `action[a]` is `a`.
+    """
+
+    observation: NDArray[np.int32]
+    action: NDArray[np.int32]
+
+    def __eq__(self, other: object) -> bool:
+        """Returns whether both permutations are equal."""
+        if not isinstance(other, Symmetry):
+            return NotImplemented
+        return np.array_equal(self.observation, other.observation) and np.array_equal(self.action, other.action)
+
+    def __hash__(self) -> int:
+        """Returns a hash that agrees with equality."""
+        return hash((self.observation.tobytes(), self.action.tobytes()))
+
+
+@dataclass(frozen=True)
+class EnvSpec:
+    """What a model must know about an environment, read from the environment itself.
+
+    Attributes:
+        name: the name it was made by, for example "connect4".
+        observation_shape: shape of one observation.
+        observation_dtype: its dtype; uint8 planes for boards.
+        num_actions: A, size of the discrete action set.
+        num_players: 1, or 2 for zero-sum games of strictly alternating turns.
+        max_episode_steps: upper bound on the length of an episode, None where unknown.
+        value_bounds: smallest and largest return, (-1, 1) for boards, None where unknown.
+        symmetries: the identity first, then the others; () where there is no board.
+    """
+
+    name: str
+    observation_shape: tuple[int, ...]
+    observation_dtype: np.dtype[Any]
+    num_actions: int
+    num_players: int
+    max_episode_steps: int | None = None
+    value_bounds: tuple[float, float] | None = None
+    symmetries: tuple[Symmetry, ...] = ()
+
+
+@dataclass
+class Step:
+    """One lockstep step of n games; the arrays are new in every step, so they may be kept.
+
+    Where an episode has just ended, `observation`, `legal_actions` and `to_play` already belong to the next episode and
+    `final_observation` shows the one that ended.
+
+    Attributes:
+        observation: [n, *shape] as the player to move sees it.
+        legal_actions: [n, A] bool.
+        to_play: [n] int8, the seat to move (always 0 for one player).
+        reward: [n] float32, from the view of the player who moved.
+        terminated: [n] bool, the rules ended the episode.
+        truncated: [n] bool, a time limit cut the episode.
+        final_observation: [n, *shape], meaningful where the episode ended, zero elsewhere.
+    """
+
+    observation: NDArray[Any]
+    legal_actions: NDArray[np.bool_]
+    to_play: NDArray[np.int8]
+    reward: NDArray[np.float32]
+    terminated: NDArray[np.bool_]
+    truncated: NDArray[np.bool_]
+    final_observation: NDArray[Any]
+
+
+class BatchedEnv(ABC):
+    """Games of one kind, stepped together; slot i of every array is game i."""
+
+    spec: EnvSpec
+    num_envs: int
+
+    @abstractmethod
+    def reset(self) -> Step:
+        """Starts a new episode in every slot.
+
+        Returns:
+            The first step, its rewards 0 and nothing ended.
+        """
+
+    @abstractmethod
+    def step(self, actions: NDArray[np.integer[Any]]) -> Step:
+        """Plays one action in every slot and starts the next episode where one ended.
+
+        Args:
+            actions: [n] integers, each legal in its slot.
+
+        Returns:
+            What followed.
+
+        Raises:
+            EnvError: an action is illegal or the array has the wrong shape or dtype; nothing has been played.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Frees what the environment holds."""
+
+    def _checked_actions(self, actions: Any) -> NDArray[np.int64]:
+        """Returns the actions as int64 after checking shape, dtype and range."""
+        array = np.asarray(actions)
+        if array.shape != (self.num_envs,) or not np.issubdtype(array.dtype, np.integer):
+            raise EnvError(
+                f"{self.spec.name}: actions must be integers of shape ({self.num_envs},), "
+                f"got {array.dtype} of shape {array.shape}"
+            )
+        outside = (array < 0) | (array >= self.spec.num_actions)
+        if outside.any():
+            slot = int(outside.argmax())
+            raise EnvError(
+                f"{self.spec.name}: action {array[slot]} in slot {slot} is outside [0, {self.spec.num_actions})"
+            )
+        return np.ascontiguousarray(array, np.int64)
+
+
+def illegal_action(name: str, slot: int, action: int, legal: NDArray[np.bool_]) -> EnvError:
+    """Returns the error for an action that the rules forbid.
+
+    Args:
+        name: the environment.
+        slot: index of the game in the batch.
+        action: what was asked for.
+        legal: [A] bool, what would have been allowed.
+
+    Returns:
+        An EnvError that names all four.
+    """
+    return EnvError(f"{name}: action {action} in slot {slot} is illegal, legal are {np.flatnonzero(legal).tolist()}")
