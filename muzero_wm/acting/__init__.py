@@ -1,0 +1,1 @@
+"""Acting: the planner that joins network and tree search, and batched self-play."""

@@ -1,0 +1,161 @@
+"""The unrolled loss: policy, value, reward and self-prediction over K imagined steps.
+
+Sources: MuZero (arXiv:1911.08265) appendix G; SPR (arXiv:2007.05929) and EfficientZero (arXiv:2111.00210) for the
+self-prediction term. Targets of the self-prediction are standardised over the batch: raw ones point almost the same
+way for every position, so the cosine is near 1 from the start and teaches nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from muzero_wm.config import LearningConfig
+from muzero_wm.model.world_model import WorldModel
+from muzero_wm.replay.buffer import Batch
+
+
+@dataclass
+class LossResult:
+    """One batch's loss.
+
+    Attributes:
+        total: [] scalar to minimise.
+        parts: unweighted mean of each term, and the cosine of the self-prediction, as scalars.
+        td_error: [B] float32 root value minus target.
+        teacher_latent: [B, D] the teacher's latents of the first real next observations; None without that term.
+    """
+
+    total: Tensor
+    parts: dict[str, Tensor]
+    td_error: Tensor
+    teacher_latent: Tensor | None
+
+
+def scale_gradient(x: Tensor, factor: float) -> Tensor:
+    """Returns x itself, its gradient multiplied by `factor` on the way back."""
+    return x * factor + x.detach() * (1.0 - factor)
+
+
+def cross_entropy(logits: Tensor, target_probs: Tensor) -> Tensor:
+    """Returns the cross-entropy [...] between target_probs [..., C] and logits [..., C], in float32."""
+    return -(target_probs * F.log_softmax(logits.float(), -1)).sum(-1)
+
+
+def standardize(x: Tensor, mask: Tensor) -> Tensor:
+    """Returns x [n, d] with mean 0 and deviation 1 per column over the rows where mask [n] is 1."""
+    rows = mask.unsqueeze(1)
+    count = rows.sum().clamp_min(1.0)
+    mean = (x * rows).sum(0) / count
+    variance = ((x - mean).square() * rows).sum(0) / count
+    return (x - mean) * torch.rsqrt(variance + 1e-5)
+
+
+def unrolled_loss(model: WorldModel, teacher: WorldModel, batch: Batch, config: LearningConfig) -> LossResult:
+    """Returns the loss of one batch.
+
+    Step k's terms are weighted 1/K for k >= 1 and 1 at the root; the gradient into the dynamics' input is halved at
+    every step. Past the end of an episode reward and value targets are 0, and policy and self-prediction are masked.
+
+    With `root_reward_weight` the reward head also answers at the root, for the action that led there: what a final
+    position looks like is then learnt from real ones, and self-prediction carries it into imagined ones.
+
+    Args:
+        model: being trained.
+        teacher: slow weights; looks at the real next observations.
+        batch: B samples of K steps.
+        config: weights of the terms; a weight of 0 leaves the term out of the graph.
+
+    Returns:
+        Loss, its parts, and errors for the priorities.
+    """
+    targets = batch.targets
+    size, unroll = targets.action.shape
+    action = torch.from_numpy(targets.action).long()
+    latents = [model.represent(torch.from_numpy(batch.observation))]
+    for k in range(unroll):
+        latents.append(model.step(scale_gradient(latents[-1], 0.5), action[:, k]))
+    # position-major: row k * B + b
+    prediction = model.predict(torch.cat(latents))
+
+    step_weight = torch.full((unroll + 1, 1), 1.0 / unroll)
+    step_weight[0] = 1.0
+    importance = torch.from_numpy(batch.weight)
+    end_factor = 1.0 + (config.terminal_weight - 1.0) * _by_step(targets.terminal.astype(np.float32))
+
+    policy = _fold(cross_entropy(prediction.policy_logits, _by_step(targets.policy).flatten(0, 1)), size)
+    value_target = _by_step(targets.value)
+    value = _fold(cross_entropy(prediction.value_logits, model.value_support.encode(value_target.flatten())), size)
+    reward_target = model.reward_support.encode(_by_step(targets.reward).flatten())
+    reward = _fold(cross_entropy(prediction.reward_logits[size:], reward_target), size)
+
+    terms = {
+        "policy": (config.policy_weight, policy * _by_step(targets.policy_mask), step_weight),
+        "value": (config.value_weight, value * _by_step(targets.value_mask) * end_factor, step_weight),
+        "reward": (config.reward_weight, reward * _by_step(targets.reward_mask) * end_factor[1:], step_weight[1:]),
+    }
+    if config.root_reward_weight > 0.0:
+        root_target = model.reward_support.encode(torch.from_numpy(targets.root_reward))
+        root_reward = cross_entropy(prediction.reward_logits[:size], root_target).unsqueeze(0)
+        mask = torch.from_numpy(targets.root_reward_mask) * end_factor[:1]
+        terms["root_reward"] = (config.root_reward_weight, root_reward * mask, step_weight[:1])
+    parts: dict[str, Tensor] = {}
+    teacher_latent = None
+    if config.self_prediction_weight > 0.0:
+        cosine, teacher_latent = _self_prediction(model, teacher, batch, torch.cat(latents[1:]))
+        mask = _by_step(targets.next_mask)
+        terms["self_prediction"] = (config.self_prediction_weight, -cosine * mask, step_weight[1:])
+        parts["cosine"] = ((cosine * mask).sum() / mask.sum().clamp_min(1.0)).detach()
+
+    total = torch.zeros(())
+    for name, (weight, loss, per_step) in terms.items():
+        parts[name] = loss.detach().mean()
+        if weight > 0.0:
+            total = total + weight * ((loss * per_step).sum(0) * importance).mean()
+    with torch.no_grad():
+        td_error = model.value_support.decode(prediction.value_logits[:size]) - value_target[0]
+    return LossResult(total, parts, td_error, teacher_latent)
+
+
+def _self_prediction(model: WorldModel, teacher: WorldModel, batch: Batch, imagined: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the [K, B] cosine between predicted and real next latents, and the teacher's latents [B, D] at k = 1."""
+    size, unroll = batch.targets.action.shape
+    with torch.no_grad():
+        real = np.ascontiguousarray(batch.next_observation.swapaxes(0, 1)).reshape(-1, *model.observation_shape)
+        latent = teacher.represent(torch.from_numpy(real))
+        mask = _by_step(batch.targets.next_mask).flatten()
+        goal = standardize(teacher.project(latent).float(), mask)
+    predicted = model.predictor(model.project(imagined)).float()
+    return _fold(F.cosine_similarity(predicted, goal, dim=1), size), latent[:size].float().flatten(1)
+
+
+def _by_step(array: np.ndarray) -> Tensor:
+    """Returns [B, K, ...] as a tensor [K, B, ...]."""
+    return torch.from_numpy(np.ascontiguousarray(array.swapaxes(0, 1)))
+
+
+def _fold(flat: Tensor, size: int) -> Tensor:
+    return flat.view(-1, size)
+
+
+def effective_rank(latents: Tensor) -> float:
+    """Returns exp(entropy) of the normalised singular values of centred latents.
+
+    Source: Roy and Vetterli, "The effective rank" (EUSIPCO 2007).
+
+    Args:
+        latents: [n, d] floating point.
+
+    Returns:
+        A number in [1, min(n, d)]; 1 means collapse onto a line (or a point).
+    """
+    singular = torch.linalg.svdvals(latents.float() - latents.float().mean(0))
+    total = singular.sum()
+    if total <= 1e-12:
+        return 1.0
+    share = singular / total
+    return float(torch.exp(-(share * torch.log(share.clamp_min(1e-12))).sum()))

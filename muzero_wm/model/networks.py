@@ -1,0 +1,169 @@
+"""Torsos and heads: residual MLPs for vectors, residual convolutions for boards.
+
+A torso maps an observation to a latent and a latent with an action to the next latent; heads read a latent. Both kinds
+share one block, `Residual`, over linear or convolutional layers. The second layer of a block starts at zero, so a deep
+unroll starts as the identity.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from muzero_wm.config import ModelConfig
+
+
+def normalize_latent(latent: Tensor, kind: str) -> Tensor:
+    """Scales each latent so that deep unrolls neither grow nor fade.
+
+    Source: MuZero (arXiv:1911.08265) appendix G for "minmax"; "rms" divides by the root mean square.
+
+    Args:
+        latent: [B, ...] floating point.
+        kind: "rms" (root mean square 1) or "minmax" (to [0, 1]).
+
+    Returns:
+        Same shape and dtype.
+    """
+    dims = tuple(range(1, latent.ndim))
+    x = latent.float()
+    if kind == "rms":
+        scaled = x * torch.rsqrt(x.square().mean(dims, keepdim=True) + 1e-6)
+    else:
+        low, high = x.amin(dims, keepdim=True), x.amax(dims, keepdim=True)
+        scaled = (x - low) / (high - low).clamp_min(1e-5)
+    return scaled.to(latent.dtype)
+
+
+class Residual(nn.Module):
+    """relu(x + second(relu(first(x) + bias))), both layers linear or 3x3 convolutions."""
+
+    def __init__(self, width: int, conv: bool, batch_norm: bool) -> None:
+        """Builds the two layers.
+
+        Args:
+            width: features or channels, in and out.
+            conv: 3x3 convolutions instead of linear layers.
+            batch_norm: normalise after each layer.
+        """
+        super().__init__()
+        self.first = _layer(width, width, conv)
+        self.second = _layer(width, width, conv)
+        norm = nn.BatchNorm2d if conv else nn.BatchNorm1d
+        self.norm1: nn.Module = norm(width) if batch_norm else nn.Identity()
+        self.norm2: nn.Module = norm(width) if batch_norm else nn.Identity()
+        if isinstance(self.norm2, nn.BatchNorm1d | nn.BatchNorm2d):
+            nn.init.zeros_(self.norm2.weight)
+        else:
+            nn.init.zeros_(self.second.weight)
+
+    def forward(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """Returns the block's output; `bias` (same shape as x) enters before the first ReLU."""
+        hidden = self.norm1(self.first(x))
+        if bias is not None:
+            hidden = hidden + bias
+        return torch.relu(x + self.norm2(self.second(torch.relu(hidden))))
+
+
+def _layer(inputs: int, outputs: int, conv: bool) -> nn.Linear | nn.Conv2d:
+    layer = nn.Conv2d(inputs, outputs, 3, padding=1) if conv else nn.Linear(inputs, outputs)
+    nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    assert layer.bias is not None
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+class Representation(nn.Module):
+    """h: observation to latent."""
+
+    def __init__(self, config: ModelConfig, observation_shape: tuple[int, ...], conv: bool) -> None:
+        """Builds the stem and the blocks for one observation shape, [features] or [C, H, W]."""
+        super().__init__()
+        self.conv = conv
+        inputs = observation_shape[0] if conv else math.prod(observation_shape)
+        self.stem = _layer(inputs, config.width, conv)
+        self.position = nn.Parameter(torch.zeros(1, config.width, *observation_shape[1:])) if conv else None
+        self.blocks = nn.ModuleList(
+            Residual(config.width, conv, config.batch_norm) for _ in range(config.representation_blocks)
+        )
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Returns the unscaled latent [B, width] or [B, width, H, W] of an observation [B, ...]."""
+        x = self.stem(observation if self.conv else observation.flatten(1))
+        if self.position is not None:
+            x = x + self.position.to(x.dtype)
+        x = torch.relu(x)
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class Dynamics(nn.Module):
+    """g: latent and action to the next latent."""
+
+    def __init__(self, config: ModelConfig, latent_shape: tuple[int, ...], num_actions: int, conv: bool) -> None:
+        """Builds one learned embedding per action, shaped like the latent, and the blocks."""
+        super().__init__()
+        self.latent_shape = latent_shape
+        self.embedding = nn.Embedding(num_actions, math.prod(latent_shape))
+        nn.init.normal_(self.embedding.weight, std=0.5)
+        self.blocks = nn.ModuleList(
+            Residual(config.width, conv, config.batch_norm) for _ in range(config.dynamics_blocks)
+        )
+
+    def forward(self, latent: Tensor, action: Tensor) -> Tensor:
+        """Returns the unscaled next latent for latent [B, ...] and action [B] int64."""
+        # stored channels last, as convolutions like it; a bf16 stream must not be promoted by a float32 table
+        bias = self.embedding(action).to(latent.dtype)
+        if len(self.latent_shape) == 3:
+            channels, height, width = self.latent_shape
+            bias = bias.view(-1, height, width, channels).permute(0, 3, 1, 2)
+        x = self.blocks[0](latent, bias)
+        for block in self.blocks[1:]:
+            x = block(x)
+        return x
+
+
+class Heads(nn.Module):
+    """f: one trunk, one hidden layer, and the logits of policy, value and reward side by side.
+
+    The reward is that of the edge which led to the latent. For boards the hidden layer sees a 1x1 convolution of every
+    cell and the maximum of each channel over the board: "is there a line somewhere" is one step away.
+    """
+
+    def __init__(self, config: ModelConfig, latent_shape: tuple[int, ...], sizes: tuple[int, ...], conv: bool) -> None:
+        """Builds the trunk and one output layer for all heads.
+
+        Args:
+            config: widths and number of blocks.
+            latent_shape: [width] or [C, H, W].
+            sizes: number of logits of each head.
+            conv: the latent is a board.
+        """
+        super().__init__()
+        self.sizes = list(sizes)
+        self.blocks = nn.ModuleList(
+            Residual(config.width, conv, config.batch_norm) for _ in range(config.prediction_blocks)
+        )
+        self.squeeze = nn.Conv2d(config.width, 16, 1) if conv else None
+        inputs = 16 * math.prod(latent_shape[1:]) + config.width if conv else config.width
+        self.hidden = _layer(inputs, config.head_width, conv=False)
+        self.output = nn.Linear(config.head_width, sum(sizes))
+        nn.init.normal_(self.output.weight, std=0.01)
+        nn.init.zeros_(self.output.bias)
+
+    def forward(self, latent: Tensor) -> tuple[Tensor, ...]:
+        """Returns one [B, size] logits tensor per head."""
+        x = latent
+        for block in self.blocks:
+            x = block(x)
+        if self.squeeze is not None:
+            # the maximum in float32: thirty times faster than in bf16, and exact either way
+            peak = x.float().amax((2, 3)).to(x.dtype)
+            x = torch.cat([torch.relu(self.squeeze(x)).flatten(1), peak], 1)
+        hidden = torch.relu(self.hidden(x))
+        # the few logits are worth full precision also where the torso runs in bf16
+        with torch.autocast(hidden.device.type, enabled=False):
+            return self.output(hidden.to(self.output.weight.dtype)).split(self.sizes, 1)

@@ -1,0 +1,93 @@
+"""The world model: representation, dynamics, prediction, and the projector of the self-prediction loss.
+
+It predicts policy, value and reward and is trained to foresee its own latent; nothing is ever reconstructed.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from muzero_wm.config import ModelConfig
+from muzero_wm.envs.base import EnvSpec
+from muzero_wm.model.networks import Dynamics, Heads, Representation, normalize_latent
+from muzero_wm.model.support import Support
+
+
+class Prediction(NamedTuple):
+    """Logits read off one batch of latents."""
+
+    policy_logits: Tensor  # [B, A]
+    value_logits: Tensor  # [B, value bins]; seen by the player to move
+    reward_logits: Tensor  # [B, reward bins]; of the edge into the latent, seen by the player who acted
+
+
+class WorldModel(nn.Module):
+    """Learned model of an environment in a latent space.
+
+    Source: MuZero (arXiv:1911.08265); self-prediction after SPR (arXiv:2007.05929) and BYOL (arXiv:2006.07733).
+
+    Args:
+        config: sizes.
+        spec: the environment's shapes.
+    """
+
+    def __init__(self, config: ModelConfig, spec: EnvSpec) -> None:
+        """Builds the networks; see the class for the arguments."""
+        super().__init__()
+        self.config = config
+        self.conv = uses_conv(config, spec)
+        self.observation_shape, self.num_actions = spec.observation_shape, spec.num_actions
+        self.latent_shape = (config.width, *spec.observation_shape[1:]) if self.conv else (config.width,)
+        self.value_support = Support.from_config(config.value_support)
+        self.reward_support = Support.from_config(config.reward_support)
+        sizes = (spec.num_actions, self.value_support.num_bins, self.reward_support.num_bins)
+        self.representation = Representation(config, spec.observation_shape, self.conv)
+        self.dynamics = Dynamics(config, self.latent_shape, spec.num_actions, self.conv)
+        self.heads = Heads(config, self.latent_shape, sizes, self.conv)
+        flat, width = math.prod(self.latent_shape), config.projection_width
+        self.projector = nn.Linear(flat, width)
+        self.predictor = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
+
+    def represent(self, observation: Tensor) -> Tensor:
+        """Returns the latent of an observation.
+
+        Args:
+            observation: [B, *observation_shape], any real dtype.
+
+        Returns:
+            [B, *latent_shape] scaled latent.
+        """
+        x = observation.to(self.dynamics.embedding.weight.dtype)
+        if self.conv:
+            x = x.contiguous(memory_format=torch.channels_last)
+        return normalize_latent(self.representation(x), self.config.latent_norm)
+
+    def step(self, latent: Tensor, action: Tensor) -> Tensor:
+        """Returns the next latent after `action` [B] int64 in `latent` [B, *latent_shape]."""
+        return normalize_latent(self.dynamics(latent, action), self.config.latent_norm)
+
+    def predict(self, latent: Tensor) -> Prediction:
+        """Returns policy, value and reward logits of `latent` [B, *latent_shape]."""
+        return Prediction(*self.heads(latent))
+
+    def project(self, latent: Tensor) -> Tensor:
+        """Returns the [B, projection_width] projection that self-prediction compares."""
+        return self.projector(latent.flatten(1))
+
+
+def uses_conv(config: ModelConfig, spec: EnvSpec) -> bool:
+    """Returns whether the torso is convolutional; "auto" means yes for [C, H, W] observations.
+
+    Raises:
+        ValueError: a conv torso was asked for and the observation is not [C, H, W].
+    """
+    image = len(spec.observation_shape) == 3
+    if config.torso == "conv" and not image:
+        raise ValueError(
+            f"model.torso: conv needs an observation of shape [C, H, W], {spec.name} has {list(spec.observation_shape)}"
+        )
+    return config.torso == "conv" or (config.torso == "auto" and image)

@@ -1,0 +1,1 @@
+"""Stored trajectories, sampling, targets and reanalyze."""

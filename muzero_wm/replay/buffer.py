@@ -1,0 +1,243 @@
+"""The replay ring: whole episodes in preallocated arrays, bounded in bytes, sampled through a sum tree."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muzero_wm.config import ReplayConfig
+from muzero_wm.envs.base import EnvSpec
+from muzero_wm.replay.sum_tree import SumTree
+from muzero_wm.replay.targets import Targets, make_targets
+from muzero_wm.replay.trajectory import Trajectories
+
+PRIORITY_FLOOR = 1e-6
+
+
+@dataclass
+class Batch:
+    """Samples for updates.
+
+    Attributes:
+        observation: [B, *shape] roots.
+        next_observation: [B, K, *shape] real observations after each step; the final one repeats past the end.
+        targets: see Targets.
+        weight: [B] float32 importance weights, at most 1.
+        slot: [B] int64 ring slots of the roots, for priority updates.
+    """
+
+    observation: NDArray
+    next_observation: NDArray
+    targets: Targets
+    weight: NDArray[np.float32]
+    slot: NDArray[np.int64]
+
+
+class ReplayBuffer:
+    """Most recent episodes, evicted whole and oldest first.
+
+    Args:
+        spec: shapes of what is stored.
+        config: bounds and sampling constants.
+        discount: per step, in [0, 1]; signs between players come from `to_play`.
+
+    Raises:
+        ValueError: the byte bound is too small for two slots.
+    """
+
+    def __init__(self, spec: EnvSpec, config: ReplayConfig, discount: float) -> None:
+        """Allocates the ring; see the class for the arguments."""
+        self.config, self.discount = config, discount
+        layout: dict[str, tuple[tuple[int, ...], Any]] = {
+            "observation": (spec.observation_shape, spec.observation_dtype),
+            "legal_actions": ((spec.num_actions,), np.bool_),
+            "to_play": ((), np.int8),
+            "action": ((), np.int32),
+            "reward": ((), np.float32),
+            "policy": ((spec.num_actions,), np.float32),
+            "value": ((), np.float32),
+            "terminated": ((), np.bool_),
+            "first": ((), np.bool_),
+            "to_end": ((), np.int32),
+        }
+        tree_bytes = 64  # a sum tree of the next power of two leaves holds less than this per slot
+        per_slot = sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in layout.values()) + tree_bytes
+        self.capacity = min(int(config.max_mib * 2**20) // per_slot, config.max_steps)
+        if self.capacity < 2:
+            raise ValueError(f"replay.max_mib: {config.max_mib} MiB hold no episode, one slot takes {per_slot} bytes")
+        self.ring = {name: np.zeros((self.capacity, *shape), dtype) for name, (shape, dtype) in layout.items()}
+        self._tree = SumTree(self.capacity)
+        self._episodes: deque[int] = deque()  # slots of each stored episode, oldest first
+        self._head = 0  # slot that is written next
+        self._used = 0
+        self._max_priority = 1.0
+        self.total_steps = 0
+        self.total_episodes = 0
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held, all of them allocated at the start."""
+        return sum(array.nbytes for array in self.ring.values()) + self._tree.nbytes
+
+    @property
+    def num_steps(self) -> int:
+        """Steps that can be sampled now."""
+        return self._used - len(self._episodes)
+
+    def extend(self, data: Trajectories) -> None:
+        """Stores finished episodes, evicting the oldest where room is needed.
+
+        Args:
+            data: packed episodes.
+
+        Raises:
+            ValueError: an episode is longer than the whole ring, or a reward, value or policy is not finite.
+        """
+        for name in ("reward", "value", "policy"):
+            if not np.isfinite(getattr(data, name)).all():
+                raise ValueError(f"{name}: expected finite numbers in a trajectory, got NaN or infinity")
+        slots_of = data.lengths + 1
+        if len(data) and slots_of.max() > self.capacity:
+            raise ValueError(
+                f"replay.max_mib / max_steps: an episode of {slots_of.max() - 1} steps does not fit "
+                f"into {self.capacity} slots"
+            )
+        ends = np.cumsum(slots_of)
+        start = 0
+        while start < len(data):  # at most one ring at a time
+            base = ends[start] - slots_of[start]
+            stop = int(np.searchsorted(ends, base + self.capacity, side="right"))
+            self._write(data, slots_of[start:stop], data.terminated[start:stop], int(base), int(ends[stop - 1]))
+            start = stop
+        self.total_steps += data.num_steps
+        self.total_episodes += len(data)
+
+    def _write(
+        self, data: Trajectories, slots_of: NDArray[np.int64], terminated: NDArray[np.bool_], begin: int, end: int
+    ) -> None:
+        count = end - begin
+        tail = (self._head - self._used) % self.capacity
+        while self._used + count > self.capacity:
+            evicted = self._episodes.popleft()
+            self._tree.update((tail + np.arange(evicted)) % self.capacity, np.zeros(evicted))
+            tail = (tail + evicted) % self.capacity
+            self._used -= evicted
+        where = (self._head + np.arange(count)) % self.capacity
+        for name in ("observation", "legal_actions", "to_play", "action", "reward", "policy", "value"):
+            self.ring[name][where] = getattr(data, name)[begin:end]
+        last = np.repeat(np.cumsum(slots_of) - 1, slots_of)
+        to_end = last - np.arange(count)
+        self.ring["to_end"][where] = to_end
+        self.ring["terminated"][where] = np.repeat(terminated, slots_of)
+        self.ring["first"][where] = np.concatenate([[True], to_end[:-1] == 0])
+        self._tree.update(where, np.where(to_end > 0, self._max_priority, 0.0))
+        self._episodes.extend(int(n) for n in slots_of)
+        self._head = (self._head + count) % self.capacity
+        self._used += count
+
+    def sample_slots(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+        """Draws steps in proportion to their priorities.
+
+        Of every batch a share of `terminal_fraction` is moved forward to within K steps of its episode's end, where
+        rewards of board games live; in terminated episodes the final position itself may be the root.
+
+        Args:
+            count: number of draws.
+            rng: source of randomness.
+
+        Returns:
+            [count] int64 ring slots.
+        """
+        slots = self._tree.sample(rng.random(count))
+        near_end = rng.random(count) < self.config.terminal_fraction
+        to_end = self.ring["to_end"][slots]
+        nearest = np.where(self.ring["terminated"][slots], 0, 1)
+        choices = np.minimum(self.config.unroll_steps, to_end) - nearest + 1
+        back = nearest + (rng.random(count) * choices).astype(np.int64)
+        return np.where(near_end, (slots + to_end - back) % self.capacity, slots)
+
+    def batch(self, slots: NDArray[np.int64], beta: float, rng: np.random.Generator) -> Batch:
+        """Gathers observations and builds targets.
+
+        Args:
+            slots: [B] from `sample_slots`.
+            beta: exponent of the importance weights in [0, 1].
+            rng: draws the actions of absorbing states.
+
+        Returns:
+            Samples for one or several updates.
+        """
+        unroll, actions = self.config.unroll_steps, self.ring["policy"].shape[1]
+        targets = make_targets(
+            slots,
+            self.ring,
+            unroll_steps=unroll,
+            n_step=self.config.n_step,
+            discount=self.discount,
+            outcome_weight=self.config.outcome_weight,
+            filler=rng.integers(0, actions, (len(slots), unroll), dtype=np.int32),
+        )
+        mean = self._tree.total / self.num_steps
+        priorities = self._tree.get(slots)
+        # final positions are not drawn by priority and count as average
+        weight = (mean / np.where(priorities > 0.0, priorities, mean)) ** beta
+        observation = self.ring["observation"]
+        return Batch(
+            observation=observation[slots],
+            next_observation=observation[targets.slot[:, 1:]],
+            targets=targets,
+            weight=(weight / weight.max()).astype(np.float32),
+            slot=slots,
+        )
+
+    def update_priorities(self, slots: NDArray[np.int64], td_errors: NDArray[np.float32]) -> None:
+        """Sets priorities from fresh errors: p = (|td_error| + 1e-6) ** alpha.
+
+        Source: Schaul et al. (arXiv:1511.05952) section 3.3.
+
+        Args:
+            slots: [B] int64 roots of a batch.
+            td_errors: [B] float32, value minus target.
+        """
+        if self.config.priority_exponent == 0.0:
+            return
+        steps = self.ring["to_end"][slots] > 0
+        slots, errors = slots[steps], np.abs(td_errors[steps].astype(np.float64))
+        if not len(slots):
+            return
+        priorities = (errors + PRIORITY_FLOOR) ** self.config.priority_exponent
+        self._max_priority = max(self._max_priority, float(priorities.max()))
+        self._tree.update(slots, priorities)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns everything stored, oldest slot first; arrays are copies."""
+        order = (self._head - self._used + np.arange(self._used)) % self.capacity
+        state: dict[str, Any] = {name: array[order] for name, array in self.ring.items()}
+        state["priority"] = self._tree.get(order)
+        state["episodes"] = np.array(self._episodes, np.int64)
+        state["counters"] = [self.total_steps, self.total_episodes]
+        state["max_priority"] = self._max_priority
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores `state_dict`.
+
+        Raises:
+            ValueError: the state holds more slots than this ring.
+        """
+        used = len(state["priority"])
+        if used > self.capacity:
+            raise ValueError(f"replay: the checkpoint holds {used} slots, this ring {self.capacity}; raise max_mib")
+        order = np.arange(used)
+        for name, array in self.ring.items():
+            array[:used] = state[name]
+        self._tree = SumTree(self.capacity)
+        self._tree.update(order, np.asarray(state["priority"], np.float64))
+        self._episodes = deque(int(n) for n in state["episodes"])
+        self._head, self._used = used % self.capacity, used
+        self.total_steps, self.total_episodes = (int(n) for n in state["counters"])
+        self._max_priority = float(state["max_priority"])

@@ -1,0 +1,175 @@
+"""Training targets for unrolled positions, computed straight from the ring in Numba.
+
+Source: MuZero (arXiv:1911.08265) section 3 and appendix G; signs as for zero-sum games, one flip per change of player.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+
+@dataclass
+class Targets:
+    """Targets of B unrolls; index k is k imagined steps after the root.
+
+    Attributes:
+        action: [B, K] int32; past the end of an episode any action (absorbing state).
+        reward: [B, K] float32, of action k, seen by the player who took it.
+        reward_mask: [B, K] float32; 0 where nothing is known (past a truncation).
+        root_reward: [B] float32, of the action that led to the root.
+        root_reward_mask: [B] float32; 0 at the first position of an episode.
+        value: [B, K + 1] float32, seen by the player to move.
+        value_mask: [B, K + 1] float32.
+        policy: [B, K + 1, A] float32.
+        policy_mask: [B, K + 1] float32; 0 from the final observation on.
+        next_mask: [B, K] float32; 1 where the observation after action k exists.
+        terminal: [B, K + 1] bool; True at the terminal position itself.
+        slot: [B, K + 1] int64, ring slot of each position; clamped to the episode's final slot.
+    """
+
+    action: NDArray[np.int32]
+    reward: NDArray[np.float32]
+    reward_mask: NDArray[np.float32]
+    root_reward: NDArray[np.float32]
+    root_reward_mask: NDArray[np.float32]
+    value: NDArray[np.float32]
+    value_mask: NDArray[np.float32]
+    policy: NDArray[np.float32]
+    policy_mask: NDArray[np.float32]
+    next_mask: NDArray[np.float32]
+    terminal: NDArray[np.bool_]
+    slot: NDArray[np.int64]
+
+
+@njit(cache=True)
+def n_step_return(
+    slot: int,
+    to_end: NDArray[np.int32],
+    to_play: NDArray[np.int8],
+    reward: NDArray[np.float32],
+    value: NDArray[np.float32],
+    n_step: int,
+    discount: float,
+) -> float:
+    """Returns the discounted return of one ring slot, bootstrapped after `n_step` steps.
+
+    Source: z_t = sum_{i<n} g^i r_{t+i} + g^n v_{t+n}, each term negated where the player to move is not the one at t.
+
+    Args:
+        slot: ring slot of a step (or of a final observation: its stored value is returned).
+        to_end: [capacity] steps until the episode's final slot.
+        to_play: [capacity] player to move.
+        reward: [capacity] reward of the step, seen by the player who moved.
+        value: [capacity] value of the position; 0 in the final slot of a terminated episode.
+        n_step: horizon; 0 runs to the episode's end.
+        discount: per step.
+
+    Returns:
+        The return, seen by the player to move at `slot`.
+    """
+    capacity = to_end.shape[0]
+    remaining = to_end[slot]
+    horizon = remaining if n_step == 0 else min(n_step, remaining)
+    mover = to_play[slot]
+    total, factor = 0.0, 1.0
+    for i in range(horizon):
+        s = (slot + i) % capacity
+        total += factor * reward[s] if to_play[s] == mover else -factor * reward[s]
+        factor *= discount
+    s = (slot + horizon) % capacity
+    return total + factor * value[s] if to_play[s] == mover else total - factor * value[s]
+
+
+@njit(cache=True)
+def _fill(
+    slots, to_end, first, terminated, to_play, action, reward, value, policy, n_step, discount, outcome_weight, filler,
+    out_action, out_reward, out_reward_mask, out_root_reward, out_root_reward_mask, out_value, out_value_mask, out_policy, out_policy_mask, out_next_mask,
+    out_terminal, out_slot,
+):  # fmt: skip
+    capacity = to_end.shape[0]
+    unroll = out_action.shape[1]
+    for b in range(slots.shape[0]):
+        remaining = to_end[slots[b]]
+        absorbing = terminated[slots[b]]
+        if not first[slots[b]]:
+            out_root_reward[b] = reward[(slots[b] - 1) % capacity]
+            out_root_reward_mask[b] = 1.0
+        for k in range(unroll + 1):
+            s = (slots[b] + min(k, remaining)) % capacity
+            out_slot[b, k] = s
+            if k < remaining:
+                z = n_step_return(s, to_end, to_play, reward, value, n_step, discount)
+                out_value[b, k] = outcome_weight * z + (1.0 - outcome_weight) * value[s]
+                out_value_mask[b, k] = 1.0
+                out_policy_mask[b, k] = 1.0
+                for a in range(policy.shape[1]):
+                    out_policy[b, k, a] = policy[s, a]
+            elif k == remaining:
+                out_value[b, k] = value[s]
+                out_value_mask[b, k] = 1.0
+                out_terminal[b, k] = absorbing
+            elif absorbing:
+                out_value_mask[b, k] = 1.0
+            if k == unroll:
+                continue
+            if k < remaining:
+                out_action[b, k] = action[s]
+                out_reward[b, k] = reward[s]
+                out_reward_mask[b, k] = 1.0
+                out_next_mask[b, k] = 1.0
+            else:
+                out_action[b, k] = filler[b, k]
+                out_reward_mask[b, k] = 1.0 if absorbing else 0.0
+
+
+def make_targets(
+    slots: NDArray[np.int64],
+    ring: dict[str, NDArray],
+    *,
+    unroll_steps: int,
+    n_step: int,
+    discount: float,
+    outcome_weight: float,
+    filler: NDArray[np.int32],
+) -> Targets:
+    """Builds the targets of B unrolls.
+
+    Args:
+        slots: [B] int64, ring slots; final ones are allowed in terminated episodes.
+        ring: arrays over the ring's slots: to_end, first, terminated, to_play, action, reward, value, policy.
+        unroll_steps: K.
+        n_step: bootstrap horizon, 0 for the episode's end.
+        discount: per step, in [0, 1].
+        outcome_weight: share of the n-step return in the value target; the rest is the search's root value.
+        filler: [B, K] int32, actions taken in absorbing states.
+
+    Returns:
+        Targets of the B unrolls.
+    """
+    batch, actions = len(slots), ring["policy"].shape[1]
+    steps, positions = (batch, unroll_steps), (batch, unroll_steps + 1)
+    out = Targets(
+        action=np.zeros(steps, np.int32),
+        reward=np.zeros(steps, np.float32),
+        reward_mask=np.zeros(steps, np.float32),
+        root_reward=np.zeros(batch, np.float32),
+        root_reward_mask=np.zeros(batch, np.float32),
+        value=np.zeros(positions, np.float32),
+        value_mask=np.zeros(positions, np.float32),
+        policy=np.zeros((*positions, actions), np.float32),
+        policy_mask=np.zeros(positions, np.float32),
+        next_mask=np.zeros(steps, np.float32),
+        terminal=np.zeros(positions, np.bool_),
+        slot=np.zeros(positions, np.int64),
+    )
+    _fill(
+        slots, ring["to_end"], ring["first"], ring["terminated"], ring["to_play"], ring["action"], ring["reward"],
+        ring["value"], ring["policy"], n_step, discount, outcome_weight, filler,
+        out.action, out.reward, out.reward_mask, out.root_reward, out.root_reward_mask, out.value, out.value_mask,
+        out.policy, out.policy_mask, out.next_mask, out.terminal, out.slot,
+    )  # fmt: skip
+    return out
