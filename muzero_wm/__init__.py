@@ -1,0 +1,79 @@
+"""MuZero-style agents: a learned world model planned with a native batched tree search.
+
+    agent = muzero_wm.train("tictactoe", run_dir="runs/mine")
+    agent = muzero_wm.load("runs/mine")
+    action = agent.act(observation, legal_actions)
+
+Importing this package is quick: PyTorch and Numba are imported by what needs them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from muzero_wm import envs as envs
+    from muzero_wm.agent import Agent as Agent
+    from muzero_wm.agent import load as load
+
+__all__ = ["Agent", "__version__", "envs", "load", "train"]
+
+__version__ = "0.1.0"
+
+
+def train(
+    preset_or_file: str | Path | None = None,
+    *,
+    env: str | None = None,
+    run_dir: str | Path | None = None,
+    resume: bool = False,
+    seed: int | None = None,
+    overrides: Sequence[str] = (),
+    max_minutes: float | None = None,
+    max_updates: int | None = None,
+) -> Agent:
+    """Trains an agent and returns it; the same as ``muzero-wm train``.
+
+    Args:
+        preset_or_file: name of a preset or a YAML file; None: it follows from `env` or from the run that is resumed.
+        env: environment name that replaces the preset's.
+        run_dir: where the run is kept; ``runs/<name>-<n>`` when None.
+        resume: go on from the newest checkpoint in `run_dir`.
+        seed: seed that replaces the preset's, >= 0.
+        overrides: settings "a.b=value".
+        max_minutes: stop after this much time.
+        max_updates: stop after this many updates.
+
+    Returns:
+        The trained agent.
+
+    Raises:
+        UserError: the configuration, the environment, the run folder or the checkpoint cannot be used.
+    """
+    from muzero_wm.presets import plan_run
+
+    config, folder = plan_run(
+        preset_or_file,
+        env=env,
+        run_dir=run_dir,
+        resume=resume,
+        seed=seed,
+        overrides=overrides,
+        max_minutes=max_minutes,
+        max_updates=max_updates,
+    )
+    from muzero_wm import training
+
+    return training.train(config, folder, resume=resume)
+
+
+def __getattr__(name: str) -> Any:
+    """Imports `Agent`, `load` and `envs` when they are first asked for."""
+    if name in ("Agent", "load"):
+        return getattr(importlib.import_module("muzero_wm.agent"), name)
+    if name == "envs":
+        return importlib.import_module("muzero_wm.envs")
+    raise AttributeError(f"module 'muzero_wm' has no attribute {name!r}")

@@ -1,0 +1,139 @@
+"""A trained agent: what `train` returns, `load` reads and everybody plays with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+
+from muzero_wm import envs
+from muzero_wm.acting.planner import Planner, SearchResult
+from muzero_wm.config import Config
+from muzero_wm.envs.base import EnvSpec
+from muzero_wm.model.inference import InferenceModel
+from muzero_wm.model.world_model import WorldModel
+from muzero_wm.presets import load_config
+from muzero_wm.run.checkpoint import CheckpointError, load_checkpoint
+
+
+class Agent:
+    """Chooses moves with the learned model, with or without search.
+
+    Args:
+        config: the run's configuration.
+        spec: the environment's shapes.
+        model: trained weights (the EMA teacher's).
+        updates: updates the weights have seen.
+
+    Example:
+        >>> agent = muzero_wm.load("runs/quickstart")     # doctest: +SKIP
+        >>> agent.act(observation, legal_actions)         # doctest: +SKIP
+    """
+
+    def __init__(self, config: Config, spec: EnvSpec, model: WorldModel, updates: int) -> None:
+        """Takes a frozen snapshot of the weights for inference; see the class for the arguments."""
+        self.config, self.spec, self.model, self.updates = config, spec, model.eval(), updates
+        self._network = InferenceModel(model, config.learning.precision)
+        self._planner = Planner(self._network, spec, config.search)
+
+    def search(
+        self,
+        observations: ArrayLike,
+        legal_actions: ArrayLike | None = None,
+        num_simulations: int | None = None,
+        *,
+        rng: int | np.random.Generator | NDArray[np.uint64] = 0,
+        gumbel_scale: float = 0.0,
+    ) -> SearchResult:
+        """Searches one tree per observation, greedily unless `gumbel_scale` says otherwise.
+
+        Args:
+            observations: [n, *observation_shape].
+            legal_actions: [n, A] bool; all actions when None.
+            num_simulations: per root; the trained number when None.
+            rng: seed, generator, or [n] uint64 with one stream per root.
+            gumbel_scale: noise of the Gumbel root, 0 is deterministic.
+
+        Returns:
+            mcts.SearchResult over the n roots.
+
+        Raises:
+            ValueError: shapes do not fit the environment, or a row has no legal action.
+        """
+        observations, legal = self._check(observations, legal_actions)
+        return self._planner.search(
+            observations, legal, rng, num_simulations=num_simulations, gumbel_scale=gumbel_scale
+        )
+
+    def policy(
+        self, observations: ArrayLike, legal_actions: ArrayLike | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Returns the raw network's opinion, without search.
+
+        Args:
+            observations: [n, *observation_shape].
+            legal_actions: [n, A] bool; all actions when None.
+
+        Returns:
+            Probabilities [n, A] over the legal actions and values [n], seen by the player to move.
+        """
+        observations, legal = self._check(observations, legal_actions)
+        out = self._network.initial(observations)
+        logits = np.where(legal, out.prior_logits, -np.inf)
+        weights = np.exp(logits - logits.max(1, keepdims=True))
+        return (weights / weights.sum(1, keepdims=True)).astype(np.float32), out.value
+
+    def act(self, observation: ArrayLike, legal_actions: ArrayLike | None = None) -> int:
+        """Returns the searched, greedy action for one observation.
+
+        Args:
+            observation: [*observation_shape].
+            legal_actions: [A] bool; all actions when None.
+
+        Returns:
+            The action.
+        """
+        legal = None if legal_actions is None else np.asarray(legal_actions)[None]
+        return int(self.search(np.asarray(observation)[None], legal).action[0])
+
+    def _check(self, observations: ArrayLike, legal_actions: ArrayLike | None) -> tuple[NDArray, NDArray[np.bool_]]:
+        array = np.asarray(observations)
+        expected = self.spec.observation_shape
+        if array.shape[1:] != expected or array.ndim != len(expected) + 1 or not len(array):
+            raise ValueError(f"observations: expected shape [n, {', '.join(map(str, expected))}], got {array.shape}")
+        actions = (len(array), self.spec.num_actions)
+        legal = np.ones(actions, np.bool_) if legal_actions is None else np.asarray(legal_actions)
+        if legal.shape != actions:
+            raise ValueError(f"legal_actions: expected shape {actions}, got {legal.shape}")
+        legal = legal.astype(np.bool_)
+        empty = np.flatnonzero(~legal.any(1))
+        if len(empty):
+            raise ValueError(f"legal_actions: row {empty[0]} has no legal action, every row needs at least one")
+        return array, legal
+
+
+def load(run_dir: str | Path) -> Agent:
+    """Loads the newest intact checkpoint of a run.
+
+    Args:
+        run_dir: a run folder as `train` leaves it.
+
+    Returns:
+        The agent with the EMA weights.
+
+    Raises:
+        CheckpointError: the folder is no run, or no checkpoint in it can be read.
+    """
+    folder = Path(run_dir)
+    config_file = folder / "config.yaml"
+    if not config_file.is_file():
+        raise CheckpointError(f"{folder}: not a run folder, config.yaml is missing (train one with `muzero-wm train`)")
+    config = load_config(config_file)
+    state = load_checkpoint(folder / "checkpoints")
+    spec = envs.spec(config.env)
+    torch.set_num_threads(config.run.threads)
+    model = WorldModel(config.model, spec)
+    model.load_state_dict(state["learner"]["teacher"])
+    return Agent(config, spec, model, int(state["learner"]["updates"]))

@@ -1,0 +1,248 @@
+"""The command line: ``muzero-wm COMMAND``.
+
+A mistake of the person who calls is one line on standard error and exit code 2. Whatever takes long to import is
+imported by the command that needs it, so that ``--help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from muzero_wm import __version__
+from muzero_wm.errors import UserError, did_you_mean
+
+OK, MISTAKE, INTERRUPTED = 0, 2, 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports mistakes in one line, with the nearest word that would have been right."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    def error(self, message: str) -> NoReturn:
+        """Exits with code 2."""
+        if unknown := re.match(r"argument COMMAND: invalid choice: '([^']*)'", message):
+            message = f"unknown command {unknown[1]!r}{did_you_mean(unknown[1], _COMMANDS)}"
+        elif unknown := re.match(r"unrecognized arguments: (-\S+)", message):
+            message = f"unknown option {unknown[1]}{did_you_mean(unknown[1], self.known_options())}"
+        self.exit(MISTAKE, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+
+    def known_options(self) -> list[str]:
+        """Returns the options of this command, such as "--seed"."""
+        return list(self._option_string_actions)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        arguments: words after the program's name; those of the process when None.
+
+    Returns:
+        The exit code: 0, 2 for a mistake in the input, 130 when interrupted.
+    """
+    try:
+        args, unknown = (parser := _parser()).parse_known_args(arguments)
+        if unknown:
+            (args.parser if "parser" in args else parser).error(f"unrecognized arguments: {' '.join(unknown)}")
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            args.command(args)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    except KeyboardInterrupt:
+        print("muzero-wm: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone; closing it again at exit must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return OK
+    except UserError as error:
+        for line in str(error).splitlines():
+            print(f"muzero-wm: error: {line}", file=sys.stderr)
+        return MISTAKE
+    return OK
+
+
+def _train(args: argparse.Namespace) -> None:
+    from muzero_wm.presets import plan_run
+
+    config, run_dir = plan_run(
+        args.source,
+        run_dir=args.run_dir,
+        resume=args.resume,
+        env=args.env,
+        seed=args.seed,
+        overrides=args.set,
+        max_minutes=args.max_minutes,
+        max_updates=args.max_updates,
+    )
+    from muzero_wm.training import train
+
+    try:
+        train(config, run_dir, resume=args.resume)
+    except KeyboardInterrupt:
+        print(f"go on with: muzero-wm train --resume --run-dir {run_dir}", file=sys.stderr)
+        raise
+    print(f"The run is in {run_dir}. Next: muzero-wm evaluate {run_dir}")
+
+
+def _evaluate(args: argparse.Namespace) -> None:
+    from muzero_wm.cli_reports import check_writable, print_evaluation, progress_bar, write_json
+
+    folder = _run_folder(args.run)
+    check_writable(args.json)
+    from muzero_wm import agent
+    from muzero_wm.evaluation import evaluate
+
+    trained = agent.load(folder)
+    with progress_bar("games") as progress:
+        report = evaluate(
+            trained,
+            opponent=args.opponent,
+            games=args.games,
+            simulations=args.simulations,
+            seed=args.seed,
+            progress=progress,
+        )
+    print_evaluation(report)
+    write_json(args.json, report)
+
+
+def _play(args: argparse.Namespace) -> None:
+    folder = _run_folder(args.run)
+    from muzero_wm import agent
+    from muzero_wm.cli_play import play
+
+    play(agent.load(folder), seat=args.seat, simulations=args.simulations)
+
+
+def _envs(args: argparse.Namespace) -> None:
+    from muzero_wm.cli_reports import check_writable, environments, print_environments, write_json
+
+    check_writable(args.json)
+    rows = environments()
+    print_environments(rows)
+    write_json(args.json, rows)
+
+
+_COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
+    "train": _train,
+    "evaluate": _evaluate,
+    "play": _play,
+    "envs": _envs,
+}
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="muzero-wm",
+        description="Trains, evaluates and plays MuZero-style agents.",
+        epilog="Start with:\n  muzero-wm train quickstart --run-dir runs/first\n  muzero-wm play runs/first",
+    )
+    parser.add_argument("--version", action="version", version=f"muzero-wm {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    train = _command(
+        commands,
+        "train",
+        "train an agent",
+        "muzero-wm train connect4 --seed 1 --max-minutes 5 --set search.num_simulations=50",
+    )
+    train.add_argument("source", nargs="?", metavar="PRESET|FILE", help="name of a preset, or a YAML file")
+    train.add_argument("--env", metavar="ENV", help="environment; with it alone, the preset follows from it")
+    train.add_argument("--run-dir", metavar="DIR", help="where the run is kept (default: runs/<name>-<n>)")
+    train.add_argument("--resume", action="store_true", help="go on with the run in --run-dir")
+    train.add_argument("--seed", type=_integer(0), metavar="N", help="seed of the run")
+    train.add_argument("--max-minutes", type=float, metavar="M", help="stop after M minutes")
+    train.add_argument("--max-updates", type=_integer(1), metavar="N", help="stop after N updates")
+    train.add_argument(
+        "--set", action="append", default=[], metavar="a.b=VALUE", help="change one setting; may be given again"
+    )
+
+    evaluate = _command(
+        commands,
+        "evaluate",
+        "measure an agent, against an opponent where there are two players",
+        "muzero-wm evaluate runs/quickstart --opponent mcts:1000 --games 100 --json result.json",
+    )
+    _run_argument(evaluate)
+    evaluate.add_argument("--opponent", metavar="O", help="random, perfect or mcts:N (rollouts with the true rules)")
+    evaluate.add_argument("--games", type=_integer(1), default=100, metavar="N", help="games (default: 100)")
+    _simulations_argument(evaluate)
+    evaluate.add_argument("--seed", type=_integer(0), default=0, metavar="N", help="seed of the games (default: 0)")
+    _json_argument(evaluate)
+
+    play = _command(
+        commands, "play", "play against an agent in the terminal", "muzero-wm play runs/quickstart --seat second"
+    )
+    _run_argument(play)
+    play.add_argument("--seat", choices=("first", "second"), default="first", help="yours (default: first)")
+    _simulations_argument(play)
+
+    envs = _command(commands, "envs", "list the environments", "muzero-wm envs")
+    _json_argument(envs)
+    return parser
+
+
+def _command(commands: Any, name: str, what: str, example: str) -> _Parser:
+    parser: _Parser = commands.add_parser(
+        name, help=what, description=f"{what[0].upper()}{what[1:]}.", epilog=f"Example:\n  {example}"
+    )
+    parser.set_defaults(command=_COMMANDS[name], parser=parser)
+    return parser
+
+
+def _run_argument(parser: _Parser) -> None:
+    parser.add_argument("run", metavar="RUN", help="a run folder")
+
+
+def _simulations_argument(parser: _Parser) -> None:
+    parser.add_argument(
+        "--simulations", type=_integer(1), metavar="S", help="simulations per move (default: as it was trained)"
+    )
+
+
+def _json_argument(parser: _Parser) -> None:
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers to FILE as well")
+
+
+def _integer(low: int) -> Callable[[str], int]:
+    """Returns a converter for integers >= low."""
+
+    def convert(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            value = low - 1
+        if value < low:
+            raise argparse.ArgumentTypeError(f"expected an integer >= {low}, got {text!r}")
+        return value
+
+    return convert
+
+
+def _run_folder(text: str) -> Path:
+    """Returns the folder of an existing run."""
+    from muzero_wm.run.checkpoint import RunDirError
+
+    folder = Path(text)
+    if not (folder / "config.yaml").is_file():
+        there = [str(path.parent) for path in Path("runs").glob("*/config.yaml")]
+        reason = "has no config.yaml, so it is no run folder" if folder.exists() else "there is no such run"
+        raise RunDirError(f"{text}: {reason}{did_you_mean(text, there)}")
+    return folder
+
+
+def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
+    """Shows our own warnings in one line and leaves out those of libraries."""
+    if category.__module__.startswith("muzero_wm"):
+        print(f"muzero-wm: warning: {message}", file=sys.stderr)

@@ -1,0 +1,147 @@
+"""What the commands that report numbers print and write."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from muzero_wm import envs
+from muzero_wm.envs import games
+from muzero_wm.errors import UserError
+
+
+class OutputError(UserError):
+    """Names the file that cannot be written, and why."""
+
+
+def check_writable(path: Path | None) -> None:
+    """Checks that a report can be written, before the work that fills it.
+
+    Args:
+        path: where to; None when no file was asked for.
+
+    Raises:
+        OutputError: its folder is not there, or the path is a folder.
+    """
+    if path is not None and path.is_dir():
+        raise OutputError(f"--json {path}: expected a file, got a folder")
+    if path is not None and not path.parent.is_dir():
+        raise OutputError(f"--json {path}: the folder {path.parent} is not there")
+
+
+def write_json(path: Path | None, report: Any) -> None:
+    """Writes a report whole or not at all; does nothing when path is None.
+
+    Args:
+        path: the file.
+        report: nested dicts and lists of plain or NumPy values.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    if path is None:
+        return
+    text = json.dumps(report, indent=2, default=lambda value: value.tolist())
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise OutputError(f"--json {path}: cannot be written: {error.strerror}") from None
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Shows a progress bar on a terminal, and nothing elsewhere.
+
+    Args:
+        what: what is counted.
+
+    Yields:
+        A function to call with (done, total).
+    """
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def print_evaluation(report: Mapping[str, Any]) -> None:
+    """Prints what `evaluate` returned: one row for each set of games in it."""
+    title = f"{report['env']}, {report['games']} games, {report['simulations']} simulations, seed {report['seed']}"
+    console = Console(highlight=False)
+    if "mean_return" in report:
+        table = Table("", "return", "95 % interval", title=title, box=box.SIMPLE_HEAD, title_justify="left")
+        for name, part in _parts(report, "mean_return"):
+            table.add_row(name, f"{part['mean_return']:.2f}", _interval(part.get("ci95"), "{:.2f}"))
+    else:
+        columns = (f"against {report['opponent']}", "wins", "draws", "losses", "score", "95 % interval")
+        table = Table(*columns, title=title, box=box.SIMPLE_HEAD, title_justify="left")
+        for name, part in _parts(report, "wins"):
+            counts = [str(part[key]) for key in ("wins", "draws", "losses")]
+            score = f"{part['score']:.1%}" if "score" in part else ""
+            table.add_row(name, *counts, score, _interval(part.get("ci95"), "{:.1%}"))
+    console.print(table)
+    if (exhaustive := report.get("exhaustive")) is not None:
+        console.print(
+            f"Against every sequence of replies, both seats: {exhaustive['losses']} losses in "
+            f"{exhaustive['games']:,} games."
+        )
+
+
+def environments() -> list[dict[str, Any]]:
+    """Returns one row for each built-in environment."""
+    rows: list[dict[str, Any]] = []
+    for name in envs.names():
+        spec = envs.spec(name)
+        about = importlib.import_module(f"{games.__name__}.{name}").__doc__ or ""
+        rows.append(
+            {
+                "env": name,
+                "players": spec.num_players,
+                "observation": list(spec.observation_shape),
+                "actions": spec.num_actions,
+                "longest_episode": spec.max_episode_steps,
+                "about": " ".join(about.split("\n\n")[0].split()),
+            }
+        )
+    return rows
+
+
+def print_environments(rows: list[dict[str, Any]]) -> None:
+    """Prints the table of environments."""
+    table = Table("name", "players", "observation", "actions", "what it is", box=box.SIMPLE_HEAD)
+    for row in rows:
+        shape = " x ".join(map(str, row["observation"]))
+        table.add_row(row["env"], str(row["players"]), shape, str(row["actions"]), row["about"])
+    table.add_row("gym:ID", "1", "any Box or Discrete", "any", "Gymnasium's, for example gym:CartPole-v1")
+    Console(highlight=False).print(table)
+
+
+def _parts(report: Mapping[str, Any], key: str, name: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yields every set of games in a report with the path to it."""
+    if key in report:
+        yield name.replace("_", " ") or "all games", report
+    for child, value in report.items():
+        if isinstance(value, Mapping) and child != "exhaustive":
+            yield from _parts(value, key, ", ".join(part for part in (name, str(child)) if part not in ("", "seats")))
+
+
+def _interval(bounds: Any, form: str) -> str:
+    """Returns a confidence interval given as (low, high) or as a half-width."""
+    if bounds is None:
+        return ""
+    if isinstance(bounds, int | float):
+        return "± " + form.format(bounds)
+    low, high = bounds
+    return f"{form.format(low)} to {form.format(high)}"

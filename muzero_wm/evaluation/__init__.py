@@ -1,0 +1,23 @@
+"""How good an agent is: matches, episodes, exhaustive checks, solved positions."""
+
+from muzero_wm.evaluation.arena import MatchResult, Tally, play_match
+from muzero_wm.evaluation.episodes import play_episodes
+from muzero_wm.evaluation.evaluate import evaluate
+from muzero_wm.evaluation.exhaustive import play_every_reply
+from muzero_wm.evaluation.opponents import opponent_from_name
+from muzero_wm.evaluation.players import AgentPlayer, Player, RawPolicyPlayer
+from muzero_wm.evaluation.solved import share_kept
+
+__all__ = [
+    "AgentPlayer",
+    "MatchResult",
+    "Player",
+    "RawPolicyPlayer",
+    "Tally",
+    "evaluate",
+    "opponent_from_name",
+    "play_episodes",
+    "play_every_reply",
+    "play_match",
+    "share_kept",
+]

@@ -1,0 +1,130 @@
+"""Players that know the rules and have learnt nothing: random, perfect, rollout MCTS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muzero_wm.envs import BatchedEnv, EnvSpec, Step, names
+from muzero_wm.envs.board import BoardEnv, BoardGame, States
+from muzero_wm.envs.kernels import PLIES
+from muzero_wm.errors import UserError, did_you_mean
+from muzero_wm.evaluation.connect4_solver import connect_four_solver
+from muzero_wm.evaluation.minimax import minimax_table
+from muzero_wm.evaluation.players import Player, Rows
+from muzero_wm.evaluation.uct import uct_visits
+from muzero_wm.seeding import stream_keys
+
+KINDS = ("random", "perfect", "mcts:N")
+
+
+class RandomPlayer:
+    """Plays uniformly random legal moves."""
+
+    def __init__(self, seed: int) -> None:
+        """Seeds one stream for each game."""
+        self._seed = seed
+        self._moves = 0
+
+    def actions(self, env: BatchedEnv, step: Step, rows: Rows) -> NDArray[np.int64]:
+        """Returns a random legal move for each of the games `rows`."""
+        keys = stream_keys(self._seed, "opponent/random", rows, self._moves)
+        self._moves += 1
+        return pick(step.legal_actions[rows], keys)
+
+
+class PerfectPlayer:
+    """Plays a random one of the best moves, by exact knowledge of the game."""
+
+    def __init__(self, best_moves: Callable[[States], NDArray[np.bool_]], seed: int) -> None:
+        """Seats an oracle.
+
+        Args:
+            best_moves: from [n, W] rows in play to the best moves [n, A].
+            seed: seed of the choice between equally good moves.
+        """
+        self._best_moves = best_moves
+        self._seed = seed
+
+    def actions(self, env: BatchedEnv, step: Step, rows: Rows) -> NDArray[np.int64]:
+        """Returns a best move for each of the games `rows`."""
+        states = _board(env).states[rows]
+        return pick(self._best_moves(states), stream_keys(self._seed, "opponent/perfect", rows, states[:, PLIES]))
+
+
+class MctsPlayer:
+    """Plays the most visited move of a rollout tree search over the true rules."""
+
+    def __init__(self, num_simulations: int, seed: int) -> None:
+        """Seats a search of so many playouts per move, one random stream for each game and move."""
+        self._num_simulations = num_simulations
+        self._seed = seed
+
+    def actions(self, env: BatchedEnv, step: Step, rows: Rows) -> NDArray[np.int64]:
+        """Returns the searched move for each of the games `rows`."""
+        board = _board(env)
+        return self.moves(board.game, board.states[rows], rows)
+
+    def moves(self, game: BoardGame, states: States, rows: Rows) -> NDArray[np.int64]:
+        """Returns the searched moves [n] of positions [n, W] that stand for the games `rows` [n]."""
+        keys = stream_keys(self._seed, "opponent/mcts", rows, states[:, PLIES])
+        return uct_visits(game, states, keys, self._num_simulations).argmax(axis=1)
+
+
+def pick(allowed: NDArray[np.bool_], keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Returns a uniformly random allowed move in every row.
+
+    Args:
+        allowed: [n, A] bool, at least one in every row.
+        keys: [n] uint64 random bits.
+
+    Returns:
+        [n] moves.
+    """
+    left = (keys % allowed.sum(axis=1).astype(np.uint64)).astype(np.int64)
+    return (allowed.cumsum(axis=1) > left[:, None]).argmax(axis=1)
+
+
+def opponent_from_name(name: str, spec: EnvSpec, seed: int = 0) -> Player:
+    """Makes an opponent.
+
+    Args:
+        name: "random", "perfect" (tic-tac-toe, Connect Four) or "mcts:N" with N playouts per move.
+        spec: the environment it is to play.
+        seed: seed of its choices.
+
+    Returns:
+        A player for the environment's games.
+
+    Raises:
+        UserError: the name is unknown, the opponent does not exist for this environment, or its package is missing.
+    """
+    kind, _, argument = name.partition(":")
+    if name == "random":
+        return RandomPlayer(seed)
+    if name == "perfect":
+        return PerfectPlayer(_oracle(spec), seed)
+    if kind == "mcts":
+        if not (argument.isascii() and argument.isdecimal() and 1 <= int(argument) <= 10_000_000):
+            raise UserError(f"opponent {name!r}: expected mcts:N with N from 1 to 10000000, for example mcts:1000")
+        if spec.name not in names():
+            raise UserError(f"opponent {name!r} needs the true rules of a board game, {spec.name} gives none")
+        return MctsPlayer(int(argument), seed)
+    hint = did_you_mean(kind, ["random", "perfect", "mcts"])
+    raise UserError(f"unknown opponent {name!r} (known: {', '.join(KINDS)}){hint}")
+
+
+def _oracle(spec: EnvSpec) -> Callable[[States], NDArray[np.bool_]]:
+    if spec.name == "tictactoe":
+        return minimax_table("tictactoe").best_moves
+    if spec.name == "connect4":
+        return connect_four_solver().best_moves
+    raise UserError(f"opponent 'perfect' exists for tictactoe and connect4, not for {spec.name}")
+
+
+def _board(env: BatchedEnv) -> BoardEnv:
+    if not isinstance(env, BoardEnv):
+        raise UserError(f"this opponent needs the true rules of a board game, {env.spec.name} gives none")
+    return env

@@ -1,0 +1,123 @@
+"""Whoever can choose moves for a batch of games: the agent with its search, its raw policy, opponents."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from muzero_wm.config import Config
+from muzero_wm.envs import BatchedEnv, EnvSpec, Step
+from muzero_wm.seeding import stream_keys
+
+Rows = NDArray[np.int64]
+
+
+class SearchOutcome(Protocol):
+    """The part of `mcts.SearchResult` that playing needs."""
+
+    @property
+    def action(self) -> NDArray[np.int32]:
+        """[n] the moves to play."""
+
+
+class SearchingAgent(Protocol):
+    """The part of `muzero_wm.Agent` that evaluation needs."""
+
+    spec: EnvSpec
+    config: Config
+
+    def search(
+        self,
+        observations: NDArray[Any],
+        legal_actions: NDArray[np.bool_],
+        num_simulations: int | None = None,
+        *,
+        rng: Any = 0,
+        gumbel_scale: float = 0.0,
+    ) -> SearchOutcome:
+        """Plans a move for every observation."""
+
+    def policy(
+        self, observations: NDArray[Any], legal_actions: NDArray[np.bool_]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Returns the network's move probabilities [n, A] and values [n]."""
+
+
+class Player(Protocol):
+    """Chooses moves in some of the games of a batch."""
+
+    def actions(self, env: BatchedEnv, step: Step, rows: Rows) -> NDArray[np.int64]:
+        """Returns one legal move for each of the games `rows`.
+
+        Args:
+            env: the games; a player of the true rules may read a BoardEnv's states, but not change them.
+            step: the latest step of all games.
+            rows: [k] indices of the games to move in.
+
+        Returns:
+            [k] moves.
+        """
+
+
+class AgentPlayer:
+    """Plays what the agent's search prefers, without noise."""
+
+    def __init__(self, agent: SearchingAgent, num_simulations: int | None = None, seed: int = 0) -> None:
+        """Seats an agent.
+
+        Args:
+            agent: the agent.
+            num_simulations: simulations per move, None for the agent's own number.
+            seed: seed of the search's random streams, one for each game and move.
+        """
+        self._agent = agent
+        self._num_simulations = num_simulations
+        self._seed = seed
+        self._moves = 0
+
+    def choose(
+        self,
+        observations: NDArray[Any],
+        legal_actions: NDArray[np.bool_],
+        ids: ArrayLike = 0,
+        counter: int = 0,
+    ) -> NDArray[np.int64]:
+        """Returns the searched moves.
+
+        Args:
+            observations: [n, ...].
+            legal_actions: [n, A] bool.
+            ids: [n] or scalar, which random stream each search takes; the same observation on the same stream always
+                gives the same move.
+            counter: the part of those streams to take.
+
+        Returns:
+            [n] moves.
+        """
+        keys = stream_keys(self._seed, "evaluation/search", np.broadcast_to(ids, len(observations)), counter)
+        result = self._agent.search(observations, legal_actions, self._num_simulations, rng=keys, gumbel_scale=0.0)
+        return np.asarray(result.action, np.int64)
+
+    def actions(self, env: BatchedEnv, step: Step, rows: Rows) -> NDArray[np.int64]:
+        """Returns the searched move for each of the games `rows`."""
+        self._moves += 1
+        return self.choose(step.observation[rows], step.legal_actions[rows], rows, self._moves)
+
+
+class RawPolicyPlayer:
+    """Plays the most probable move of the network, without search."""
+
+    def __init__(self, agent: SearchingAgent) -> None:
+        """Seats an agent's network."""
+        self._agent = agent
+
+    def choose(self, observations: NDArray[Any], legal_actions: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Returns the most probable legal moves [n] for observations [n, ...] and legal_actions [n, A]."""
+        probs, _ = self._agent.policy(observations, legal_actions)
+        return np.where(legal_actions, probs, -1.0).argmax(axis=1)
+
+    def actions(self, env: BatchedEnv, step: Step, rows: Rows) -> NDArray[np.int64]:
+        """Returns the most probable legal move for each of the games `rows`."""
+        return self.choose(step.observation[rows], step.legal_actions[rows])
