@@ -1,0 +1,160 @@
+"""Self-play: what is recorded is what was played, inline or in a process, and again with the same seed."""
+
+from __future__ import annotations
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from muzero_wm import envs
+from muzero_wm.acting.actor import Actor, OpenEpisodes
+from muzero_wm.acting.worker import ActingError, InlineActor, ProcessActor
+from muzero_wm.config import ActingConfig, Config, ModelConfig, SearchConfig
+from muzero_wm.model.world_model import WorldModel
+from muzero_wm.replay.trajectory import Trajectories
+
+
+def small(env: str = "tictactoe", **settings: object) -> Config:
+    players_two = env in ("tictactoe", "connect4")
+    return Config(
+        env=env,
+        model=ModelConfig(torso="mlp", width=16, head_width=16, projection_width=8),
+        search=SearchConfig(num_simulations=8, discount=1.0 if players_two else 0.9, **settings.pop("search", {})),  # type: ignore[arg-type]
+        acting=ActingConfig(num_envs=6, steps_per_round=7, **settings),  # type: ignore[arg-type]
+    )
+
+
+def model_for(config: Config) -> WorldModel:
+    torch.manual_seed(3)
+    return WorldModel(config.model, envs.spec(config.env))
+
+
+def play(config: Config, steps: int) -> Trajectories:
+    trajectories = Actor(config, model_for(config)).play(steps).trajectories
+    assert trajectories is not None
+    return trajectories
+
+
+@pytest.mark.parametrize("env", ["tictactoe", "connect4"])
+def test_recorded_games_replay_under_the_rules(env: str) -> None:
+    data = play(small(env), 60)
+    assert data.num_steps == data.lengths.sum() and data.terminated.all()
+    start = 0
+    for length in data.lengths:
+        game = envs.make(env, 1, 0)
+        step = game.reset()
+        for t in range(start, start + length):
+            assert np.array_equal(data.observation[t], step.observation[0])
+            assert np.array_equal(data.legal_actions[t], step.legal_actions[0])
+            assert data.to_play[t] == step.to_play[0]
+            assert data.policy[t].sum() == pytest.approx(1, abs=1e-5)
+            assert data.policy[t][~step.legal_actions[0]].sum() == 0
+            step = game.step(data.action[t : t + 1])
+            assert data.reward[t] == step.reward[0]
+        end = start + length
+        assert step.terminated[0] and np.array_equal(data.observation[end], step.final_observation[0])
+        assert data.action[end] == -1 and data.value[end] == 0
+        start = end + 1
+
+
+def test_random_openings_start_games_in_the_middle() -> None:
+    data = play(small("connect4", random_openings=1.0, max_random_plies=6), 60)
+    first = np.concatenate([[0], np.cumsum(data.lengths + 1)[:-1]])
+    stones = data.observation[first][:, :2].sum((1, 2, 3))
+    assert stones.min() >= 1 and stones.max() <= 6
+
+
+class Countdown(gymnasium.Env):
+    """Reward t at step t; cut after five steps."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (1,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        self.t = 0
+        return np.array([0.0], np.float32), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        reward, self.t = float(self.t), self.t + 1
+        return np.array([float(self.t)], np.float32), reward, False, self.t == 5, {}
+
+
+@pytest.fixture
+def countdown() -> str:
+    gymnasium.register("muzero-wm-countdown-v0", entry_point=Countdown)
+    yield "gym:muzero-wm-countdown-v0"
+    del gymnasium.registry["muzero-wm-countdown-v0"]
+
+
+def test_rewards_actions_and_observations_are_aligned_and_truncation_bootstraps(countdown: str) -> None:
+    config = small(countdown)
+    actor = Actor(config, model_for(config))
+    data = actor.play(12).trajectories
+    assert data is not None and not data.terminated.any()
+    assert data.lengths.tolist() == [5] * 12
+    assert data.observation.reshape(12, 6).tolist() == [[0, 1, 2, 3, 4, 5]] * 12
+    assert data.reward.reshape(12, 6).tolist() == [[0, 1, 2, 3, 4, 0]] * 12
+    value_of_five = actor.network.initial(np.array([[5.0]], np.float32)).value[0]
+    assert data.value.reshape(12, 6)[:, 5] == pytest.approx(value_of_five, abs=1e-5)
+
+
+@pytest.mark.parametrize("algorithm", ["gumbel", "puct"])
+def test_same_seed_same_games(algorithm: str) -> None:
+    first, second = (play(small(search={"algorithm": algorithm}), 20) for _ in range(2))
+    assert np.array_equal(first.action, second.action) and np.array_equal(first.policy, second.policy)
+    other = play(small(search={"algorithm": algorithm}).model_copy(update={"seed": 1}), 20)
+    assert len(other.action) != len(first.action) or not np.array_equal(other.action, first.action)
+
+
+def test_games_of_one_run_differ_from_each_other() -> None:
+    data = play(small(), 9)
+    openings = {tuple(data.action[s : s + 4]) for s in np.concatenate([[0], np.cumsum(data.lengths + 1)[:-1]])}
+    assert len(openings) > len(data) // 2
+
+
+def test_process_and_inline_play_the_same() -> None:
+    config = small()
+    weights = {name: tensor.clone() for name, tensor in model_for(config).state_dict().items()}
+    results = []
+    for kind in (InlineActor, ProcessActor):
+        actor = kind(config)
+        try:
+            rounds = []
+            for _ in range(2):
+                actor.begin(weights)
+                rounds.append(actor.collect())
+        finally:
+            actor.close()
+        results.append(rounds)
+    for inline, remote in zip(*results, strict=True):
+        assert inline.steps == remote.steps == 42
+        assert inline.stats == pytest.approx(remote.stats)
+        assert np.array_equal(inline.trajectories.action, remote.trajectories.action)
+        assert np.array_equal(inline.trajectories.policy, remote.trajectories.policy)
+
+
+def test_a_failing_process_says_why() -> None:
+    actor = ProcessActor(small("gym:NoSuchGame-v0"))
+    try:
+        with pytest.raises(ActingError, match="NoSuchGame"):
+            actor.begin({})
+            actor.collect()
+    finally:
+        actor.close()
+
+
+def test_open_episodes_grow_past_their_first_length() -> None:
+    spec = envs.EnvSpec("long", (1,), np.dtype(np.float32), 2, 1)
+    rows = OpenEpisodes(spec, 2)
+    for t in range(300):
+        rows.append(
+            observation=np.full((2, 1), t, np.float32), legal_actions=np.ones((2, 2), bool), to_play=np.zeros(2, np.int8),
+            action=np.full(2, t % 2), reward=np.full(2, t, np.float32), policy=np.ones((2, 2)) / 2, value=np.zeros(2),
+        )  # fmt: skip
+    done = np.array([False, True])
+    data = rows.pack(done, done, np.full((2, 1), 300, np.float32), np.zeros(2, np.float32), np.zeros(2, np.int8))
+    assert data.lengths.tolist() == [300]
+    assert data.observation[:, 0].tolist() == list(range(301))
+    assert rows.length.tolist() == [300, 0]

@@ -1,0 +1,151 @@
+"""Matches, exhaustive play and intervals."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from muzero_wm import envs
+from muzero_wm.envs import BatchedEnv, EnvError, Step
+from muzero_wm.errors import UserError
+from muzero_wm.evaluation import AgentPlayer, opponent_from_name, play_every_reply, play_match
+from muzero_wm.evaluation.intervals import mean_interval, wilson_interval
+from tests.evaluation.stubs import FirstLegalAgent, PerfectTicTacToe, RandomAgent
+
+
+class Scripted:
+    """Plays its moves in order, the same in every game, and writes down who was to move."""
+
+    def __init__(self, moves: list[int]) -> None:
+        self.moves = moves
+        self.turns: dict[int, int] = {}
+        self.seats: dict[int, set[int]] = {}
+
+    def actions(self, env: BatchedEnv, step: Step, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        chosen = []
+        for row in rows.tolist():
+            turn = self.turns[row] = self.turns.get(row, -1) + 1
+            self.seats.setdefault(row, set()).add(int(step.to_play[row]))
+            chosen.append(self.moves[turn])
+        return np.array(chosen)
+
+
+def test_both_seats_are_played_and_told_apart() -> None:
+    # Both build a column of their own; whoever moved first is first to four.
+    player, opponent = Scripted([0] * 4), Scripted([6] * 4)
+    result = play_match("connect4", player, opponent, 10)
+    assert (result.first.wins, result.first.draws, result.first.losses) == (5, 0, 0)
+    assert (result.second.wins, result.second.draws, result.second.losses) == (0, 0, 5)
+    assert player.seats == {row: {0 if row < 5 else 1} for row in range(10)}
+    assert opponent.seats == {row: {1 if row < 5 else 0} for row in range(10)}
+    report = result.to_dict()
+    assert report["seats"]["second"] == {"games": 5, "wins": 0, "draws": 0, "losses": 5, "score": 0.0}
+    assert (report["wins"], report["draws"], report["losses"], report["score"]) == (5, 0, 5, 0.5)
+    assert report["ci95"] == list(wilson_interval(5, 10))
+
+
+def test_every_slot_counts_one_game_only() -> None:
+    # In the games the player opens it wins on its fourth move; the others go on for two more plies.
+    player, opponent = Scripted([3, 3, 3, 3]), Scripted([0, 1, 5, 6, 6])
+    seen: list[tuple[int, int]] = []
+    result = play_match("connect4", player, opponent, 4, progress=lambda *counts: seen.append(counts))
+    assert (result.first.wins, result.second.wins, result.total.games) == (2, 2, 4)
+    assert seen == [(0, 4)] * 6 + [(2, 4), (4, 4)]
+    assert set(player.turns.values()) == {3}
+
+
+def test_an_odd_game_is_played_from_the_first_seat() -> None:
+    spec = envs.spec("tictactoe")
+    result = play_match("tictactoe", opponent_from_name("random", spec, 1), opponent_from_name("random", spec, 2), 7)
+    assert (result.first.games, result.second.games) == (4, 3)
+
+
+def test_perfect_players_draw_and_random_ones_lose(seed: int) -> None:
+    spec = envs.spec("tictactoe")
+    perfect = opponent_from_name("perfect", spec, seed)
+    assert play_match("tictactoe", AgentPlayer(PerfectTicTacToe()), perfect, 60, seed).total.draws == 60
+    result = play_match("tictactoe", AgentPlayer(RandomAgent("tictactoe"), seed=seed), perfect, 60, seed)
+    assert result.total.wins == 0
+    assert result.first.losses > 5
+    assert result.second.losses > 15
+
+
+def test_an_illegal_move_stops_the_match() -> None:
+    with pytest.raises(EnvError, match="action 3 in slot 0 is illegal"):
+        play_match("connect4", Scripted([3] * 9), Scripted([3] * 9), 1)
+
+
+def test_what_is_no_match_is_refused() -> None:
+    nobody = Scripted([])
+    with pytest.raises(UserError, match="two-player environment, gym:CartPole-v1 has 1 player"):
+        play_match("gym:CartPole-v1", nobody, nobody, 2)
+    with pytest.raises(UserError, match="games must be at least 1, got 0"):
+        play_match("connect4", nobody, nobody, 0)
+
+
+def test_a_perfect_agent_loses_no_line_at_all() -> None:
+    report = play_every_reply("tictactoe", AgentPlayer(PerfectTicTacToe()).choose)
+    assert report["losses"] == 0
+    assert report["losing_lines"] == []
+    assert report["games"] == report["wins"] + report["draws"] > 200
+
+
+def test_exhaustive_play_agrees_with_plain_recursion(seed: int) -> None:
+    agent = FirstLegalAgent("tictactoe")
+    game = envs.board_game("tictactoe")
+    lost: list[list[int]] = []
+    games = 0
+
+    def walk(moves: list[int], states: NDArray[np.int64], seat: int) -> None:
+        nonlocal games
+        legal = game.legal_actions(states)[0]
+        turn = len(moves) % 2
+        for move in [int(legal.argmax())] if turn == seat else np.flatnonzero(legal).tolist():
+            after = game.play(states, [move])
+            over, result = game.outcome(after)
+            if not over[0]:
+                walk([*moves, move], after, seat)
+                continue
+            games += 1
+            if result[0] == 1 and turn != seat:
+                lost.append([*moves, move])
+
+    walk([], game.first_states(1), 0)
+    walk([], game.first_states(1), 1)
+    report = play_every_reply("tictactoe", AgentPlayer(agent, seed=seed).choose)
+    assert report["games"] == games
+    assert report["losses"] == len(lost) > 0
+    assert sorted(report["losing_lines"]) == sorted(lost)
+
+
+def test_exhaustive_play_asks_for_each_position_once() -> None:
+    asked: list[int] = []
+
+    def choose(observations: NDArray[np.uint8], legal: NDArray[np.bool_]) -> NDArray[np.int64]:
+        assert len(np.unique(observations, axis=0)) == len(observations)
+        asked.append(len(observations))
+        return legal.argmax(axis=1)
+
+    play_every_reply("tictactoe", choose)
+    assert asked[0] == 1
+    assert len(asked) == 9
+
+
+@pytest.mark.parametrize(
+    ("wins", "games", "low", "high"),
+    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
+)
+def test_wilson_interval_published_values(wins: int, games: int, low: float, high: float) -> None:
+    """Compares with the table of Newcombe (1998), "Two-sided confidence intervals for the single proportion"."""
+    assert wilson_interval(wins, games) == pytest.approx((low, high), abs=5e-5)
+    assert wilson_interval(games - wins, games) == pytest.approx((1 - high, 1 - low), abs=5e-5)
+
+
+def test_a_draw_is_half_a_win() -> None:
+    assert wilson_interval(3 + 4 / 2, 10) == wilson_interval(5, 10)
+
+
+def test_mean_interval_known_values() -> None:
+    assert mean_interval([3.0]) is None
+    assert mean_interval([1.0, 2.0, 3.0, 4.0, 5.0]) == pytest.approx((3 - 1.385904, 3 + 1.385904), abs=1e-6)

@@ -1,0 +1,163 @@
+"""The unrolled loss: weights, masks, gradients, and what keeps the latent from collapsing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from muzero_wm.config import LearningConfig, ModelConfig, ReplayConfig
+from muzero_wm.learning.losses import effective_rank, scale_gradient, standardize, unrolled_loss
+from muzero_wm.model.ema import make_teacher
+from muzero_wm.model.world_model import WorldModel
+from muzero_wm.replay.buffer import Batch, ReplayBuffer
+from tests.replay.helpers import make_episode, make_spec
+
+
+def setup(**episode: object) -> tuple[WorldModel, WorldModel, Batch]:
+    """Returns a model, its teacher and a batch of two unrolls near the end of a 4-step game."""
+    torch.manual_seed(0)
+    spec = make_spec(2)
+    model = WorldModel(ModelConfig(torso="mlp", width=12, head_width=12, projection_width=8), spec)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    buffer = ReplayBuffer(spec, ReplayConfig(max_steps=50, unroll_steps=3), 1.0)
+    buffer.extend(make_episode([0.0, 0.0, 0.0, 1.0], players=2, **episode))  # type: ignore[arg-type]
+    batch = buffer.batch(np.array([1, 3]), 0.0, np.random.default_rng(0))
+    return model, make_teacher(model), batch  # type: ignore[return-value]
+
+
+def config(**weights: float) -> LearningConfig:
+    chosen = {f"{name}_weight": 0.0 for name in ("policy", "value", "reward", "self_prediction")}
+    return LearningConfig(max_updates=1, **(chosen | weights))  # type: ignore[arg-type]
+
+
+def by_hand(model: WorldModel, batch: Batch, weights: LearningConfig) -> float:
+    """Sums every term of section by section, one scalar at a time."""
+    total, unroll = 0.0, batch.targets.action.shape[1]
+    for b in range(len(batch.slot)):
+        latent = model.represent(torch.from_numpy(batch.observation[b : b + 1]))
+        for k in range(unroll + 1):
+            share = 1.0 if k == 0 else 1.0 / unroll
+            if k > 0:
+                latent = model.step(latent, torch.tensor([int(batch.targets.action[b, k - 1])]))
+            policy_logits, value_logits, reward_logits = model.predict(latent)
+            log_policy = torch.log_softmax(policy_logits[0], 0)
+            for a in range(3):
+                total -= (
+                    share
+                    * weights.policy_weight
+                    * batch.targets.policy_mask[b, k]
+                    * batch.targets.policy[b, k, a]
+                    * log_policy[a].item()
+                )
+            factor = weights.terminal_weight if batch.targets.terminal[b, k] else 1.0
+            value_bin = int(batch.targets.value[b, k]) + 1  # targets here are -1, 0 or 1: exactly one bin each
+            log_value = torch.log_softmax(value_logits[0], 0)[value_bin].item()
+            total -= share * weights.value_weight * batch.targets.value_mask[b, k] * factor * log_value
+            if k > 0:
+                reward_bin = int(batch.targets.reward[b, k - 1]) + 1
+                log_reward = torch.log_softmax(reward_logits[0], 0)[reward_bin].item()
+                total -= share * weights.reward_weight * batch.targets.reward_mask[b, k - 1] * factor * log_reward
+    return total / len(batch.slot)
+
+
+@pytest.mark.parametrize(
+    "weights",
+    [{"policy_weight": 1.0}, {"value_weight": 0.25}, {"reward_weight": 2.0}, {"value_weight": 1.0, "terminal_weight": 4.0},
+     {"policy_weight": 1.0, "value_weight": 1.0, "reward_weight": 1.0}],
+)  # fmt: skip
+def test_loss_equals_the_sum_by_hand(weights: dict[str, float]) -> None:
+    model, teacher, batch = setup()
+    settings = config(**weights)
+    result = unrolled_loss(model, teacher, batch, settings)
+    assert result.total.item() == pytest.approx(by_hand(model, batch, settings), rel=1e-5)
+
+
+def test_importance_weights_are_applied() -> None:
+    model, teacher, batch = setup()
+    settings = config(policy_weight=1.0, value_weight=1.0)
+    alone = []
+    for b in range(2):
+        batch.weight = np.eye(2, dtype=np.float32)[b]
+        alone.append(unrolled_loss(model, teacher, batch, settings).total.item())
+    batch.weight = np.array([0.25, 1.0], np.float32)
+    total = unrolled_loss(model, teacher, batch, settings).total.item()
+    assert total == pytest.approx(0.25 * alone[0] + alone[1], rel=1e-5)
+
+
+def gradient_of(weights: dict[str, float]) -> dict[str, float]:
+    model, teacher, batch = setup()
+    unrolled_loss(model, teacher, batch, config(**weights)).total.backward()
+    return {name: 0.0 if p.grad is None else p.grad.abs().sum().item() for name, p in model.named_parameters()}
+
+
+def test_a_weight_of_zero_switches_its_target_off() -> None:
+    """Each target alone moves exactly its own part of the output layer; the projector moves with self-prediction."""
+    model, teacher, batch = setup()
+    rows = {"policy": slice(0, 3), "value": slice(3, 6), "reward": slice(6, 9)}
+    for name, own in rows.items():
+        model.zero_grad()
+        unrolled_loss(model, teacher, batch, config(**{f"{name}_weight": 1.0})).total.backward()
+        gradient = model.heads.output.weight.grad.abs().sum(1)
+        assert gradient[own].min() > 0
+        gradient[own] = 0
+        assert gradient.max() == 0
+        assert model.projector.weight.grad is None and model.predictor[0].weight.grad is None
+    only_self = gradient_of({"self_prediction_weight": 1.0})
+    assert only_self["projector.weight"] > 0 and only_self["dynamics.embedding.weight"] > 0
+    assert only_self["heads.output.weight"] == 0
+
+
+def test_no_gradient_reaches_the_teacher() -> None:
+    model, teacher, batch = setup()
+    unrolled_loss(model, teacher, batch, config(self_prediction_weight=1.0)).total.backward()
+    assert all(p.grad is None for p in teacher.parameters())
+
+
+def test_observations_past_the_end_do_not_matter() -> None:
+    """Self-prediction and policy are masked there: garbage in those slots changes nothing."""
+    model, teacher, batch = setup()
+    settings = config(policy_weight=1.0, self_prediction_weight=1.0)
+    clean = unrolled_loss(model, teacher, batch, settings).total.item()
+    outside = batch.targets.next_mask == 0
+    assert outside.any()
+    batch.next_observation[outside] = 1e3
+    batch.targets.policy[batch.targets.policy_mask == 0] = 0.7
+    assert unrolled_loss(model, teacher, batch, settings).total.item() == pytest.approx(clean, rel=1e-5)
+
+
+def test_nothing_is_learnt_past_a_truncation() -> None:
+    model, teacher, batch = setup(terminated=False, values=[0, 0, 0, 0, 1])
+    settings = config(value_weight=1.0, reward_weight=1.0)
+    clean = unrolled_loss(model, teacher, batch, settings).total.item()
+    batch.targets.value[batch.targets.value_mask == 0] = -1
+    batch.targets.reward[batch.targets.reward_mask == 0] = 1
+    assert (batch.targets.value_mask == 0).any() and (batch.targets.reward_mask == 0).any()
+    assert unrolled_loss(model, teacher, batch, settings).total.item() == pytest.approx(clean, rel=1e-6)
+
+
+def test_scale_gradient_keeps_the_value() -> None:
+    x = torch.tensor([3.0, -2.0], requires_grad=True)
+    y = scale_gradient(x, 0.5)
+    y.sum().backward()
+    assert y.tolist() == [3.0, -2.0] and x.grad.tolist() == [0.5, 0.5]
+
+
+def test_standardize_uses_the_masked_rows_only() -> None:
+    x = torch.randn(50, 4) * 3 + 5
+    x[40:] = 1e6
+    mask = (torch.arange(50) < 40).float()
+    out = standardize(x, mask)[:40]
+    torch.testing.assert_close(out.mean(0), torch.zeros(4), atol=1e-4, rtol=0)
+    torch.testing.assert_close(out.std(0, correction=0), torch.ones(4), atol=1e-3, rtol=0)
+
+
+def test_effective_rank_of_known_clouds() -> None:
+    torch.manual_seed(0)
+    line = torch.randn(200, 1) @ torch.randn(1, 16)
+    assert effective_rank(line) == pytest.approx(1.0, abs=1e-2)
+    assert effective_rank(torch.ones(20, 8)) == 1.0
+    orthogonal = torch.cat([torch.eye(8), -torch.eye(8)])
+    assert effective_rank(orthogonal) == pytest.approx(8.0, rel=1e-4)

@@ -1,0 +1,54 @@
+"""Hand-made episodes and a brute-force target, sharing no code with the package's targets."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from muzero_wm.envs.base import EnvSpec
+from muzero_wm.replay.trajectory import Trajectories
+
+
+def make_spec(players: int, actions: int = 3) -> EnvSpec:
+    return EnvSpec(
+        name="hand-made",
+        observation_shape=(2,),
+        observation_dtype=np.dtype(np.float32),
+        num_actions=actions,
+        num_players=players,
+        max_episode_steps=None,
+        value_bounds=None,
+        symmetries=(),
+    )
+
+
+def make_episode(
+    rewards: list[float], *, players: int, terminated: bool = True, values: list[float] | None = None, tag: int = 0
+) -> Trajectories:
+    """Returns one episode; observation = (tag, t), action = t % 3, policy one-hot on the action."""
+    steps = len(rewards)
+    t = np.arange(steps + 1)
+    policy = np.eye(3, dtype=np.float32)[t % 3]
+    policy[-1] = 0
+    return Trajectories(
+        lengths=np.array([steps]),
+        terminated=np.array([terminated]),
+        observation=np.stack([np.full(steps + 1, tag), t], 1).astype(np.float32),
+        legal_actions=np.ones((steps + 1, 3), np.bool_),
+        to_play=(t % players).astype(np.int8),
+        action=np.append(t[:-1] % 3, -1).astype(np.int32),
+        reward=np.array([*rewards, 0.0], np.float32),
+        policy=policy,
+        value=np.array(values if values is not None else [0.0] * (steps + 1), np.float32),
+    )
+
+
+def brute_force_return(episode: Trajectories, t: int, n_step: int, discount: float) -> float:
+    """Sums rewards one by one from the view of the player to move at t."""
+    steps = int(episode.lengths[0])
+    horizon = steps - t if n_step == 0 else min(n_step, steps - t)
+    view = episode.to_play[t]
+    total = 0.0
+    for i in range(t, t + horizon):
+        total += discount ** (i - t) * episode.reward[i] * (1 if episode.to_play[i] == view else -1)
+    end = t + horizon
+    return total + discount**horizon * episode.value[end] * (1 if episode.to_play[end] == view else -1)

@@ -1,0 +1,123 @@
+"""The ring: bounds, eviction, sampling, priorities, state."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from muzero_wm.config import ReplayConfig
+from muzero_wm.replay.buffer import ReplayBuffer
+from muzero_wm.replay.trajectory import Trajectories
+from tests.replay.helpers import make_episode, make_spec
+
+
+def filled(seed: int, **settings: object) -> tuple[ReplayBuffer, list[Trajectories]]:
+    rng = np.random.default_rng(seed)
+    buffer = ReplayBuffer(make_spec(2), ReplayConfig(max_steps=100, **settings), 1.0)  # type: ignore[arg-type]
+    episodes = [make_episode([0.0] * int(n), players=2, tag=i) for i, n in enumerate(rng.integers(1, 30, 60))]
+    for first in range(0, 60, 5):
+        buffer.extend(Trajectories.concatenate(episodes[first : first + 5]))
+    return buffer, episodes
+
+
+def test_newest_episodes_are_kept_whole(seed: int) -> None:
+    buffer, episodes = filled(seed)
+    kept, slots = [], 0
+    for index in reversed(range(60)):
+        slots += int(episodes[index].lengths[0]) + 1
+        if slots > 100:
+            break
+        kept.append(index)
+    rng = np.random.default_rng(seed)
+    drawn = buffer.sample_slots(4000, rng)
+    observation = buffer.ring["observation"][drawn]
+    assert set(observation[:, 0].astype(int)) == set(kept)
+    assert buffer.num_steps == sum(int(episodes[i].lengths[0]) for i in kept)
+    assert np.all(buffer.ring["action"][drawn] >= 0), "a final observation was drawn"
+
+
+def test_every_step_is_drawn_equally_often(seed: int) -> None:
+    buffer, _ = filled(seed)
+    drawn = buffer.sample_slots(50 * buffer.num_steps, np.random.default_rng(seed))
+    counts = np.bincount(drawn)[np.unique(drawn)]
+    assert len(counts) == buffer.num_steps
+    assert abs(counts.mean() - 50) < 1e-9 and counts.std() < 9
+
+
+def test_bytes_stay_below_the_bound(seed: int) -> None:
+    config = ReplayConfig(max_mib=0.25)
+    buffer = ReplayBuffer(make_spec(2), config, 1.0)
+    assert 0.5 * 0.25 * 2**20 < buffer.nbytes <= 0.25 * 2**20
+    before = buffer.nbytes
+    for tag in range(200):
+        buffer.extend(make_episode([0.0] * 50, players=2, tag=tag))
+    assert buffer.nbytes == before
+
+
+def test_terminal_fraction_moves_samples_to_the_end(seed: int) -> None:
+    buffer, _ = filled(seed, terminal_fraction=0.5, unroll_steps=3)
+    drawn = buffer.sample_slots(4000, np.random.default_rng(seed))
+    near = (buffer.ring["to_end"][drawn] <= 3).mean()
+    plain, _ = filled(seed, unroll_steps=3)
+    base = (plain.ring["to_end"][plain.sample_slots(4000, np.random.default_rng(seed))] <= 3).mean()
+    assert near == pytest.approx(0.5 + 0.5 * base, abs=0.04)
+    final = buffer.ring["to_end"][drawn] == 0
+    assert 0.05 < final.mean() < 0.35
+    batch = buffer.batch(drawn, 1.0, np.random.default_rng(seed))
+    assert np.isfinite(batch.weight).all() and batch.targets.policy_mask[final].sum() == 0
+    assert batch.targets.root_reward_mask[final].all()
+
+
+def test_priorities_steer_the_draws_and_the_weights_undo_it(seed: int) -> None:
+    buffer, _ = filled(seed, priority_exponent=1.0)
+    rng = np.random.default_rng(seed)
+    slots = np.unique(buffer.sample_slots(5000, rng))
+    errors = np.where(np.arange(len(slots)) % 2 == 0, 3.0, 1.0).astype(np.float32)
+    buffer.update_priorities(slots, errors)
+    drawn = buffer.sample_slots(40_000, rng)
+    high = np.isin(drawn, slots[::2])
+    assert high.mean() == pytest.approx(errors[::2].sum() / errors.sum(), abs=0.02)
+    weight = buffer.batch(drawn, 1.0, rng).weight
+    assert weight[high].max() == pytest.approx(1 / 3, rel=1e-4) and weight[~high].min() == pytest.approx(1.0)
+    assert buffer.batch(drawn, 0.0, rng).weight.tolist() == [1.0] * len(drawn)
+
+
+def test_new_data_enters_at_the_highest_priority(seed: int) -> None:
+    buffer, _ = filled(seed, priority_exponent=1.0)
+    slots = np.unique(buffer.sample_slots(5000, np.random.default_rng(seed)))
+    buffer.update_priorities(slots, np.full(len(slots), 7.0, np.float32))
+    buffer.extend(make_episode([0.0] * 5, players=2, tag=999))
+    fresh = np.flatnonzero((buffer.ring["observation"][:, 0] == 999) & (buffer.ring["action"] >= 0))
+    assert buffer._tree.get(fresh) == pytest.approx([7.0] * 5)
+
+
+def test_state_round_trip(seed: int) -> None:
+    buffer, _ = filled(seed, priority_exponent=0.6)
+    copy = ReplayBuffer(make_spec(2), buffer.config, 1.0)
+    copy.load_state_dict(buffer.state_dict())
+    episode = make_episode([0.0] * 20, players=2, tag=77)
+    for each in (buffer, copy):
+        each.extend(episode)
+    assert buffer.num_steps == copy.num_steps and buffer.total_steps == copy.total_steps
+    first, second = buffer.state_dict(), copy.state_dict()
+    assert first.keys() == second.keys()
+    for name in first:
+        assert np.array_equal(first[name], second[name]), name
+
+
+@pytest.mark.parametrize("field", ["reward", "value", "policy"])
+def test_nan_is_refused_by_name_and_nothing_is_stored(field: str) -> None:
+    buffer = ReplayBuffer(make_spec(1), ReplayConfig(max_steps=100), 1.0)
+    episode = make_episode([0.0] * 5, players=1)
+    getattr(episode, field)[2] = np.nan
+    with pytest.raises(ValueError, match=field):
+        buffer.extend(episode)
+    assert buffer.num_steps == 0
+
+
+def test_an_episode_longer_than_the_ring_is_refused() -> None:
+    buffer = ReplayBuffer(make_spec(1), ReplayConfig(max_steps=20), 1.0)
+    with pytest.raises(ValueError, match="does not fit"):
+        buffer.extend(make_episode([0.0] * 20, players=1))
+    buffer.extend(make_episode([0.0] * 19, players=1))
+    assert buffer.num_steps == 19

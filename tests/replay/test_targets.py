@@ -1,0 +1,101 @@
+"""Targets: signs, bootstraps, absorbing states, masks."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from muzero_wm.config import ReplayConfig
+from muzero_wm.replay.buffer import Batch, ReplayBuffer
+from muzero_wm.replay.trajectory import Trajectories
+from tests.replay.helpers import brute_force_return, make_episode, make_spec
+
+
+def batch_of(episode: Trajectories, *, players: int, discount: float = 1.0, **settings_: object) -> Batch:
+    """Returns the batch of all steps of one episode, in order."""
+    config = ReplayConfig(max_steps=200, **settings_)  # type: ignore[arg-type]
+    buffer = ReplayBuffer(make_spec(players), config, discount)
+    buffer.extend(make_episode([0.0] * 150, players=1))  # makes the ring wrap around
+    buffer.extend(make_episode([0.0] * 40, players=1))
+    buffer.extend(episode)
+    start = (150 + 1 + 40 + 1) % 200
+    slots = (start + np.arange(int(episode.lengths[0]))) % 200
+    return buffer.batch(slots, 0.0, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("plies", [5, 6, 7])
+def test_outcome_signs_of_short_games_by_hand(plies: int) -> None:
+    """The last mover wins: positions where the winner is to move are worth +1, the others -1."""
+    batch = batch_of(make_episode([0.0] * (plies - 1) + [1.0], players=2), players=2, unroll_steps=2)
+    by_hand = {5: [1, -1, 1, -1, 1], 6: [-1, 1, -1, 1, -1, 1], 7: [1, -1, 1, -1, 1, -1, 1]}[plies]
+    assert batch.targets.value[:, 0].tolist() == by_hand
+    # one imagined step further the other player is to move; after the end everything is 0
+    assert batch.targets.value[:, 1].tolist() == [*by_hand[1:], 0]
+    assert batch.targets.value[:, 2].tolist() == [*by_hand[2:], 0, 0]
+    assert batch.targets.reward[:, 0].tolist() == [0] * (plies - 1) + [1]
+
+
+def test_counting_rewards_are_not_shifted() -> None:
+    """Reward of step t is t: the reward target of unroll step k from t is t + k, and actions go with it."""
+    batch = batch_of(
+        make_episode([float(t) for t in range(8)], players=1), players=1, unroll_steps=3, n_step=1, discount=0.5
+    )
+    for t in range(8):
+        for k in range(3):
+            inside = t + k < 8
+            assert batch.targets.reward[t, k] == (t + k if inside else 0)
+            if inside:
+                assert batch.targets.action[t, k] == (t + k) % 3
+                assert batch.next_observation[t, k, 1] == t + k + 1
+                assert np.argmax(batch.targets.policy[t, k]) == (t + k) % 3
+        assert batch.observation[t].tolist() == [0, t]
+        assert batch.targets.value[t, 0] == t
+
+
+def test_the_root_knows_the_reward_that_led_to_it() -> None:
+    targets = batch_of(make_episode([float(t + 3) for t in range(6)], players=1), players=1, unroll_steps=1).targets
+    assert targets.root_reward.tolist() == [0, 3, 4, 5, 6, 7]
+    assert targets.root_reward_mask.tolist() == [0, 1, 1, 1, 1, 1]
+
+
+def test_masks_past_a_terminal_end() -> None:
+    targets = batch_of(make_episode([0.0, 0.0, 1.0], players=2), players=2, unroll_steps=4).targets
+    assert targets.policy_mask[1].tolist() == [1, 1, 0, 0, 0]
+    assert targets.next_mask[1].tolist() == [1, 1, 0, 0]  # the final observation is real
+    assert targets.value_mask[1].tolist() == [1, 1, 1, 1, 1]  # absorbing: value and reward stay 0
+    assert targets.reward_mask[1].tolist() == [1, 1, 1, 1]
+    assert targets.terminal[1].tolist() == [False, False, True, False, False]
+    assert targets.policy[1, 2:].sum() == 0
+
+
+def test_truncation_bootstraps_and_teaches_nothing_beyond() -> None:
+    episode = make_episode([1.0, 1.0, 1.0], players=1, terminated=False, values=[9, 9, 9, 10])
+    targets = batch_of(episode, players=1, unroll_steps=3, discount=0.5).targets
+    assert targets.value[:, 0] == pytest.approx([1 + 0.5 + 0.25 + 0.125 * 10, 1 + 0.5 + 0.25 * 10, 1 + 0.5 * 10])
+    assert targets.value[2].tolist()[:2] == [6, 10]
+    assert targets.value_mask[2].tolist() == [1, 1, 0, 0]
+    assert targets.reward_mask[2].tolist() == [1, 0, 0]
+    assert not targets.terminal.any()
+
+
+def test_search_value_shares_the_target() -> None:
+    episode = make_episode([0.0, 1.0], players=2, values=[0.5, 0.25, 0])
+    targets = batch_of(episode, players=2, unroll_steps=1, outcome_weight=0.75).targets
+    assert targets.value[:, 0] == pytest.approx([0.75 * -1 + 0.25 * 0.5, 0.75 * 1 + 0.25 * 0.25])
+
+
+@given(
+    st.integers(1, 12), st.integers(0, 6), st.integers(1, 2), st.booleans(), st.floats(0, 1), st.integers(0, 2**31)
+)
+@settings(max_examples=80, deadline=None)
+def test_returns_match_brute_force(
+    steps: int, n_step: int, players: int, terminated: bool, discount: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    values = [*rng.normal(size=steps), 0.0 if terminated else rng.normal()]
+    episode = make_episode(list(rng.normal(size=steps)), players=players, terminated=terminated, values=values)
+    targets = batch_of(episode, players=players, discount=discount, unroll_steps=1, n_step=n_step).targets
+    expected = [brute_force_return(episode, t, n_step, discount) for t in range(steps)]
+    np.testing.assert_allclose(targets.value[:, 0], expected, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,348 @@
+"""The command line: what each command does, and one clear line and exit code 2 for each mistake."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+import muzero_wm
+from muzero_wm import cli
+from muzero_wm.cli_play import play
+from muzero_wm.presets import load_config
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def debug_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("cli") / "run"
+    assert cli.main(["train", "debug", "--run-dir", str(folder)]) == 0
+    return folder
+
+
+@pytest.fixture
+def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with one thing of each kind that can be in the way."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file.txt").write_text("mine")
+    (tmp_path / "bad.yaml").write_text("env: tictactoe\nmodle: {width: 8}\n")
+    (tmp_path / "twice.yaml").write_text("seed: 1\nseed: 2\n")
+    (tmp_path / "empty.yaml").write_text("")
+    full = tmp_path / "runs" / "full"
+    full.mkdir(parents=True)
+    (full / "config.yaml").write_text("env: tictactoe\n")
+    broken = tmp_path / "runs" / "broken"
+    (broken / "checkpoints").mkdir(parents=True)
+    (broken / "config.yaml").write_text("env: tictactoe\n")
+    (broken / "checkpoints" / "step_000000001.pt").write_bytes(b"not a checkpoint")
+    (broken / "checkpoints" / "manifest.json").write_text('{"format": 1, "sha256": {"step_000000001.pt": ["0"]}}')
+    return tmp_path
+
+
+BAD_CALLS = [
+    ("", "the following arguments are required: COMMAND"),
+    ("trian", "unknown command 'trian', did you mean 'train'?"),
+    ("evaluat runs/full", "unknown command 'evaluat', did you mean 'evaluate'?"),
+    ("envs --verbos", "unknown option --verbos"),
+    ("train", "name a preset"),
+    ("train quickstrt", "unknown preset 'quickstrt', did you mean 'quickstart'?"),
+    ("train missing.yaml", "missing.yaml: no such file"),
+    ("train runs", "unknown preset 'runs'"),
+    ("train bad.yaml", "bad.yaml: modle: unknown key, did you mean 'model'?"),
+    ("train twice.yaml", "twice.yaml:2: not plain YAML: the key 'seed' is given twice"),
+    ("train empty.yaml", "empty.yaml: expected a mapping of settings, got nothing"),
+    ("train file.txt", "unknown preset 'file.txt'"),
+    ("train --env tictactoo", "unknown environment 'tictactoo'"),
+    ("train --env gym:NoSuchThing-v0", "gym:NoSuchThing-v0"),
+    ("train debug --env nowhere", "unknown environment 'nowhere'"),
+    ("train debug --sed 3", "unknown option --sed, did you mean '--seed'?"),
+    ("train debug --seed x", "argument --seed: expected an integer >= 0, got 'x'"),
+    ("train debug --seed -1", "argument --seed: expected an integer >= 0, got '-1'"),
+    ("train debug --seed 1.5", "argument --seed: expected an integer >= 0, got '1.5'"),
+    ("train debug --max-updates 0", "argument --max-updates: expected an integer >= 1, got '0'"),
+    ("train debug --max-minutes soon", "argument --max-minutes: invalid float value: 'soon'"),
+    ("train debug --max-minutes 0", "learning.max_minutes: expected greater than 0, got 0.0"),
+    ("train debug --max-minutes nan", "learning.max_minutes: expected a finite number, got nan"),
+    ("train debug --set", "argument --set: expected one argument"),
+    ("train debug --set model.width", "--set model.width: expected path=value"),
+    ("train debug --set search.simulations=5", "search.simulations: unknown key, did you mean 'num_simulations'?"),
+    (
+        "train debug --set search.num_simulations=0",
+        "search.num_simulations: expected greater than or equal to 1, got 0",
+    ),
+    ("train debug --run-dir runs/full", "runs/full: is not empty; go on with its run by --resume"),
+    ("train debug --run-dir file.txt", "file.txt: expected a run folder, got a file"),
+    ("train debug --resume", "name the run to go on with"),
+    ("train --resume --run-dir runs/none", "runs/none: there is no run to resume"),
+    ("train --resume --run-dir runs/full", "runs/full: has no checkpoint to resume from"),
+    ("train --resume --run-dir runs/broken", "step_000000001.pt: is damaged"),
+    ("train debug extra", "unrecognized arguments: extra"),
+    ("evaluate", "the following arguments are required: RUN"),
+    ("evaluate runs/ful", "runs/ful: there is no such run, did you mean 'runs/full'?"),
+    ("evaluate runs", "runs: has no config.yaml, so it is no run folder"),
+    ("evaluate file.txt", "file.txt: has no config.yaml"),
+    ("evaluate runs/full", "manifest.json: is missing"),
+    ("evaluate runs/broken", "step_000000001.pt: is damaged"),
+    ("evaluate runs/full --games 0", "argument --games: expected an integer >= 1, got '0'"),
+    ("evaluate runs/full --games many", "argument --games: expected an integer >= 1, got 'many'"),
+    ("evaluate runs/full --simulations 0", "argument --simulations: expected an integer >= 1, got '0'"),
+    ("evaluate runs/full --seed -2", "argument --seed: expected an integer >= 0, got '-2'"),
+    ("evaluate runs/full --oponent random", "unknown option --oponent, did you mean '--opponent'?"),
+    ("evaluate runs/full --json nowhere/x.json", "--json nowhere/x.json: the folder nowhere is not there"),
+    ("evaluate runs/full --json runs", "--json runs: expected a file, got a folder"),
+    ("play", "the following arguments are required: RUN"),
+    ("play runs/none", "runs/none: there is no such run"),
+    ("play runs/full --seat third", "argument --seat: invalid choice: 'third'"),
+    ("play runs/full --simulations -3", "argument --simulations: expected an integer >= 1, got '-3'"),
+    ("envs extra", "unrecognized arguments: extra"),
+    ("envs --json nowhere/x.json", "--json nowhere/x.json: the folder nowhere is not there"),
+]
+
+
+@pytest.mark.parametrize(("call", "expected"), BAD_CALLS)
+def test_each_mistake_is_one_line_and_exit_code_2(
+    call: str, expected: str, in_tmp: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = sorted(in_tmp.rglob("*"))
+    assert cli.main(shlex.split(call)) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert expected in err
+    assert err.startswith("muzero-wm")
+    assert len(err.splitlines()) == 1
+    assert sorted(in_tmp.rglob("*")) == before
+    assert (in_tmp / "file.txt").read_text() == "mine"
+
+
+BAD_OPPONENTS = [
+    ("perfct", "unknown opponent 'perfct'"),
+    ("mcts:0", "mcts:N"),
+    ("mcts:many", "mcts:N"),
+    ("mcts:", "mcts:N"),
+]
+
+
+@pytest.mark.parametrize(("opponent", "expected"), BAD_OPPONENTS)
+def test_an_unknown_opponent(opponent: str, expected: str, debug_run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["evaluate", str(debug_run), "--opponent", opponent, "--games", "1"]) == 2
+    err = capsys.readouterr().err
+    assert expected in err
+    assert len(err.splitlines()) == 1
+
+
+def test_several_mistakes_are_told_together(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(shlex.split("train debug --set a=1 --set model.width=0 --set search.algorithm=x")) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 3
+
+
+@pytest.mark.parametrize("call", ["trian", "train nothing", "evaluate nowhere", "train debug --set model.width=x"])
+def test_a_mistake_in_a_process_of_its_own(call: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "muzero_wm", *shlex.split(call)], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize("command", ["", "train", "evaluate", "play", "envs"])
+def test_help_names_an_example_that_parses(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*shlex.split(command), "--help"]) == 0
+    examples = re.findall(r"^  (muzero-wm .*)$", capsys.readouterr().out, re.MULTILINE)
+    assert examples
+    for example in examples:
+        cli._parser().parse_args(shlex.split(example)[1:])
+
+
+def test_help_does_not_import_what_is_slow() -> None:
+    code = (
+        "import sys; from muzero_wm.cli import main; main(['train', '--help']);"
+        "print([name for name in ('torch', 'numba', 'rich', 'pydantic', 'numpy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"muzero-wm {muzero_wm.__version__}\n"
+
+
+def test_train_leaves_a_run_folder(debug_run: Path) -> None:
+    assert load_config(debug_run / "config.yaml") == load_config("debug")
+    rows = [json.loads(line) for line in (debug_run / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["updates"] == 20
+    assert rows[-1]["fraction"] == 1.0
+    assert (debug_run / "checkpoints" / "step_000000020.pt").is_file()
+
+
+def test_resume_goes_on_with_a_larger_budget(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert cli.main(["train", "debug", "--run-dir", str(folder), "--max-updates", "4"]) == 0
+    assert cli.main(["train", "--resume", "--run-dir", str(folder), "--max-updates", "8"]) == 0
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["updates"] == 8
+
+
+def test_evaluate_reports_what_it_promises(debug_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "report.json"
+    call = ["evaluate", str(debug_run), "--opponent", "random", "--games", "6", "--simulations", "2", "--seed", "3"]
+    assert cli.main([*call, "--json", str(file)]) == 0
+    report = json.loads(file.read_text())
+    expected = {"env": "tictactoe", "opponent": "random", "games": 6, "seed": 3, "simulations": 2}
+    assert {key: report[key] for key in expected} == expected
+    assert report["wins"] + report["draws"] + report["losses"] == 6
+    assert report["score"] == pytest.approx((report["wins"] + report["draws"] / 2) / 6)
+    assert report["ci95"][0] <= report["score"] <= report["ci95"][1]
+    assert set(report["seats"]) == {"first", "second"}
+    assert report["exhaustive"]["games"] > 0
+    assert list(tmp_path.iterdir()) == [file]
+    out = capsys.readouterr().out
+    assert "against random" in out
+    assert f"{report['exhaustive']['losses']} losses" in out
+
+
+def test_a_damaged_checkpoint_is_passed_over_with_a_line(
+    debug_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    assert cli.main(["train", "debug", "--run-dir", str(folder), "--max-updates", "2"]) == 0
+    assert cli.main(["train", "--resume", "--run-dir", str(folder), "--max-updates", "4"]) == 0
+    (folder / "checkpoints" / "step_000000004.pt").write_bytes(b"damaged")
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(folder), "--games", "1", "--simulations", "1", "--opponent", "random"]) == 0
+    err = capsys.readouterr().err
+    assert err.startswith("muzero-wm: warning: ")
+    assert "step_000000004.pt: is damaged" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_envs_lists_every_environment(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "envs.json"
+    assert cli.main(["envs", "--json", str(file)]) == 0
+    rows = {row["env"]: row for row in json.loads(file.read_text())}
+    assert rows["connect4"]["observation"] == [3, 6, 7]
+    assert rows["tictactoe"]["actions"] == 9
+    out = capsys.readouterr().out
+    assert all(name in out for name in [*muzero_wm.envs.names(), "gym:ID"])
+
+
+def test_ctrl_c_is_130_and_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setitem(cli._COMMANDS, "envs", interrupted)
+    assert cli.main(["envs"]) == 130
+    assert capsys.readouterr().err == "muzero-wm: interrupted\n"
+
+
+def _game(agent: muzero_wm.Agent, answers: list[str], **options: object) -> tuple[str, str]:
+    """Plays with typed answers, then with every number until the game ends; returns the result and the screen."""
+    console = Console(width=100, record=True, highlight=False, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
+    typed = iter([*answers, *(str(move) for _ in range(9) for move in range(1, 10))])
+    result = play(agent, console=console, ask=lambda prompt: next(typed), **options)  # type: ignore[arg-type]
+    return result, console.export_text()
+
+
+@pytest.mark.parametrize("seat", ["first", "second"])
+def test_a_game_runs_to_its_end(debug_run: Path, seat: str) -> None:
+    result, screen = _game(muzero_wm.load(debug_run), [], seat=seat, simulations=3)
+    assert result in ("win", "draw", "loss")
+    last = {"win": "You win.", "draw": "A draw.", "loss": "The agent wins."}[result]
+    assert screen.rstrip().endswith(last)
+    final = screen.rstrip().splitlines()[-5:-2]
+    lines = [*final, *zip(*final, strict=True)]
+    assert len(final) == 3
+    person = "X" if seat == "first" else "O"
+    winner = {"win": person, "loss": "XO".replace(person, ""), "draw": None}[result]
+    cells = [row.split() for row in final]
+    lines = [*cells, *zip(*cells, strict=True), [cells[i][i] for i in range(3)], [cells[i][2 - i] for i in range(3)]]
+    complete = {line[0] for line in map(list, lines) if len(set(line)) == 1 and line[0] in "XO"}
+    assert complete == ({winner} if winner else set())
+
+
+def test_what_a_person_types_is_checked(debug_run: Path) -> None:
+    agent = muzero_wm.load(debug_run)
+    result, screen = _game(agent, ["x", "", "0", "10", "-1", "1.5", "5", "5", "h", "q"], simulations=2)
+    assert result == "quit"
+    assert screen.count("Expected the number of a move") == 4
+    assert "0 is not a legal move; legal are 1, 2, 3" in screen
+    assert "10 is not a legal move" in screen
+    assert "5 is not a legal move" in screen
+    assert "The agent expects" in screen
+    assert "In your place the agent expects" in screen
+
+
+def test_the_end_of_the_input_quits(debug_run: Path) -> None:
+    def ended(prompt: str) -> str:
+        raise EOFError
+
+    assert play(muzero_wm.load(debug_run), console=Console(quiet=True), ask=ended) == "quit"
+
+
+def _readme_blocks(language: str) -> list[str]:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", readme, re.MULTILINE | re.DOTALL)
+
+
+def test_every_command_in_the_readme_parses() -> None:
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    seen = 0
+    for line in "".join(_readme_blocks("sh")).splitlines():
+        words = shlex.split(line, comments=True)
+        if not words:
+            continue
+        seen += 1
+        if words[0] == "make":
+            assert words[1] in targets, line
+        elif words[0] == "muzero-wm":
+            args, unknown = cli._parser().parse_known_args(words[1:])
+            assert not unknown, line
+            if getattr(args, "source", None) and not args.source.endswith(".yaml"):
+                load_config(args.source, env=args.env, overrides=args.set)
+        else:
+            assert words[0] in ("git", "cd", "source", "pip", "python", "tensorboard"), line
+            assert all((ROOT / word).is_file() for word in words[1:2] if words[0] == "python" and word != "-m"), line
+    assert seen >= 10
+
+
+SMALL = [
+    "acting.num_envs=4",
+    "acting.process=false",
+    "search.num_simulations=2",
+    "replay.min_steps=8",
+    "learning.batch_size=4",
+    "run.tensorboard=false",
+]
+QUICK = {
+    "train": ["--max-updates", "2", *(word for setting in SMALL for word in ("--set", setting))],
+    "evaluate": ["--games", "2"],
+    "play": [],
+    "envs": [],
+}
+
+
+def test_every_command_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs them in their order in an empty folder, with a budget of two updates or two games."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.stdin", io.StringIO("q\n"))
+    calls = [shlex.split(line, comments=True) for line in "".join(_readme_blocks("sh")).splitlines()]
+    commands = [call[1:] for call in calls if call[:1] == ["muzero-wm"]]
+    assert {command[0] for command in commands} == set(QUICK)
+    for command in commands:
+        assert cli.main([*command, *QUICK[command[0]]]) == 0, command
+
+
+def test_the_python_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (block,) = _readme_blocks("python")
+    assert "max_minutes=1" in block
+    exec(compile(block.replace("max_minutes=1", f"max_updates=2, overrides={SMALL}"), "README.md", "exec"), {})

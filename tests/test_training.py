@@ -1,0 +1,174 @@
+"""Whole runs, small: learning, determinism, resume, reanalyze, failures."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from muzero_wm import envs
+from muzero_wm.agent import load
+from muzero_wm.config import Config
+from muzero_wm.learning.learner import Learner, NonFiniteLossError
+from muzero_wm.presets import load_config
+from muzero_wm.replay.buffer import ReplayBuffer
+from muzero_wm.replay.reanalyze import reanalyze
+from muzero_wm.replay.trajectory import Trajectories
+from muzero_wm.training import train
+
+SMALL = [
+    "model.torso=mlp", "model.width=24", "model.head_width=24", "model.projection_width=16", "search.num_simulations=8",
+    "acting.num_envs=16", "acting.steps_per_round=4", "acting.process=false", "replay.min_steps=100",
+    "learning.batch_size=32", "learning.updates_per_round=4", "learning.max_minutes=null", "run.tensorboard=false",
+]  # fmt: skip
+
+
+def small(*overrides: str, env: str = "tictactoe", updates: int = 24) -> Config:
+    return load_config(None, env=env, overrides=[*SMALL, *overrides, f"learning.max_updates={updates}"])
+
+
+def metrics(folder: Path) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(agent: object) -> dict[str, torch.Tensor]:
+    return agent.model.state_dict()  # type: ignore[attr-defined, no-any-return]
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [(), ("search.algorithm=puct",), ("replay.reanalyze_fraction=0.25",), ("replay.priority_exponent=0.6",),
+     ("model.torso=conv", "model.batch_norm=true"), ("model.ema_decay=0",), ("learning.self_prediction_weight=0",),
+     ("learning.optimizer=sgd", "learning.learning_rate=0.02"), ("acting.process=true",)],
+)  # fmt: skip
+def test_every_variant_trains_and_loads(overrides: tuple[str, ...], tmp_path: Path) -> None:
+    agent = train(small(*overrides), tmp_path / "run")
+    assert agent.updates == 24
+    again = load(tmp_path / "run")
+    for name, tensor in weights(agent).items():
+        assert torch.equal(tensor, weights(again)[name]), name
+    step = envs.make("tictactoe", 3, 0).reset()
+    first, second = (a.search(step.observation, step.legal_actions) for a in (agent, again))
+    assert np.array_equal(first.visit_counts, second.visit_counts)
+    last = metrics(tmp_path / "run")[-1]
+    assert last["updates"] == 24 and np.isfinite(last["loss/total"])
+    if "replay.reanalyze_fraction=0.25" in overrides:
+        assert last["replay/reanalyzed"] > 0
+
+
+def test_one_player_environment_trains(tmp_path: Path) -> None:
+    agent = train(small("acting.num_envs=8", env="gym:CartPole-v1", updates=8), tmp_path / "run")
+    assert agent.act(np.zeros(4, np.float32)) in (0, 1)
+    assert any("episode/return" in row for row in metrics(tmp_path / "run"))
+
+
+def test_same_seed_same_run_whoever_acts(tmp_path: Path) -> None:
+    inline = weights(train(small(), tmp_path / "a"))
+    process = weights(train(small("acting.process=true"), tmp_path / "b"))
+    other = weights(train(small("seed=1"), tmp_path / "c"))
+    assert all(torch.equal(inline[name], process[name]) for name in inline)
+    assert not all(torch.equal(inline[name], other[name]) for name in inline)
+
+
+def test_ratio_of_updates_to_steps_is_exact(tmp_path: Path) -> None:
+    train(small("run.log_every_seconds=0.001", updates=40), tmp_path / "run")
+    rows = [row for row in metrics(tmp_path / "run") if row["updates"] > 0]
+    assert len(rows) == 10
+    steps, updates = np.array([(row["steps"], row["updates"]) for row in rows]).T
+    assert set(np.diff(steps)) == {16 * 4} and set(np.diff(updates)) == {4}
+
+
+def test_resume_goes_on_where_the_run_stopped(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    before = weights(train(small(), folder))
+    agent = train(small(updates=48), folder, resume=True)
+    assert agent.updates == 48
+    rows = metrics(folder)
+    assert [row["updates"] for row in rows] == sorted(row["updates"] for row in rows)
+    assert rows[-1]["steps"] > 2 * 16 * 4 and rows[-1]["games"] > rows[0]["games"]
+    assert not all(torch.equal(before[name], tensor) for name, tensor in weights(agent).items())
+
+
+def test_divergence_is_named_and_the_checkpoint_stays(tmp_path: Path) -> None:
+    train(small(), tmp_path / "run")
+    with pytest.raises(NonFiniteLossError, match="learning_rate"):
+        train(small("learning.learning_rate=1e30", "learning.warmup_updates=0", updates=48), tmp_path / "run", resume=True)
+    assert load(tmp_path / "run").updates == 24
+
+
+def random_replay(spec: envs.EnvSpec, config: Config, seed: int = 0) -> ReplayBuffer:
+    rng = np.random.default_rng(seed)
+    env, buffer = envs.make(spec.name, 1, 0), ReplayBuffer(spec, config.replay, 1.0)
+    for _ in range(30):
+        step, rows, done = env.reset(), [], False
+        while not done:
+            action = rng.choice(np.flatnonzero(step.legal_actions[0]))
+            after = env.step(np.array([action]))
+            rows.append((step.observation[0], step.legal_actions[0], step.to_play[0], action, after.reward[0]))
+            done, step, final = bool(after.terminated[0]), after, after.final_observation[0]
+        observation, legal, to_play, action, reward = (list(column) for column in zip(*rows, strict=True))
+        buffer.extend(
+            Trajectories(
+                np.array([len(rows)]), np.array([True]), np.stack([*observation, final]), np.stack([*legal, legal[0]]),
+                np.array([*to_play, 1 - to_play[-1]], np.int8), np.array([*action, -1], np.int32),
+                np.array([*reward, 0], np.float32), np.zeros((len(rows) + 1, 9), np.float32),
+                np.zeros(len(rows) + 1, np.float32),
+            )
+        )  # fmt: skip
+    return buffer
+
+
+def test_reanalyze_renews_the_sampled_positions_and_only_them() -> None:
+    config = small()
+    buffer = random_replay(envs.spec("tictactoe"), config)
+    slots = np.unique(buffer.sample_slots(5, np.random.default_rng(1)))
+    expected = {
+        int(slot) + k for slot in slots for k in range(config.replay.unroll_steps + 1) if k < buffer.ring["to_end"][slot]
+    }
+
+    def search(observations: np.ndarray, legal: np.ndarray, rng: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        assert len(observations) == len(legal) == len(rng)
+        stones = observations[:, :2].sum((1, 2, 3))
+        return (legal / legal.sum(1, keepdims=True)).astype(np.float32), (stones / 10 + 0.05).astype(np.float32)
+
+    renewed = reanalyze(buffer, slots, search, np.arange(100, dtype=np.uint64))
+    assert renewed == len(expected)
+    assert set(np.flatnonzero(buffer.ring["value"])) == expected
+    for slot in expected:
+        stones = buffer.ring["observation"][slot, :2].sum()
+        assert buffer.ring["value"][slot] == pytest.approx(stones / 10 + 0.05)
+        assert buffer.ring["policy"][slot].sum() == pytest.approx(1)
+
+
+def test_rewards_after_the_last_move_become_visible_through_the_dynamics() -> None:
+    """On random games the imagined winning move must soon promise its reward; other moves must not."""
+    overrides = ["learning.batch_size=128", "model.width=64", "replay.terminal_fraction=0.25"]
+    config = small(*overrides, updates=1000)
+    spec = envs.spec("tictactoe")
+    buffer = random_replay(spec, config)
+    for seed in range(1, 10):
+        buffer.extend(_all(random_replay(spec, config, seed)))
+    learner = Learner(config, spec)
+    learner.run_round(buffer, 0, 250, 0.0)
+    ring, model = buffer.ring, learner.model
+    won = np.flatnonzero((ring["to_end"] == 1) & (ring["reward"] > 0.5))
+    other = np.flatnonzero(ring["to_end"] > 1)
+    promised = [_imagined_reward(model, ring, slots) for slots in (won, other)]
+    assert promised[0] > 0.6 and abs(promised[1]) < 0.15
+
+
+def _all(buffer: ReplayBuffer) -> Trajectories:
+    state = buffer.state_dict()
+    names = ("observation", "legal_actions", "to_play", "action", "reward", "policy", "value")
+    lengths = state["episodes"] - 1
+    return Trajectories(lengths, np.ones(len(lengths), np.bool_), **{name: state[name] for name in names})
+
+
+def _imagined_reward(model: torch.nn.Module, ring: dict, slots: np.ndarray) -> float:
+    with torch.no_grad():
+        latent = model.represent(torch.from_numpy(ring["observation"][slots]))
+        latent = model.step(latent, torch.from_numpy(ring["action"][slots]).long())
+        return float(model.reward_support.decode(model.predict(latent).reward_logits).mean())
