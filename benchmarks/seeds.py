@@ -1,5 +1,6 @@
 """Trains one preset with several seeds and evaluates each run: strength and speed in one table.
 
+For example:
     python benchmarks/seeds.py quickstart --seeds 0 1 2 3 4 --opponent perfect --simulations 25
     python benchmarks/seeds.py connect4 --seeds 0 --opponent mcts:1000 --simulations 64
 """
@@ -13,11 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from machine import describe
+from rich.console import Console
+from rich.table import Table
+
 from muzero_wm.evaluation import evaluate
 from muzero_wm.presets import load_config
 from muzero_wm.training import train
-from rich.console import Console
-from rich.table import Table
 
 
 def run(args: argparse.Namespace, seed: int, folder: Path) -> dict[str, Any]:

@@ -1,9 +1,8 @@
 """Connect Four with self-prediction off, against the online encoder (stop-gradient), and against the EMA teacher.
 
-Same budget of updates, same seeds, everything else equal: games are played with the online weights in all three, so that
-`ema_decay` reaches nothing but the self-prediction. Strength is the share of solved positions in which the move chosen
-keeps the game-theoretic outcome. One process per run:
-
+Same budget of updates, same seeds, everything else equal: games are played with the online weights in all three, so
+that `ema_decay` reaches nothing but the self-prediction. Strength is the share of solved positions in which the move
+chosen keeps the game-theoretic outcome. One process per run:
     python benchmarks/self_prediction.py run off --seed 0 --updates 4000 --json off-0.json
     python benchmarks/self_prediction.py table *.json --plot docs/self_prediction.png
 """
@@ -18,9 +17,10 @@ from typing import Any
 
 import numpy as np
 from machine import describe
+
 from muzero_wm.agent import Agent
 from muzero_wm.evaluation.solved import share_kept
-from muzero_wm.learning.learner import Learner, latent_health
+from muzero_wm.learning.learner import Learner
 from muzero_wm.presets import load_config
 from muzero_wm.training import Progress, train
 
@@ -52,9 +52,8 @@ def run(args: argparse.Namespace) -> None:
         train(config, Path(scratch) / "run", on_round=measure)
         rows = [json.loads(line) for line in (Path(scratch) / "run" / "metrics.jsonl").read_text().splitlines()]
     health = [{k: row[k] for k in row if k == "updates" or k.startswith(("latent/", "loss/"))} for row in rows]
-    args.json.write_text(
-        json.dumps({"variant": args.variant, "seed": args.seed, "machine": describe(), "curve": curve, "health": health})
-    )
+    entry = {"variant": args.variant, "seed": args.seed, "machine": describe(), "curve": curve, "health": health}
+    args.json.write_text(json.dumps(entry))
 
 
 def table(args: argparse.Namespace) -> None:
@@ -75,9 +74,9 @@ def table(args: argparse.Namespace) -> None:
         for colour, variant in zip(("tab:red", "tab:orange", "tab:blue"), VARIANTS, strict=True):
             curves = [entry["curve"] for entry in runs if entry["variant"] == variant]
             updates = np.mean([[p["updates"] for p in curve] for curve in curves], 0)
-            for key, style in (("share_kept", "-"), ("raw_policy", ":")):
+            for key, name, style in (("share_kept", "search", "-"), ("raw_policy", "raw policy", ":")):
                 shares = np.array([[p[key] for p in curve] for curve in curves])
-                axes.plot(updates, shares.mean(0), style, color=colour, label=f"{variant}, {'search' if key == 'share_kept' else 'raw policy'}")
+                axes.plot(updates, shares.mean(0), style, color=colour, label=f"{variant}, {name}")
                 axes.fill_between(updates, shares.min(0), shares.max(0), color=colour, alpha=0.12)
         axes.set(xlabel="updates", ylabel="share of solved positions kept", title="Connect Four, self-prediction")
         axes.grid(alpha=0.3)

@@ -104,19 +104,71 @@ cdef extern from *:
     MCTS_CLONES static int mcts_argmax(const float *x, int n) {
         float best[16], top = -INFINITY;
         int i, j, hit;
-        for (j = 0; j < 16; j++) best[j] = -INFINITY;
-        for (i = 0; i + 16 <= n; i += 16)
-            for (j = 0; j < 16; j++) best[j] = x[i + j] > best[j] ? x[i + j] : best[j];
-        if (i > 0)
-            for (j = 0; j < 16; j++) top = best[j] > top ? best[j] : top;
-        for (; i < n; i++) top = x[i] > top ? x[i] : top;
-        for (i = 0; i + 32 <= n; i += 32) {
-            for (hit = 0, j = 0; j < 32; j++) hit |= x[i + j] == top;
+        if (n >= 16) {
+            for (j = 0; j < 16; j++) best[j] = -INFINITY;
+            for (i = 0; i < n; i += 16) {
+                const float *block = i + 16 <= n ? x + i : x + n - 16;  /* the last block overlaps */
+                for (j = 0; j < 16; j++) best[j] = block[j] > best[j] ? block[j] : best[j];
+            }
+            for (j = 0; j < 8; j++) best[j] = best[j] > best[j + 8] ? best[j] : best[j + 8];
+            for (j = 0; j < 4; j++) best[j] = best[j] > best[j + 4] ? best[j] : best[j + 4];
+            for (j = 0; j < 4; j++) top = best[j] > top ? best[j] : top;
+        } else {
+            for (i = 0; i < n; i++) top = x[i] > top ? x[i] : top;
+        }
+        for (i = 0; i + 16 <= n; i += 16) {
+            for (hit = 0, j = 0; j < 16; j++) hit |= x[i + j] == top;
             if (hit) break;
         }
         for (; i < n; i++)
             if (x[i] == top) return i;
         return -1;
+    }
+
+    /* Widens [low[0], high[0]] to hold x[0..n). */
+    MCTS_CLONES static void mcts_widen(const double *x, int n, double *low, double *high) {
+        double lows[8], highs[8];
+        int i, j;
+        for (j = 0; j < 8; j++) { lows[j] = *low; highs[j] = *high; }
+        for (i = 0; i + 8 <= n; i += 8)
+            for (j = 0; j < 8; j++) {
+                lows[j] = x[i + j] < lows[j] ? x[i + j] : lows[j];
+                highs[j] = x[i + j] > highs[j] ? x[i + j] : highs[j];
+            }
+        for (; i < n; i++) {
+            lows[0] = x[i] < lows[0] ? x[i] : lows[0];
+            highs[0] = x[i] > highs[0] ? x[i] : highs[0];
+        }
+        for (j = 0; j < 8; j++) {
+            *low = lows[j] < *low ? lows[j] : *low;
+            *high = highs[j] > *high ? highs[j] : *high;
+        }
+    }
+
+    /* scores[i] = (q[i] - lower) * factor + weight * prob[i] * share[i]; returns the largest. */
+    MCTS_CLONES static double mcts_puct_scores(const double *q, const double *prob, const double *share, int n,
+                                               double lower, double factor, double weight, double *scores) {
+        double best[8], top = -INFINITY;
+        int i, j;
+        for (i = 0; i < n; i++) scores[i] = (q[i] - lower) * factor + weight * prob[i] * share[i];
+        for (j = 0; j < 8; j++) best[j] = -INFINITY;
+        for (i = 0; i + 8 <= n; i += 8)
+            for (j = 0; j < 8; j++) best[j] = scores[i + j] > best[j] ? scores[i + j] : best[j];
+        for (; i < n; i++) top = scores[i] > top ? scores[i] : top;
+        for (j = 0; j < 8; j++) top = best[j] > top ? best[j] : top;
+        return top;
+    }
+
+    /* Index of the first x[i] == value at or after i; n if there is none. */
+    MCTS_CLONES static int mcts_find(const double *x, int i, int n, double value) {
+        int j, hit;
+        for (; i + 16 <= n; i += 16) {
+            for (hit = 0, j = 0; j < 16; j++) hit |= x[i + j] == value;
+            if (hit) break;
+        }
+        for (; i < n; i++)
+            if (x[i] == value) break;
+        return i;
     }
     """
     double mcts_exp(double x) noexcept nogil
@@ -124,6 +176,10 @@ cdef extern from *:
     void mcts_exp_all(double *x, int n, double offset) noexcept nogil
     int mcts_copy_logits(float *dst, const float *src, int n) noexcept nogil
     int mcts_argmax(const float *x, int n) noexcept nogil
+    void mcts_widen(const double *x, int n, double *low, double *high) noexcept nogil
+    double mcts_puct_scores(const double *q, const double *prob, const double *share, int n, double lower,
+                            double factor, double weight, double *scores) noexcept nogil
+    int mcts_find(const double *x, int i, int n, double value) noexcept nogil
     bint isfinite(double x) noexcept nogil
     double INFINITY
     float NAN
@@ -168,7 +224,8 @@ cdef struct Node:
     int action
     int num_children
     int best_open            # action, NONE or UNKNOWN
-    int padding[5]
+    int slot                 # a child of the root: its place in the root's lists
+    int padding[4]
 
 
 cdef struct Root:
@@ -179,6 +236,11 @@ cdef struct Root:
     int *considered          # [S], Gumbel only
     double *bounds           # [2], smallest and largest Q-value so far
     double *scratch          # [N + SCRATCH], one buffer for each range of roots
+    # PUCT: what a choice at the root needs of its children, packed; [N] each.
+    double *child_q
+    double *child_prob
+    double *child_share      # 1 / (1 + visits)
+    int *child_node
 
 
 cdef struct Affine:
@@ -276,6 +338,11 @@ cdef class NativeSearch:
         bounds = np.repeat(problem.value.astype(np.float64), 2)
         self._first.bounds = double_buffer(bounds, keep)
         self._first.scratch = double_buffer(np.empty((self._num_roots, self._num_nodes + SCRATCH)), keep)
+        packed = 1 if self._gumbel else self._num_nodes
+        self._first.child_q = double_buffer(np.empty((self._num_roots, packed)), keep)
+        self._first.child_prob = double_buffer(np.empty((self._num_roots, packed)), keep)
+        self._first.child_share = double_buffer(np.empty((self._num_roots, packed)), keep)
+        self._first.child_node = int_buffer(np.empty((self._num_roots, packed), np.int32), keep)
         self._first.scores = NULL
         self._first.considered = NULL
         if self._gumbel:
@@ -330,6 +397,11 @@ cdef class NativeSearch:
         if self._gumbel:
             r.scores += b * self._num_actions
             r.considered += b * self._num_simulations
+        else:
+            r.child_q += b * self._num_nodes
+            r.child_prob += b * self._num_nodes
+            r.child_share += b * self._num_nodes
+            r.child_node += b * self._num_nodes
         return r
 
     # The entries -----------------------------------------------------------------------------------------------------
@@ -435,6 +507,10 @@ cdef class NativeSearch:
         node.next_sibling = parent.first_child
         node.prior_logit = logit[0]
         node.prior_prob = parent.open_prob
+        if parent_index == 0 and not self._gumbel:
+            node.slot = parent.num_children
+            r.child_prob[node.slot] = node.prior_prob
+            r.child_node[node.slot] = leaf
         parent.first_child = leaf
         parent.num_children += 1
         parent.open_mass -= parent.open_prob * parent.normaliser
@@ -445,24 +521,32 @@ cdef class NativeSearch:
     cdef inline void _backup(self, Root *r, int leaf, double value, bint fresh, bint more) noexcept nogil:
         cdef Node *node = r.nodes + leaf
         cdef double ret = value
+        cdef double mean = value
         cdef bint choose = more and not fresh and self._kind != BY_TREE
         cdef int index = leaf
         while index != 0:
-            node.qvalue = node.reward + node.discount * (node.value_sum / node.visits)
+            node.qvalue = node.reward + node.discount * mean
             r.bounds[0] = min2(r.bounds[0], node.qvalue)
             r.bounds[1] = max2(r.bounds[1], node.qvalue)
             ret = node.reward + node.discount * ret
             index = node.parent
+            if index == 0 and not self._gumbel:
+                r.child_q[node.slot] = node.qvalue
+                r.child_share[node.slot] = self._share[node.visits]
             node = r.nodes + index
             node.value_sum += ret
             node.visits += 1
+            mean = node.value_sum / node.visits
             if not choose:  # made on the next way down: the parent of a new node has a new best open action to find
                 node.pick = UNKNOWN
                 choose = more and self._kind != BY_TREE
-            elif not self._gumbel:
-                node.pick = self._pick_puct(r, node)
-            elif index != 0:
-                node.pick = self._pick_gumbel(r, node, index)
+            elif index == 0:
+                if not self._gumbel:
+                    node.pick = self._pick_puct_root(r, mean)
+            elif self._gumbel:
+                node.pick = self._pick_gumbel(r, node, index, mean)
+            else:
+                node.pick = self._pick_puct(r, node, mean)
 
     # Selection -------------------------------------------------------------------------------------------------------
 
@@ -477,12 +561,7 @@ cdef class NativeSearch:
             if child == UNKNOWN or (self._gumbel and index == 0):
                 if node.best_open == UNKNOWN:
                     self._refresh_open(r, node, index)
-                if not self._gumbel:
-                    child = self._pick_puct(r, node)
-                elif index == 0:
-                    child = self._pick_gumbel_root(r, simulation)
-                else:
-                    child = self._pick_gumbel(r, node, index)
+                child = self._pick(r, node, index, simulation)
             depth += 1
             if child == NONE or depth >= self._max_depth:
                 break
@@ -490,6 +569,12 @@ cdef class NativeSearch:
         self._leaf_node[b] = child
         self._leaf_parent[b] = index
         self._leaf_action[b] = node.best_open if child == NONE else r.nodes[child].action
+
+    cdef inline int _pick(self, Root *r, Node *node, int index, int simulation) noexcept nogil:
+        cdef double mean = node.value_sum / node.visits
+        if self._gumbel:
+            return self._pick_gumbel(r, node, index, mean) if index else self._pick_gumbel_root(r, mean, simulation)
+        return self._pick_puct(r, node, mean) if index else self._pick_puct_root(r, mean)
 
     cdef inline void _refresh_open(self, Root *r, Node *node, int index) noexcept nogil:
         """Finds the open action with the largest prior; on the first visit also the softmax normaliser."""
@@ -512,7 +597,7 @@ cdef class NativeSearch:
                 node.open_mass = mcts_sum_exp(logits, num_actions, node.log_ref)
                 node.open_mass_exact = node.open_mass
 
-    cdef inline Affine _transform(self, Root *r, Node *node) noexcept nogil:
+    cdef inline Affine _transform(self, Root *r, Node *node, double mean) noexcept nogil:
         cdef Affine t
         cdef Node *child
         cdef double weight, completing
@@ -531,8 +616,8 @@ cdef class NativeSearch:
             t.lower = r.bounds[0]
             t.span = max2(r.bounds[1] - r.bounds[0], self._epsilon)
         elif self._kind == BY_SIBLINGS:
-            lower = node.value_sum / node.visits
-            upper = lower
+            lower = mean
+            upper = mean
             while next_child != NONE:
                 child = r.nodes + next_child
                 lower = min2(lower, child.qvalue)
@@ -565,12 +650,12 @@ cdef class NativeSearch:
             t.unvisited = (completing - t.lower) * t.factor
         return t
 
-    cdef inline int _pick_puct(self, Root *r, Node *node) noexcept nogil:
+    cdef inline int _pick_puct(self, Root *r, Node *node, double mean) noexcept nogil:
         """Returns the child to go on with, or NONE for the best open action. Ties go to the lowest action.
 
         All scores are multiplied by the span of the Q-values, which saves the division.
         """
-        cdef Affine t = self._transform(r, node)
+        cdef Affine t = self._transform(r, node, mean)
         cdef double factor = self._exploration[node.visits] * t.span
         cdef double best_score = -INFINITY
         cdef double score
@@ -591,9 +676,44 @@ cdef class NativeSearch:
             next_child = child.next_sibling
         return best_child
 
-    cdef inline int _pick_gumbel(self, Root *r, Node *node, int index) noexcept nogil:
+    cdef inline int _pick_puct_root(self, Root *r, double mean) noexcept nogil:
+        """Like `_pick_puct`, over the packed children of the root, which may be many."""
+        cdef Node *node = r.nodes
+        cdef Affine t
+        cdef double factor, score
+        cdef double best_score = -INFINITY
+        cdef int n = node.num_children
+        cdef int best_action = NONE
+        cdef int best_child = NONE
+        cdef int i
+        cdef Node *child
+        if self._kind == BY_SIBLINGS:
+            t = Affine(lower=mean, factor=1.0, span=mean, unvisited=0.0)
+            mcts_widen(r.child_q, n, &t.lower, &t.span)
+            t.span = max2(t.span - t.lower, self._epsilon)
+        else:
+            t = self._transform(r, node, mean)
+        factor = self._exploration[node.visits] * t.span
+        if node.open_prob >= 0.0:
+            best_score = t.unvisited + factor * node.open_prob
+            best_action = node.best_open
+        score = mcts_puct_scores(r.child_q, r.child_prob, r.child_share, n, t.lower, t.factor, factor, r.scratch)
+        if score < best_score:
+            return NONE
+        if score > best_score:
+            best_action = <int>self._num_actions
+        i = mcts_find(r.scratch, 0, n, score)
+        while i < n:
+            child = r.nodes + r.child_node[i]
+            if child.action < best_action:
+                best_action = child.action
+                best_child = r.child_node[i]
+            i = mcts_find(r.scratch, i + 1, n, score)
+        return best_child
+
+    cdef inline int _pick_gumbel(self, Root *r, Node *node, int index, double mean) noexcept nogil:
         """Like `_pick_puct`, by argmax of softmax(logits + completed q) - N / (1 + sum N)."""
-        cdef Affine t = self._transform(r, node)
+        cdef Affine t = self._transform(r, node, mean)
         cdef double factor = t.factor / t.span
         cdef double unvisited = t.unvisited / t.span
         cdef double share = self._share[node.visits - 1]  # the node's own evaluation is the 1 of 1 + sum N
@@ -644,10 +764,10 @@ cdef class NativeSearch:
             i += 1
         return best_child
 
-    cdef inline int _pick_gumbel_root(self, Root *r, int simulation) noexcept nogil:
+    cdef inline int _pick_gumbel_root(self, Root *r, double mean, int simulation) noexcept nogil:
         """Sequential halving: among actions with the scheduled visit count, argmax of g + logit + completed q."""
         cdef Node *node = r.nodes
-        cdef Affine t = self._transform(r, node)
+        cdef Affine t = self._transform(r, node, mean)
         cdef double factor = t.factor / t.span
         cdef double unvisited = t.unvisited / t.span
         cdef int considered = r.considered[simulation]

@@ -58,8 +58,15 @@ class ReferenceSearch:
             reward, discount, prior_logits, value = (array[row] for array in self._received)
             if not _is_usable(reward, discount, prior_logits, value):
                 return row
-            self._roots[row].expand(int(self.parent_index[row]), int(self.action[row]), simulation + 1,
-                                    float(reward), float(discount), prior_logits, float(value))
+            self._roots[row].expand(
+                int(self.parent_index[row]),
+                int(self.action[row]),
+                simulation + 1,
+                float(reward),
+                float(discount),
+                prior_logits,
+                float(value),
+            )
             if simulation + 1 < self._problem.num_simulations:
                 self._select(row)
         return -1
@@ -144,7 +151,7 @@ class RootSearch:
         visit_counts = self.visit_counts(node)
         qvalues = np.zeros(visit_counts.shape)
         for action in np.flatnonzero(visit_counts):
-            qvalues[action] = self.qvalue(node, action)
+            qvalues[action] = self.qvalue(node, int(action))
         statistics = NodeStatistics(
             qvalues=qvalues[None],
             visit_counts=visit_counts[None],
@@ -173,8 +180,8 @@ class RootSearch:
         if node == 0 and self._problem.root_scores is not None:
             return self._halving_scores()
         scores = self._puct_scores(node) if self._problem.root_scores is None else self._improved_policy_scores(node)
-        # Unvisited actions share one Q-value, so the largest prior wins among them. Said outright, because in a sum with
-        # a large Q-value small priors would be rounded to a tie.
+        # Unvisited actions share one Q-value, so the largest prior wins among them. Said outright, because in a sum
+        # with a large Q-value small priors would be rounded to a tie.
         open_actions = self.children_index[node] == UNVISITED
         if node == 0:
             open_actions &= ~self._problem.invalid_actions[self._row]
@@ -227,7 +234,7 @@ class RootSearch:
             prior_logits: [A] float32, logits at the node.
             value: the network's value of the node.
         """
-        path = self._path_to(parent) + [(parent, action)]
+        path = [*self._path_to(parent), (parent, action)]
         if self.children_index[parent, action] == UNVISITED:
             self.children_index[parent, action] = new_node
         leaf = int(self.children_index[parent, action])

@@ -15,8 +15,8 @@ from mcts.qtransforms import (
     qtransform_by_parent_and_siblings,
     qtransform_completed_by_mix_value,
 )
-from mcts.search import as_float32, describe_bad_logits, run_search
-from mcts.seq_halving import considered_visits_table
+from mcts.search import as_float32, check_memory, describe_bad_logits, run_search
+from mcts.seq_halving import considered_visits_by_root
 from mcts.tree import Tree, TreeSummary
 from mcts.types import RecurrentFn, RootOutput, SearchProblem, SearchResult
 
@@ -135,12 +135,10 @@ def gumbel_muzero_policy(
     max_considered = _check_count("max_num_considered_actions", max_num_considered_actions)
     scale = _check_number("gumbel_scale", gumbel_scale, 0.0, math.inf)
     keys = _random.root_keys(rng, len(value))
-    num_actions = logits.shape[1]
     scores = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     if scale > 0.0:
-        scores += scale * _random.gumbel(keys, _random.GUMBEL, num_actions)
+        scores += scale * _random.gumbel(keys, _random.GUMBEL, logits.shape[1])
     num_considered = np.minimum((~invalid).sum(axis=1), max_considered)
-    schedules = considered_visits_table(min(max_considered, num_actions), num_simulations)
     problem = SearchProblem(
         prior_logits=logits,
         value=value,
@@ -150,7 +148,7 @@ def gumbel_muzero_policy(
         qtransform=qtransform,
         exploration=np.zeros(num_simulations + 2),
         root_scores=scores,
-        considered_visits=schedules[num_considered],
+        considered_visits=considered_visits_by_root(num_considered, num_simulations),
     )
     tree = run_search(problem, recurrent_fn, num_threads=num_threads, backend=backend)
     summary = tree.summary()
@@ -252,6 +250,7 @@ def _check_common(
     shape = np.shape(root[0])
     if len(shape) != 2 or 0 in shape:
         raise ValueError(f"root.prior_logits: expected shape (B, A) with B, A >= 1, got {shape}")
+    check_memory(*shape, num_simulations)
     logits = as_float32("root.prior_logits", root[0], shape)
     value = as_float32("root.value", root[1], shape[:1])
     if invalid_actions is None:
@@ -264,7 +263,7 @@ def _check_common(
             raise ValueError(f"invalid_actions: expected shape {shape} like root.prior_logits, got {invalid.shape}")
         stuck = np.flatnonzero(invalid.all(axis=1))
         if stuck.size:
-            raise ValueError(f"invalid_actions: expected at least one allowed action per root, root {stuck[0]} has none")
+            raise ValueError(f"invalid_actions: expected an allowed action for every root, root {stuck[0]} has none")
     if not np.isfinite(value).all():
         row = int(np.flatnonzero(~np.isfinite(value))[0])
         raise ValueError(f"root.value: expected finite numbers, got {value[row]} at root {row}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from functools import lru_cache
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -17,7 +18,7 @@ from mcts.types import RecurrentFn, RecurrentOutput, SearchProblem
 BACKENDS = ("native", "python")
 
 _OUTPUT_FIELDS = RecurrentOutput._fields
-_MAX_ELEMENTS = 2**40  # a tree beyond this many numbers is a mistake, not a search
+_MAX_INDEX = 2**31 - 2  # nodes and actions are numbered in int32
 
 
 class Backend(Protocol):
@@ -61,7 +62,7 @@ def run_search(
     num_roots = len(problem.value)
     inbox = _Inbox(search, num_roots, problem.prior_logits.shape[1])
     search.start()
-    with _make_stepper(search, num_roots, num_threads) as step:
+    with _Stepper(search, num_roots, num_threads) as step:
         for simulation in range(problem.num_simulations):
             inbox.put(recurrent_fn(search.parent_index, search.action, simulation + 1), simulation)
             bad_root = step(simulation)
@@ -79,7 +80,7 @@ def memory_bytes(num_roots: int, num_actions: int, num_simulations: int) -> int:
         num_simulations: S.
 
     Returns:
-        Bytes of all tree and working arrays of the native backend; what the network keeps is not included.
+        Bytes of all tree and working arrays of the native backend, at most; what the network keeps is not included.
 
     Raises:
         ValueError: a number is not positive.
@@ -92,9 +93,38 @@ def memory_bytes(num_roots: int, num_actions: int, num_simulations: int) -> int:
         if number < 1:
             raise ValueError(f"{name}: expected a number >= 1, got {number}")
     num_nodes = num_simulations + 1
-    per_node = NODE_DTYPE.itemsize + 8 + 4 * num_actions  # record, scratch, prior logits
+    per_node = NODE_DTYPE.itemsize + 4 * num_actions + 8 + 28  # record, prior logits, scratch, children of the root
     per_root = 2 * 8 + 3 * 4 + num_actions * 8 + num_simulations * 4  # bounds, selected edge, Gumbel scores, schedule
     return num_roots * (num_nodes * per_node + per_root + 9 * 8) + CACHE_LINE + (2 * num_simulations + 4) * 8
+
+
+def check_memory(num_roots: int, num_actions: int, num_simulations: int) -> None:
+    """Refuses a search whose tree this machine cannot hold.
+
+    Args:
+        num_roots: B.
+        num_actions: A.
+        num_simulations: S.
+
+    Raises:
+        ValueError: the tree needs more than the machine's memory, or more nodes or actions than can be numbered.
+    """
+    needed = memory_bytes(num_roots, num_actions, num_simulations)
+    available = _physical_memory()
+    if needed > available or max(num_simulations, num_actions) > _MAX_INDEX:
+        raise ValueError(
+            f"num_simulations: a search of {num_roots} roots, {num_actions} actions and {num_simulations} simulations "
+            f"needs {needed:,} bytes; expected at most the {available:,} of this machine, and at most {_MAX_INDEX:,} "
+            "simulations or actions"
+        )
+
+
+@lru_cache(maxsize=1)
+def _physical_memory() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # not a POSIX system: the allocation itself will tell
+        return 2**62
 
 
 def _make_backend(problem: SearchProblem, backend: str | None) -> Backend:
@@ -117,33 +147,29 @@ def _make_backend(problem: SearchProblem, backend: str | None) -> Backend:
 
 
 class _Stepper:
-    """Runs one native step over all roots, in slices when there are several threads."""
+    """Runs one step over all roots, in slices when there are several threads."""
 
     def __init__(self, search: Backend, num_roots: int, num_threads: int) -> None:
         self._search = search
-        edges = np.linspace(0, num_roots, min(num_threads, num_roots) + 1).astype(int).tolist()
-        self._slices = list(zip(edges[:-1], edges[1:], strict=True))
+        edges = [num_roots * i // num_threads for i in range(num_threads + 1)]
+        self._slices = [(begin, end) for begin, end in pairwise(edges) if begin < end]
         self._pool = ThreadPoolExecutor(len(self._slices) - 1) if len(self._slices) > 1 else None
 
     def __enter__(self) -> Callable[[int], int]:
-        return self._in_slices if self._pool else self._at_once
+        if self._pool:
+            return self._in_slices
+        step, (begin, end) = self._search.step, self._slices[0]
+        return lambda simulation: step(simulation, begin, end)
 
     def __exit__(self, *exception: object) -> None:
         if self._pool:
             self._pool.shutdown()
-
-    def _at_once(self, simulation: int) -> int:
-        return self._search.step(simulation, *self._slices[0])
 
     def _in_slices(self, simulation: int) -> int:
         assert self._pool is not None
         futures = [self._pool.submit(self._search.step, simulation, *part) for part in self._slices[1:]]
         found = [self._search.step(simulation, *self._slices[0]), *(future.result() for future in futures)]
         return min((root for root in found if root >= 0), default=-1)
-
-
-def _make_stepper(search: Backend, num_roots: int, num_threads: int) -> _Stepper:
-    return _Stepper(search, num_roots, num_threads)
 
 
 class _Inbox:
@@ -161,18 +187,18 @@ class _Inbox:
             raise TypeError(
                 f"recurrent_fn: expected a mcts.RecurrentOutput, got {type(output).__name__} in simulation {simulation}"
             )
-        changed = False
+        seen = self._seen
+        if output[0] is seen[0] and output[1] is seen[1] and output[2] is seen[2] and output[3] is seen[3]:
+            return
         for i, field in enumerate(output):
-            if field is self._seen[i]:
+            if field is seen[i]:
                 continue
             where = f"recurrent_fn, simulation {simulation}: {_OUTPUT_FIELDS[i]}"
             array = as_float32(where, field, self._shapes[i])
             self._arrays[i] = array
             # Only an array that is read in place may be recognised by its identity: a copy would grow stale.
-            self._seen[i] = field if array is field else None
-            changed = True
-        if changed:
-            self._search.receive(*self._arrays)
+            seen[i] = field if array is field else None
+        self._search.receive(*self._arrays)
 
     def explain(self, root: int, simulation: int) -> str:
         """Says what is wrong with the numbers for one root."""

@@ -44,19 +44,20 @@ def considered_visits(num_considered: int, num_simulations: int) -> list[int]:
     return sequence[:num_simulations]
 
 
-@lru_cache(maxsize=32)
-def considered_visits_table(max_num_considered: int, num_simulations: int) -> npt.NDArray[np.int32]:
-    """Builds the schedules for every number of considered actions up to a maximum.
-
-    Roots of one batch may have different numbers of legal actions, hence different schedules.
+def considered_visits_by_root(num_considered: npt.NDArray[np.integer], num_simulations: int) -> npt.NDArray[np.int32]:
+    """Returns the schedule of every root; roots of one batch may have different numbers of legal actions.
 
     Args:
-        max_num_considered: the largest m.
+        num_considered: [B] int, m of each root.
         num_simulations: S.
 
     Returns:
-        [max_num_considered + 1, S] int32, read-only; row m is `considered_visits(m, S)`.
+        [B, S] int32; row b is `considered_visits(num_considered[b], S)`.
     """
-    table = np.array([considered_visits(m, num_simulations) for m in range(max_num_considered + 1)], dtype=np.int32)
-    table.flags.writeable = False
-    return table
+    distinct, which = np.unique(num_considered, return_inverse=True)
+    return np.stack([_cached_schedule(m, num_simulations) for m in distinct.tolist()])[which]
+
+
+@lru_cache(maxsize=256)
+def _cached_schedule(num_considered: int, num_simulations: int) -> npt.NDArray[np.int32]:
+    return np.array(considered_visits(num_considered, num_simulations), dtype=np.int32)

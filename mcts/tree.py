@@ -34,7 +34,8 @@ NODE_DTYPE = np.dtype(
         ("action", np.int32),
         ("_num_children", np.int32),
         ("_best_open", np.int32),
-        ("_padding", np.int32, 5),
+        ("_slot", np.int32),
+        ("_padding", np.int32, 4),
     ]
 )
 """One node and the edge into it: two cache lines, laid out as the native core's `Node`, which owns the `_` fields."""

@@ -6,9 +6,18 @@ one clear line each. What an environment already says (shapes, number of actions
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictInt, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 Count = Annotated[StrictInt, Field(ge=0)]
 Positive = Annotated[StrictInt, Field(ge=1)]
@@ -20,6 +29,13 @@ class Section(BaseModel):
     """Refuses unknown keys, infinities and later changes."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (int, float):
+            raise ValueError("expected a number")
+        return value
 
 
 class SupportConfig(Section):
@@ -47,6 +63,7 @@ class ModelConfig(Section):
     prediction_blocks: Count = Field(1, description="residual blocks shared by the heads")
     head_width: Positive = Field(128, description="hidden width of the heads")
     batch_norm: StrictBool = Field(False, description="batch norm in the residual blocks (folded for inference)")
+    change_sides: StrictBool = Field(True, description="two players: a move exchanges the halves of the channels")
     latent_norm: Literal["rms", "minmax"] = Field("rms", description="how each latent is scaled")
     value_support: SupportConfig = SupportConfig()
     reward_support: SupportConfig = SupportConfig()

@@ -94,7 +94,7 @@ def train(config: Config, run_dir: str | Path, *, resume: bool = False, on_round
     learner = Learner(config, spec)
     replay = ReplayBuffer(spec, config.replay, config.search.discount)
     progress = Progress(config)
-    parts = {"learner": learner, "replay": replay, "progress": progress}
+    parts: dict[str, Any] = {"learner": learner, "replay": replay, "progress": progress}
     if resume:
         saved = load_checkpoint(folder / "checkpoints")
         for name, part in parts.items():

@@ -5,12 +5,14 @@ The search speaks in indices; this file owns the latents: one pool, one slot per
 
 from __future__ import annotations
 
-import mcts
+from typing import Any
+
 import numpy as np
 import torch
-from mcts import SearchResult
 from numpy.typing import NDArray
 
+import mcts
+from mcts import SearchResult
 from muzero_wm.config import SearchConfig
 from muzero_wm.envs.base import EnvSpec
 from muzero_wm.model.inference import InferenceModel
@@ -75,7 +77,7 @@ class Planner:
             pool[node_index] = out.latent
             return mcts.RecurrentOutput(out.reward, discount, out.prior_logits, out.value)
 
-        shared = {"invalid_actions": ~legal_actions, "rng": rng, "max_depth": config.max_depth}
+        shared: dict[str, Any] = {"invalid_actions": ~legal_actions, "rng": rng, "max_depth": config.max_depth}
         root_output = mcts.RootOutput(root.prior_logits, root.value)
         if config.algorithm == "gumbel":
             scale = float(explore) if gumbel_scale is None else gumbel_scale

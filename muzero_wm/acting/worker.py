@@ -6,6 +6,7 @@ border of a round.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing as mp
 import signal
 import traceback
@@ -17,23 +18,28 @@ import torch
 from muzero_wm import envs
 from muzero_wm.acting.actor import ActingResult, Actor
 from muzero_wm.config import Config
+from muzero_wm.errors import UserError
 from muzero_wm.model.world_model import WorldModel
 
 Weights = dict[str, torch.Tensor]
 
 
-class ActingError(RuntimeError):
+class ActingError(UserError):
     """Acting failed; the message says where and why."""
 
 
 class ActorHandle(Protocol):
     """One round at a time: `begin`, then `collect`."""
 
-    def begin(self, weights: Weights) -> None: ...
+    def begin(self, weights: Weights) -> None:
+        """Hands over the weights of the round; does not wait for it."""
 
-    def collect(self) -> ActingResult: ...
+    def collect(self) -> ActingResult:
+        """Returns what the round brought."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Ends acting."""
 
 
 class InlineActor:
@@ -97,7 +103,7 @@ class ProcessActor:
         except (EOFError, OSError):
             self._fail()
         if isinstance(answer, str):
-            raise ActingError(f"the acting process failed:\n{answer}")
+            raise ActingError(f"acting failed: {answer}")
         return answer
 
     def _fail(self) -> None:
@@ -106,10 +112,8 @@ class ProcessActor:
 
     def close(self) -> None:
         """Ends the process: politely first."""
-        try:
+        with contextlib.suppress(BrokenPipeError, OSError):  # it may be gone already
             self._pipe.send(None)
-        except (BrokenPipeError, OSError):
-            pass  # it is gone already
         self._process.join(timeout=2)
         if self._process.is_alive():
             self._process.terminate()
@@ -138,5 +142,7 @@ def _serve(pipe: Connection, config: Config, start_round: int) -> None:
         actor.close()
     except (EOFError, BrokenPipeError):
         return  # the learner is gone
+    except UserError as error:
+        pipe.send(str(error))
     except Exception:
         pipe.send(traceback.format_exc())

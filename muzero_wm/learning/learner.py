@@ -10,6 +10,7 @@ import torch
 from muzero_wm.acting.planner import Planner
 from muzero_wm.config import Config
 from muzero_wm.envs.base import EnvSpec
+from muzero_wm.errors import UserError
 from muzero_wm.learning.augment import apply_symmetries
 from muzero_wm.learning.losses import effective_rank, unrolled_loss
 from muzero_wm.model.ema import make_teacher, update_teacher
@@ -20,7 +21,7 @@ from muzero_wm.replay.reanalyze import reanalyze
 from muzero_wm.seeding import derive_seed, stream_keys
 
 
-class NonFiniteLossError(RuntimeError):
+class NonFiniteLossError(UserError):
     """The loss or its gradient is NaN or infinite; training cannot go on from here."""
 
 

@@ -47,8 +47,8 @@ def cross_entropy(logits: Tensor, target_probs: Tensor) -> Tensor:
 
 
 def standardize(x: Tensor, mask: Tensor) -> Tensor:
-    """Returns x [n, d] with mean 0 and deviation 1 per column over the rows where mask [n] is 1."""
-    rows = mask.unsqueeze(1)
+    """Returns x [n, ...] with mean 0 and deviation 1 per column over the rows where mask [n] is 1."""
+    rows = mask.view(-1, *(1,) * (x.ndim - 1))
     count = rows.sum().clamp_min(1.0)
     mean = (x * rows).sum(0) / count
     variance = ((x - mean).square() * rows).sum(0) / count
@@ -123,14 +123,15 @@ def unrolled_loss(model: WorldModel, teacher: WorldModel, batch: Batch, config: 
 
 def _self_prediction(model: WorldModel, teacher: WorldModel, batch: Batch, imagined: Tensor) -> tuple[Tensor, Tensor]:
     """Returns the [K, B] cosine between predicted and real next latents, and the teacher's latents [B, D] at k = 1."""
-    size, unroll = batch.targets.action.shape
+    size = len(batch.slot)
     with torch.no_grad():
         real = np.ascontiguousarray(batch.next_observation.swapaxes(0, 1)).reshape(-1, *model.observation_shape)
         latent = teacher.represent(torch.from_numpy(real))
         mask = _by_step(batch.targets.next_mask).flatten()
         goal = standardize(teacher.project(latent).float(), mask)
     predicted = model.predictor(model.project(imagined)).float()
-    return _fold(F.cosine_similarity(predicted, goal, dim=1), size), latent[:size].float().flatten(1)
+    cosine = F.cosine_similarity(predicted, goal, dim=-1).mean(1)
+    return _fold(cosine, size), latent[:size].float().flatten(1)
 
 
 def _by_step(array: np.ndarray) -> Tensor:

@@ -1,7 +1,8 @@
 """Residual blocks of convolutions as two fused oneDNN calls each: convolution, addition and ReLU in one pass.
 
-PyTorch's compiler uses the same operators; called directly nothing is traced and new weights cost a repacking only. They
-are private, so `fuse` checks that they are there and agree with the plain block, and leaves the block alone if not.
+PyTorch's compiler uses the same operators; called directly nothing is traced and new weights cost a repacking only.
+They are private, so `fuse` checks that they are there and agree with the plain block, and leaves the block alone if
+not.
 """
 
 from __future__ import annotations

@@ -74,7 +74,7 @@ class InferenceModel:
         snapshot.heads.to(self.dtype)
         snapshot.heads.output.float()
         if snapshot.conv:
-            snapshot.to(memory_format=torch.channels_last)
+            snapshot.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             fuse(snapshot, self.latent_shape)
         self._model = snapshot
 

@@ -101,12 +101,18 @@ class Representation(nn.Module):
 
 
 class Dynamics(nn.Module):
-    """g: latent and action to the next latent."""
+    """g: latent and action to the next latent.
 
-    def __init__(self, config: ModelConfig, latent_shape: tuple[int, ...], num_actions: int, conv: bool) -> None:
+    Between two players a move also changes sides: what was mine is now yours, everywhere. Exchanging the two halves of
+    the channels says so from the start, and the blocks, which begin as the identity, are left with the move itself.
+    """
+
+    def __init__(
+        self, config: ModelConfig, latent_shape: tuple[int, ...], num_actions: int, conv: bool, change_sides: bool
+    ) -> None:
         """Builds one learned embedding per action, shaped like the latent, and the blocks."""
         super().__init__()
-        self.latent_shape = latent_shape
+        self.latent_shape, self.change_sides = latent_shape, change_sides
         self.embedding = nn.Embedding(num_actions, math.prod(latent_shape))
         nn.init.normal_(self.embedding.weight, std=0.5)
         self.blocks = nn.ModuleList(
@@ -120,6 +126,8 @@ class Dynamics(nn.Module):
         if len(self.latent_shape) == 3:
             channels, height, width = self.latent_shape
             bias = bias.view(-1, height, width, channels).permute(0, 3, 1, 2)
+        if self.change_sides:
+            latent = latent.roll(self.latent_shape[0] // 2, 1)
         x = self.blocks[0](latent, bias)
         for block in self.blocks[1:]:
             x = block(x)

@@ -5,7 +5,6 @@ It predicts policy, value and reward and is trained to foresee its own latent; n
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import torch
@@ -46,10 +45,11 @@ class WorldModel(nn.Module):
         self.reward_support = Support.from_config(config.reward_support)
         sizes = (spec.num_actions, self.value_support.num_bins, self.reward_support.num_bins)
         self.representation = Representation(config, spec.observation_shape, self.conv)
-        self.dynamics = Dynamics(config, self.latent_shape, spec.num_actions, self.conv)
+        change_sides = config.change_sides and spec.num_players == 2
+        self.dynamics = Dynamics(config, self.latent_shape, spec.num_actions, self.conv, change_sides)
         self.heads = Heads(config, self.latent_shape, sizes, self.conv)
-        flat, width = math.prod(self.latent_shape), config.projection_width
-        self.projector = nn.Linear(flat, width)
+        width = config.projection_width
+        self.projector = nn.Linear(config.width, width)
         self.predictor = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
 
     def represent(self, observation: Tensor) -> Tensor:
@@ -75,8 +75,12 @@ class WorldModel(nn.Module):
         return Prediction(*self.heads(latent))
 
     def project(self, latent: Tensor) -> Tensor:
-        """Returns the [B, projection_width] projection that self-prediction compares."""
-        return self.projector(latent.flatten(1))
+        """Returns the projection that self-prediction compares, [B, cells, projection_width].
+
+        Every cell of a board is projected by itself, so that one misplaced stone shows; a vector is one cell.
+        """
+        cells = latent.flatten(2).transpose(1, 2) if self.conv else latent.unsqueeze(1)
+        return self.projector(cells)
 
 
 def uses_conv(config: ModelConfig, spec: EnvSpec) -> bool:

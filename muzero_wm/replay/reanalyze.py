@@ -16,11 +16,13 @@ MAX_ROOTS = 1024
 
 
 class SearchFn(Protocol):
-    """Searches a batch of observations; gives the policy targets [B, A] and the root values [B]."""
+    """Is what reanalyze needs of a planner."""
 
     def __call__(
         self, observations: NDArray, legal_actions: NDArray[np.bool_], rng: NDArray[np.uint64]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]: ...
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Searches a batch of observations; returns policy targets [B, A] and root values [B]."""
+        ...
 
 
 def reanalyze(buffer: ReplayBuffer, slots: NDArray[np.int64], search: SearchFn, keys: NDArray[np.uint64]) -> int:

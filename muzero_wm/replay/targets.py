@@ -85,10 +85,10 @@ def n_step_return(
 
 
 @njit(cache=True)
-def _fill(
+def _fill(  # type: ignore[no-untyped-def]
     slots, to_end, first, terminated, to_play, action, reward, value, policy, n_step, discount, outcome_weight, filler,
-    out_action, out_reward, out_reward_mask, out_root_reward, out_root_reward_mask, out_value, out_value_mask, out_policy, out_policy_mask, out_next_mask,
-    out_terminal, out_slot,
+    out_action, out_reward, out_reward_mask, out_root_reward, out_root_reward_mask, out_value, out_value_mask,
+    out_policy, out_policy_mask, out_next_mask, out_terminal, out_slot,
 ):  # fmt: skip
     capacity = to_end.shape[0]
     unroll = out_action.shape[1]

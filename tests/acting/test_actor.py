@@ -135,12 +135,16 @@ def test_process_and_inline_play_the_same() -> None:
         assert np.array_equal(inline.trajectories.policy, remote.trajectories.policy)
 
 
+def _round(actor: ProcessActor) -> None:
+    actor.begin({})
+    actor.collect()
+
+
 def test_a_failing_process_says_why() -> None:
     actor = ProcessActor(small("gym:NoSuchGame-v0"))
     try:
         with pytest.raises(ActingError, match="NoSuchGame"):
-            actor.begin({})
-            actor.collect()
+            _round(actor)
     finally:
         actor.close()
 
@@ -150,9 +154,14 @@ def test_open_episodes_grow_past_their_first_length() -> None:
     rows = OpenEpisodes(spec, 2)
     for t in range(300):
         rows.append(
-            observation=np.full((2, 1), t, np.float32), legal_actions=np.ones((2, 2), bool), to_play=np.zeros(2, np.int8),
-            action=np.full(2, t % 2), reward=np.full(2, t, np.float32), policy=np.ones((2, 2)) / 2, value=np.zeros(2),
-        )  # fmt: skip
+            observation=np.full((2, 1), t, np.float32),
+            legal_actions=np.ones((2, 2), bool),
+            to_play=np.zeros(2, np.int8),
+            action=np.full(2, t % 2),
+            reward=np.full(2, t, np.float32),
+            policy=np.ones((2, 2)) / 2,
+            value=np.zeros(2),
+        )
     done = np.array([False, True])
     data = rows.pack(done, done, np.full((2, 1), 300, np.float32), np.zeros(2, np.float32), np.zeros(2, np.int8))
     assert data.lengths.tolist() == [300]

@@ -71,6 +71,20 @@ def test_perfect_players_draw_and_random_ones_lose(seed: int) -> None:
     assert result.second.losses > 15
 
 
+def test_searches_take_a_stream_for_each_game_and_move(seed: int) -> None:
+    env = envs.make("tictactoe", 40)
+    step = env.reset()
+
+    def player() -> AgentPlayer:
+        return AgentPlayer(RandomAgent("tictactoe"), seed=seed)
+
+    everyone = player()
+    first = everyone.actions(env, step, np.arange(40))
+    assert len(set(first.tolist())) > 3
+    np.testing.assert_array_equal(player().actions(env, step, np.arange(9, 25)), first[9:25])
+    assert (everyone.actions(env, step, np.arange(40)) != first).any()
+
+
 def test_an_illegal_move_stops_the_match() -> None:
     with pytest.raises(EnvError, match="action 3 in slot 0 is illegal"):
         play_match("connect4", Scripted([3] * 9), Scripted([3] * 9), 1)

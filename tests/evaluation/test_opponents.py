@@ -117,7 +117,7 @@ TACTICS = {
 def test_mcts_takes_wins_and_blocks(case: str, seed: int) -> None:
     name, moves, expected = TACTICS[case]
     states = np.repeat(position(name, moves), 8, axis=0)
-    chosen = MctsPlayer(500, seed).moves(envs.board_game(name), states, np.arange(8))
+    chosen = MctsPlayer(4_000, seed).moves(envs.board_game(name), states, np.arange(8))
     assert chosen.tolist() == [expected] * 8
 
 
@@ -141,9 +141,9 @@ def test_mcts_finds_the_value_of_tictactoe_openings(seed: int) -> None:
 
 def test_more_playouts_beat_fewer_and_few_beat_none(seed: int) -> None:
     spec = envs.spec("connect4")
-    weak, strong = opponent_from_name("mcts:20", spec, seed), opponent_from_name("mcts:400", spec, seed)
-    assert play_match("connect4", weak, opponent_from_name("random", spec, seed), 60, seed).total.score > 0.85
-    assert play_match("connect4", strong, weak, 60, seed).total.score > 0.75
+    none, weak, strong = (opponent_from_name(name, spec, seed) for name in ("random", "mcts:50", "mcts:1000"))
+    assert play_match("connect4", weak, none, 200, seed).total.score > 0.9
+    assert play_match("connect4", strong, weak, 100, seed).total.score > 0.8
 
 
 @pytest.mark.parametrize("name", ["random", "perfect", "mcts:50"])

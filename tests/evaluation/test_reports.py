@@ -11,6 +11,7 @@ import pytest
 from muzero_wm import envs
 from muzero_wm.errors import UserError
 from muzero_wm.evaluation import AgentPlayer, evaluate, play_episodes, share_kept
+from muzero_wm.evaluation.connect4_solver import connect_four_solver
 from muzero_wm.evaluation.solved import solved_positions
 from tests.evaluation.stubs import FirstLegalAgent, PerfectTicTacToe, RandomAgent, StubAgent
 
@@ -124,6 +125,15 @@ def test_share_of_solved_positions_kept(seed: int) -> None:
     assert not (positions.keeps & ~legal).any()
     assert positions.keeps.any(axis=1).all()
     assert (legal & ~positions.keeps).any(axis=1).all()
+    solver, game = connect_four_solver(), envs.board_game("connect4")
+    late = np.flatnonzero(positions.states[:, 0] >= 14)
+    for row, keeps in zip(positions.states[late], positions.keeps[late], strict=True):
+        outcomes = {}
+        for move in np.flatnonzero(game.legal_actions(row[None])[0]).tolist():
+            after = game.play(row[None], [move])
+            over, result = game.outcome(after)
+            outcomes[move] = result[0] if over[0] else -np.sign(solver.move_scores(after).max())
+        assert np.flatnonzero(keeps).tolist() == [m for m, value in outcomes.items() if value == max(outcomes.values())]
     perfect = share_kept(SolvedAgent(count, seed), count=count, seed=seed)
     assert perfect["share_kept"] == 1.0
     assert 0.2 < perfect["random"] < 0.5

@@ -9,7 +9,7 @@ import pytest
 
 import mcts
 from mcts.qtransforms import NodeStatistics
-from mcts.seq_halving import considered_visits, considered_visits_table
+from mcts.seq_halving import considered_visits, considered_visits_by_root
 
 from .models import Bandit, ConstantModel, TicTacToe
 
@@ -31,10 +31,10 @@ def test_halving_schedule(num_considered, num_simulations, expected):
     assert considered_visits(num_considered, num_simulations) == expected
 
 
-def test_halving_table_holds_every_schedule():
-    table = considered_visits_table(9, 30)
-    assert table.shape == (10, 30)
-    assert [row.tolist() for row in table] == [considered_visits(m, 30) for m in range(10)]
+def test_every_root_gets_its_schedule():
+    num_considered = np.array([3, 1, 9, 3, 2])
+    schedules = considered_visits_by_root(num_considered, 30)
+    assert schedules.tolist() == [considered_visits(m, 30) for m in num_considered.tolist()]
 
 
 def test_gumbel_bandit(backend):

@@ -103,7 +103,9 @@ def test_folded_batch_norm_gives_the_same_outputs(torso: str) -> None:
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("torso", "precision", "tolerance"), [("mlp", "fp32", 1e-5), ("conv", "fp32", 1e-4), ("conv", "bf16", 0.08)])
+@pytest.mark.parametrize(
+    ("torso", "precision", "tolerance"), [("mlp", "fp32", 1e-5), ("conv", "fp32", 1e-4), ("conv", "bf16", 0.08)]
+)
 def test_inference_agrees_with_the_model(torso: str, precision: str, tolerance: float) -> None:
     spec = envs.spec("connect4")
     model = build(spec, torso=torso)

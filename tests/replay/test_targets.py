@@ -86,9 +86,7 @@ def test_search_value_shares_the_target() -> None:
     assert targets.value[:, 0] == pytest.approx([0.75 * -1 + 0.25 * 0.5, 0.75 * 1 + 0.25 * 0.25])
 
 
-@given(
-    st.integers(1, 12), st.integers(0, 6), st.integers(1, 2), st.booleans(), st.floats(0, 1), st.integers(0, 2**31)
-)
+@given(st.integers(1, 12), st.integers(0, 6), st.integers(1, 2), st.booleans(), st.floats(0, 1), st.integers(0, 2**31))
 @settings(max_examples=80, deadline=None)
 def test_returns_match_brute_force(
     steps: int, n_step: int, players: int, terminated: bool, discount: float, seed: int
