@@ -133,9 +133,6 @@ class LearningConfig(Section):
     value_weight: Weight = 1.0
     reward_weight: Weight = 1.0
     self_prediction_weight: Weight = 0.3
-    root_reward_weight: Weight = Field(
-        0.0, description="reward head at real positions, for rewards that the position shows (boards)"
-    )
     terminal_weight: Weight = Field(1.0, description="factor on reward and value losses at an episode's end")
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0.0)] = 4e-3

@@ -61,9 +61,6 @@ def unrolled_loss(model: WorldModel, teacher: WorldModel, batch: Batch, config: 
     Step k's terms are weighted 1/K for k >= 1 and 1 at the root; the gradient into the dynamics' input is halved at
     every step. Past the end of an episode reward and value targets are 0, and policy and self-prediction are masked.
 
-    With `root_reward_weight` the reward head also answers at the root, for the action that led there: what a final
-    position looks like is then learnt from real ones, and self-prediction carries it into imagined ones.
-
     Args:
         model: being trained.
         teacher: slow weights; looks at the real next observations.
@@ -98,11 +95,6 @@ def unrolled_loss(model: WorldModel, teacher: WorldModel, batch: Batch, config: 
         "value": (config.value_weight, value * _by_step(targets.value_mask) * end_factor, step_weight),
         "reward": (config.reward_weight, reward * _by_step(targets.reward_mask) * end_factor[1:], step_weight[1:]),
     }
-    if config.root_reward_weight > 0.0:
-        root_target = model.reward_support.encode(torch.from_numpy(targets.root_reward))
-        root_reward = cross_entropy(prediction.reward_logits[:size], root_target).unsqueeze(0)
-        mask = torch.from_numpy(targets.root_reward_mask) * end_factor[:1]
-        terms["root_reward"] = (config.root_reward_weight, root_reward * mask, step_weight[:1])
     parts: dict[str, Tensor] = {}
     teacher_latent = None
     if config.self_prediction_weight > 0.0:

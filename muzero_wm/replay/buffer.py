@@ -61,7 +61,6 @@ class ReplayBuffer:
             "policy": ((spec.num_actions,), np.float32),
             "value": ((), np.float32),
             "terminated": ((), np.bool_),
-            "first": ((), np.bool_),
             "to_end": ((), np.int32),
         }
         tree_bytes = 64  # a sum tree of the next power of two leaves holds less than this per slot
@@ -133,7 +132,6 @@ class ReplayBuffer:
         to_end = last - np.arange(count)
         self.ring["to_end"][where] = to_end
         self.ring["terminated"][where] = np.repeat(terminated, slots_of)
-        self.ring["first"][where] = np.concatenate([[True], to_end[:-1] == 0])
         self._tree.update(where, np.where(to_end > 0, self._max_priority, 0.0))
         self._episodes.extend(int(n) for n in slots_of)
         self._head = (self._head + count) % self.capacity
@@ -143,21 +141,19 @@ class ReplayBuffer:
         """Draws steps in proportion to their priorities.
 
         Of every batch a share of `terminal_fraction` is moved forward to within K steps of its episode's end, where
-        rewards of board games live; in terminated episodes the final position itself may be the root.
+        rewards of board games live.
 
         Args:
             count: number of draws.
             rng: source of randomness.
 
         Returns:
-            [count] int64 ring slots.
+            [count] int64 ring slots, never a final one.
         """
         slots = self._tree.sample(rng.random(count))
         near_end = rng.random(count) < self.config.terminal_fraction
         to_end = self.ring["to_end"][slots]
-        nearest = np.where(self.ring["terminated"][slots], 0, 1)
-        choices = np.minimum(self.config.unroll_steps, to_end) - nearest + 1
-        back = nearest + (rng.random(count) * choices).astype(np.int64)
+        back = 1 + (rng.random(count) * np.minimum(self.config.unroll_steps, to_end)).astype(np.int64)
         return np.where(near_end, (slots + to_end - back) % self.capacity, slots)
 
     def batch(self, slots: NDArray[np.int64], beta: float, rng: np.random.Generator) -> Batch:
@@ -181,10 +177,7 @@ class ReplayBuffer:
             outcome_weight=self.config.outcome_weight,
             filler=rng.integers(0, actions, (len(slots), unroll), dtype=np.int32),
         )
-        mean = self._tree.total / self.num_steps
-        priorities = self._tree.get(slots)
-        # final positions are not drawn by priority and count as average
-        weight = (mean / np.where(priorities > 0.0, priorities, mean)) ** beta
+        weight = (self._tree.total / (self.num_steps * self._tree.get(slots))) ** beta
         observation = self.ring["observation"]
         return Batch(
             observation=observation[slots],
@@ -205,11 +198,7 @@ class ReplayBuffer:
         """
         if self.config.priority_exponent == 0.0:
             return
-        steps = self.ring["to_end"][slots] > 0
-        slots, errors = slots[steps], np.abs(td_errors[steps].astype(np.float64))
-        if not len(slots):
-            return
-        priorities = (errors + PRIORITY_FLOOR) ** self.config.priority_exponent
+        priorities = (np.abs(td_errors.astype(np.float64)) + PRIORITY_FLOOR) ** self.config.priority_exponent
         self._max_priority = max(self._max_priority, float(priorities.max()))
         self._tree.update(slots, priorities)
 

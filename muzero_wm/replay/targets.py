@@ -20,8 +20,6 @@ class Targets:
         action: [B, K] int32; past the end of an episode any action (absorbing state).
         reward: [B, K] float32, of action k, seen by the player who took it.
         reward_mask: [B, K] float32; 0 where nothing is known (past a truncation).
-        root_reward: [B] float32, of the action that led to the root.
-        root_reward_mask: [B] float32; 0 at the first position of an episode.
         value: [B, K + 1] float32, seen by the player to move.
         value_mask: [B, K + 1] float32.
         policy: [B, K + 1, A] float32.
@@ -34,8 +32,6 @@ class Targets:
     action: NDArray[np.int32]
     reward: NDArray[np.float32]
     reward_mask: NDArray[np.float32]
-    root_reward: NDArray[np.float32]
-    root_reward_mask: NDArray[np.float32]
     value: NDArray[np.float32]
     value_mask: NDArray[np.float32]
     policy: NDArray[np.float32]
@@ -86,18 +82,15 @@ def n_step_return(
 
 @njit(cache=True)
 def _fill(  # type: ignore[no-untyped-def]
-    slots, to_end, first, terminated, to_play, action, reward, value, policy, n_step, discount, outcome_weight, filler,
-    out_action, out_reward, out_reward_mask, out_root_reward, out_root_reward_mask, out_value, out_value_mask,
-    out_policy, out_policy_mask, out_next_mask, out_terminal, out_slot,
+    slots, to_end, terminated, to_play, action, reward, value, policy, n_step, discount, outcome_weight, filler,
+    out_action, out_reward, out_reward_mask, out_value, out_value_mask, out_policy, out_policy_mask, out_next_mask,
+    out_terminal, out_slot,
 ):  # fmt: skip
     capacity = to_end.shape[0]
     unroll = out_action.shape[1]
     for b in range(slots.shape[0]):
         remaining = to_end[slots[b]]
         absorbing = terminated[slots[b]]
-        if not first[slots[b]]:
-            out_root_reward[b] = reward[(slots[b] - 1) % capacity]
-            out_root_reward_mask[b] = 1.0
         for k in range(unroll + 1):
             s = (slots[b] + min(k, remaining)) % capacity
             out_slot[b, k] = s
@@ -139,8 +132,8 @@ def make_targets(
     """Builds the targets of B unrolls.
 
     Args:
-        slots: [B] int64, ring slots; final ones are allowed in terminated episodes.
-        ring: arrays over the ring's slots: to_end, first, terminated, to_play, action, reward, value, policy.
+        slots: [B] int64, ring slots of steps.
+        ring: arrays over the ring's slots: to_end, terminated, to_play, action, reward, value, policy.
         unroll_steps: K.
         n_step: bootstrap horizon, 0 for the episode's end.
         discount: per step, in [0, 1].
@@ -156,8 +149,6 @@ def make_targets(
         action=np.zeros(steps, np.int32),
         reward=np.zeros(steps, np.float32),
         reward_mask=np.zeros(steps, np.float32),
-        root_reward=np.zeros(batch, np.float32),
-        root_reward_mask=np.zeros(batch, np.float32),
         value=np.zeros(positions, np.float32),
         value_mask=np.zeros(positions, np.float32),
         policy=np.zeros((*positions, actions), np.float32),
@@ -167,9 +158,9 @@ def make_targets(
         slot=np.zeros(positions, np.int64),
     )
     _fill(
-        slots, ring["to_end"], ring["first"], ring["terminated"], ring["to_play"], ring["action"], ring["reward"],
-        ring["value"], ring["policy"], n_step, discount, outcome_weight, filler,
-        out.action, out.reward, out.reward_mask, out.root_reward, out.root_reward_mask, out.value, out.value_mask,
-        out.policy, out.policy_mask, out.next_mask, out.terminal, out.slot,
+        slots, ring["to_end"], ring["terminated"], ring["to_play"], ring["action"], ring["reward"], ring["value"],
+        ring["policy"], n_step, discount, outcome_weight, filler,
+        out.action, out.reward, out.reward_mask, out.value, out.value_mask, out.policy, out.policy_mask,
+        out.next_mask, out.terminal, out.slot,
     )  # fmt: skip
     return out

@@ -80,17 +80,6 @@ def test_loss_equals_the_sum_by_hand(weights: dict[str, float]) -> None:
     assert result.total.item() == pytest.approx(by_hand(model, batch, settings), rel=1e-5)
 
 
-def test_the_root_answers_for_the_reward_that_led_to_it() -> None:
-    model, teacher, batch = setup()
-    batch.slot = np.array([1, 4])
-    batch.targets.root_reward[:] = [0.0, 1.0]
-    batch.targets.root_reward_mask[:] = [0.0, 1.0]  # the first one begins its episode
-    latent = model.represent(torch.from_numpy(batch.observation[1:]))
-    expected = -torch.log_softmax(model.predict(latent).reward_logits[0], 0)[2].item() / 2
-    result = unrolled_loss(model, teacher, batch, config(root_reward_weight=1.0))
-    assert result.total.item() == pytest.approx(expected, rel=1e-5)
-
-
 def test_importance_weights_are_applied() -> None:
     model, teacher, batch = setup()
     settings = config(policy_weight=1.0, value_weight=1.0)

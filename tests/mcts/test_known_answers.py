@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import mcts
+from mcts import _random
 from mcts.qtransforms import NodeStatistics
 from mcts.seq_halving import considered_visits, considered_visits_by_root
 
@@ -35,6 +36,13 @@ def test_every_root_gets_its_schedule():
     num_considered = np.array([3, 1, 9, 3, 2])
     schedules = considered_visits_by_root(num_considered, 30)
     assert schedules.tolist() == [considered_visits(m, 30) for m in num_considered.tolist()]
+
+
+def test_splitmix64():
+    """The first numbers of the published generator with seed 0: hashes of the multiples of its increment."""
+    increments = np.arange(1, 4, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    expected = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
+    assert _random._mix(increments).tolist() == expected
 
 
 def test_gumbel_bandit(backend):

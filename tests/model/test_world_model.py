@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 
 import numpy as np
 import pytest
@@ -49,7 +50,7 @@ def test_shapes_and_latent_scale_through_a_deep_unroll(torso: str, norm: str) ->
     prediction = model.predict(latent)
     assert prediction.policy_logits.shape == (5, 7)
     assert prediction.value_logits.shape == (5, 3) and prediction.reward_logits.shape == (5, 3)
-    assert model.project(latent).shape == (5, 24)
+    assert model.project(latent).shape == (5, 42 if torso == "conv" else 1, 24)
 
 
 def test_minmax_guards_its_denominator() -> None:
@@ -62,6 +63,22 @@ def test_different_actions_lead_to_different_latents() -> None:
     latent = model.represent(torch.from_numpy(boards(spec, 1))).expand(9, -1)
     following = model.step(latent, torch.arange(9))
     assert torch.pdist(following).min() > 1e-3
+
+
+@pytest.mark.parametrize("torso", ["mlp", "conv"])
+def test_a_move_changes_sides_between_two_players_only(torso: str) -> None:
+    """Fresh blocks are the identity, so without an action's embedding only the halves of the channels have changed."""
+    spec = envs.spec("connect4")
+    for players, halves in ((2, (8, 0)), (1, (0, 8))):
+        torch.manual_seed(0)
+        config = ModelConfig(torso=torso, width=16)  # type: ignore[arg-type]
+        model = WorldModel(config, dataclasses.replace(spec, num_players=players))
+        torch.nn.init.zeros_(model.dynamics.embedding.weight)
+        latent = model.represent(torch.from_numpy(boards(spec, 3)))
+        following = model.step(latent, torch.zeros(3, dtype=torch.long))
+        first, second = halves
+        torch.testing.assert_close(following[:, first : first + 8], latent[:, :8])
+        torch.testing.assert_close(following[:, second : second + 8], latent[:, 8:])
 
 
 def test_a_conv_torso_on_a_vector_is_refused() -> None:

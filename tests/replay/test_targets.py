@@ -54,12 +54,6 @@ def test_counting_rewards_are_not_shifted() -> None:
         assert batch.targets.value[t, 0] == t
 
 
-def test_the_root_knows_the_reward_that_led_to_it() -> None:
-    targets = batch_of(make_episode([float(t + 3) for t in range(6)], players=1), players=1, unroll_steps=1).targets
-    assert targets.root_reward.tolist() == [0, 3, 4, 5, 6, 7]
-    assert targets.root_reward_mask.tolist() == [0, 1, 1, 1, 1, 1]
-
-
 def test_masks_past_a_terminal_end() -> None:
     targets = batch_of(make_episode([0.0, 0.0, 1.0], players=2), players=2, unroll_steps=4).targets
     assert targets.policy_mask[1].tolist() == [1, 1, 0, 0, 0]
