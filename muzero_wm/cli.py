@@ -165,7 +165,7 @@ def _parser() -> _Parser:
     train.add_argument("--max-minutes", type=float, metavar="M", help="stop after M minutes")
     train.add_argument("--max-updates", type=_integer(1), metavar="N", help="stop after N updates")
     train.add_argument(
-        "--set", action="append", default=[], metavar="a.b=VALUE", help="change one setting; may be given again"
+        "--set", action="extend", nargs="+", default=[], metavar="a.b=VALUE", help="change settings, by their path"
     )
 
     evaluate = _command(

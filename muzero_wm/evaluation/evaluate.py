@@ -60,7 +60,7 @@ def evaluate(
     if agent.spec.num_players == 1:
         measure = _measure_returns
     else:
-        opponent = opponent or default_opponent(agent.spec.name)
+        opponent = default_opponent(agent.spec.name) if opponent is None else opponent
         report["opponent"] = opponent
         measure = partial(_measure_match, opponent)
     report |= measure(agent.spec, searched, games, seed, _shifted(progress, 0, 2 * games))

@@ -120,9 +120,10 @@ def _self_prediction(model: WorldModel, teacher: WorldModel, batch: Batch, imagi
         real = np.ascontiguousarray(batch.next_observation.swapaxes(0, 1)).reshape(-1, *model.observation_shape)
         latent = teacher.represent(torch.from_numpy(real))
         mask = _by_step(batch.targets.next_mask).flatten()
-        goal = standardize(teacher.project(latent).float(), mask)
+        goal = F.normalize(standardize(teacher.project(latent).float(), mask), dim=-1)
     predicted = model.predictor(model.project(imagined)).float()
-    cosine = F.cosine_similarity(predicted, goal, dim=-1).mean(1)
+    norm = predicted.square().sum(-1).clamp_min(1e-12).rsqrt()
+    cosine = ((predicted * goal).sum(-1) * norm).mean(1)
     return _fold(cosine, size), latent[:size].float().flatten(1)
 
 
