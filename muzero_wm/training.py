@@ -23,6 +23,7 @@ from muzero_wm.presets import dump_config
 from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.run.checkpoint import load_checkpoint, prepare_run_dir, save_checkpoint
 from muzero_wm.run.logger import RunLogger
+from muzero_wm.run.malloc import keep_freed_memory
 
 
 class Progress:
@@ -90,6 +91,7 @@ def train(config: Config, run_dir: str | Path, *, resume: bool = False, on_round
     folder = Path(run_dir)
     prepare_run_dir(folder, resume)
     torch.set_num_threads(config.run.threads)
+    keep_freed_memory()
     spec = envs.spec(config.env)
     learner = Learner(config, spec)
     replay = ReplayBuffer(spec, config.replay, config.search.discount)

@@ -20,6 +20,7 @@ from muzero_wm.acting.actor import ActingResult, Actor
 from muzero_wm.config import Config
 from muzero_wm.errors import UserError
 from muzero_wm.model.world_model import WorldModel
+from muzero_wm.run.malloc import keep_freed_memory
 
 Weights = dict[str, torch.Tensor]
 
@@ -134,6 +135,7 @@ def _serve(pipe: Connection, config: Config, start_round: int) -> None:
     """Plays rounds until told to stop; Ctrl-C is the parent's to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
+    keep_freed_memory()
     try:
         actor = _build(config, start_round)
         while (weights := pipe.recv()) is not None:
