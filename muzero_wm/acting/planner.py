@@ -64,7 +64,7 @@ class Planner:
         simulations = config.num_simulations if num_simulations is None else num_simulations
         batch = len(observations)
         root = self.network.initial(observations)
-        pool = self._latent_pool(simulations + 1, batch, root.latent)
+        pool = self._latent_pool(max(simulations, 0) + 1, batch, root.latent)
         flat_pool = pool.view(-1, pool.shape[-1])
         rows = np.arange(batch, dtype=np.int64)
         discount = np.full(batch, self.edge_discount, np.float32)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from muzero_wm.acting.planner import Planner
 from muzero_wm.config import Config
@@ -44,7 +45,6 @@ class Learner:
         self.teacher: WorldModel = make_teacher(self.model)  # type: ignore[assignment]
         self.optimizer = self._make_optimizer()
         self.updates = 0
-        self._planner: Planner | None = None
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         c = self.config.learning
@@ -123,17 +123,17 @@ class Learner:
         metrics |= {"learning_rate": rate, "replay/reanalyzed": float(renewed)}
         return metrics | ({} if latent is None else latent_health(latent))
 
-    def _reanalyze(self, buffer: ReplayBuffer, slots: np.ndarray, round_index: int) -> int:
+    def _reanalyze(self, buffer: ReplayBuffer, slots: NDArray[np.int64], round_index: int) -> int:
+        """Searches a share of every batch of the round again, with the teacher; returns how many positions."""
         count = round(self.config.replay.reanalyze_fraction * slots.shape[1])
         if count == 0:
             return 0
         network = InferenceModel(self.teacher, self.config.learning.precision)
-        if self._planner is None:
-            self._planner = Planner(network, self.spec, self.config.search)
-        self._planner.network = network
-        planner = self._planner
+        planner = Planner(network, self.spec, self.config.search)
 
-        def search(observations, legal_actions, rng):  # type: ignore[no-untyped-def]
+        def search(
+            observations: NDArray[Any], legal_actions: NDArray[np.bool_], rng: NDArray[np.uint64]
+        ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
             result = planner.search(observations, legal_actions, rng, explore=True)
             return result.action_weights, result.root_value
 
