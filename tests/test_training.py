@@ -14,10 +14,9 @@ from muzero_wm.agent import load
 from muzero_wm.config import Config
 from muzero_wm.learning.learner import Learner, NonFiniteLossError
 from muzero_wm.presets import load_config
-from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.replay.reanalyze import reanalyze
-from muzero_wm.replay.trajectory import Trajectories
 from muzero_wm.training import train
+from tests.replay.helpers import random_games
 
 SMALL = [
     "model.torso=mlp", "model.width=24", "model.head_width=24", "model.projection_width=16", "search.num_simulations=8",
@@ -100,31 +99,9 @@ def test_divergence_is_named_and_the_checkpoint_stays(tmp_path: Path) -> None:
     assert load(tmp_path / "run").updates == 24
 
 
-def random_replay(spec: envs.EnvSpec, config: Config, seed: int = 0) -> ReplayBuffer:
-    rng = np.random.default_rng(seed)
-    env, buffer = envs.make(spec.name, 1, 0), ReplayBuffer(spec, config.replay, 1.0)
-    for _ in range(30):
-        step, rows, done = env.reset(), [], False
-        while not done:
-            action = rng.choice(np.flatnonzero(step.legal_actions[0]))
-            after = env.step(np.array([action]))
-            rows.append((step.observation[0], step.legal_actions[0], step.to_play[0], action, after.reward[0]))
-            done, step, final = bool(after.terminated[0]), after, after.final_observation[0]
-        observation, legal, to_play, action, reward = (list(column) for column in zip(*rows, strict=True))
-        buffer.extend(
-            Trajectories(
-                np.array([len(rows)]), np.array([True]), np.stack([*observation, final]), np.stack([*legal, legal[0]]),
-                np.array([*to_play, 1 - to_play[-1]], np.int8), np.array([*action, -1], np.int32),
-                np.array([*reward, 0], np.float32), np.zeros((len(rows) + 1, 9), np.float32),
-                np.zeros(len(rows) + 1, np.float32),
-            )
-        )  # fmt: skip
-    return buffer
-
-
 def test_reanalyze_renews_the_sampled_positions_and_only_them() -> None:
     config = small()
-    buffer = random_replay(envs.spec("tictactoe"), config)
+    buffer = random_games("tictactoe", config.replay, 30, seed=0)
     slots = np.unique(buffer.sample_slots(5, np.random.default_rng(1)))
     to_end, unroll = buffer.ring["to_end"], config.replay.unroll_steps
     expected = {int(slot) + k for slot in slots for k in range(min(unroll + 1, to_end[slot]))}
@@ -140,7 +117,8 @@ def test_reanalyze_renews_the_sampled_positions_and_only_them() -> None:
     for slot in expected:
         stones = buffer.ring["observation"][slot, :2].sum()
         assert buffer.ring["value"][slot] == pytest.approx(stones / 10 + 0.05)
-        assert buffer.ring["policy"][slot].sum() == pytest.approx(1)
+        legal = buffer.ring["legal_actions"][slot]
+        assert buffer.ring["policy"][slot] == pytest.approx(legal / legal.sum())
 
 
 def test_rewards_after_the_last_move_become_visible_through_the_dynamics() -> None:
@@ -152,24 +130,14 @@ def test_rewards_after_the_last_move_become_visible_through_the_dynamics() -> No
         "learning.terminal_weight=4",
     ]
     config = small(*overrides, updates=1000)
-    spec = envs.spec("tictactoe")
-    buffer = random_replay(spec, config)
-    for seed in range(1, 10):
-        buffer.extend(_all(random_replay(spec, config, seed)))
-    learner = Learner(config, spec)
+    buffer = random_games("tictactoe", config.replay, 300, seed=0)
+    learner = Learner(config, envs.spec("tictactoe"))
     learner.run_round(buffer, 0, 300, 0.0)
     ring, model = buffer.ring, learner.model
     won = np.flatnonzero((ring["to_end"] == 1) & (ring["reward"] > 0.5))
     other = np.flatnonzero(ring["to_end"] > 1)
     promised = [_imagined_reward(model, ring, slots) for slots in (won, other)]
     assert promised[0] > 0.5 and promised[0] - promised[1] > 0.4
-
-
-def _all(buffer: ReplayBuffer) -> Trajectories:
-    state = buffer.state_dict()
-    names = ("observation", "legal_actions", "to_play", "action", "reward", "policy", "value")
-    lengths = state["episodes"] - 1
-    return Trajectories(lengths, np.ones(len(lengths), np.bool_), **{name: state[name] for name in names})
 
 
 def _imagined_reward(model: torch.nn.Module, ring: dict, slots: np.ndarray) -> float:

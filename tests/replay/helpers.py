@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from muzero_wm import envs
+from muzero_wm.config import ReplayConfig
 from muzero_wm.envs.base import EnvSpec
+from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.replay.trajectory import Trajectories
 
 
@@ -52,3 +55,33 @@ def brute_force_return(episode: Trajectories, t: int, n_step: int, discount: flo
         total += discount ** (i - t) * episode.reward[i] * (1 if episode.to_play[i] == view else -1)
     end = t + horizon
     return total + discount**horizon * episode.value[end] * (1 if episode.to_play[end] == view else -1)
+
+
+def random_games(name: str, config: ReplayConfig, count: int, seed: int) -> ReplayBuffer:
+    """Returns a replay of random games; policy targets are one-hot on the action played, values are 0."""
+    env, rng = envs.make(name, 1, seed), np.random.default_rng(seed)
+    buffer = ReplayBuffer(env.spec, config, 1.0)
+    step = env.reset()
+    for _ in range(count):
+        rows, done = [], False
+        while not done:
+            action = rng.choice(np.flatnonzero(step.legal_actions[0]))
+            after = env.step(np.array([action]))
+            rows.append((step.observation[0], step.legal_actions[0], step.to_play[0], action, after.reward[0]))
+            done, step, final = bool(after.terminated[0]), after, after.final_observation[0]
+        observation, legal, to_play, actions, reward = (list(column) for column in zip(*rows, strict=True))
+        policy = np.eye(env.spec.num_actions, dtype=np.float32)[actions]
+        buffer.extend(
+            Trajectories(
+                lengths=np.array([len(rows)]),
+                terminated=np.array([True]),
+                observation=np.stack([*observation, final]),
+                legal_actions=np.stack([*legal, legal[0]]),
+                to_play=np.array([*to_play, 1 - to_play[-1]], np.int8),
+                action=np.array([*actions, -1], np.int32),
+                reward=np.array([*reward, 0], np.float32),
+                policy=np.concatenate([policy, policy[:1] * 0]),
+                value=np.zeros(len(rows) + 1, np.float32),
+            )
+        )
+    return buffer
