@@ -33,8 +33,8 @@ class Section(BaseModel):
     @field_validator("*", mode="before")
     @classmethod
     def _no_bool_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
-        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation in (int, float):
-            raise ValueError("expected a number")
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is float:
+            raise ValueError(f"expected a number, got {value}")
         return value
 
 

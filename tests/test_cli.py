@@ -71,7 +71,7 @@ BAD_CALLS = [
     ("train debug --max-minutes soon", "argument --max-minutes: invalid float value: 'soon'"),
     ("train debug --max-minutes 0", "learning.max_minutes: expected greater than 0, got 0.0"),
     ("train debug --max-minutes nan", "learning.max_minutes: expected a finite number, got nan"),
-    ("train debug --set", "argument --set: expected one argument"),
+    ("train debug --set", "argument --set: expected at least one argument"),
     ("train debug --set model.width", "--set model.width: expected path=value"),
     ("train debug --set search.simulations=5", "search.simulations: unknown key, did you mean 'num_simulations'?"),
     (

@@ -73,6 +73,7 @@ BAD_SETTINGS = [
     ("model.width=wide", "model.width: expected a valid integer, got 'wide'"),
     ("model.width=64.5", "model.width: expected a valid integer, got 64.5"),
     ("model.width=true", "model.width: expected a valid integer, got True"),
+    ("learning.learning_rate=true", "learning.learning_rate: expected a number, got True"),
     ("model.width=3", "model.width: expected greater than or equal to 4, got 3"),
     ("model.width=null", "model.width: expected a valid integer, got None"),
     ("model.width=[1, 2]", "model.width: expected a valid integer, got [1, 2]"),
