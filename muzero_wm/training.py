@@ -27,14 +27,30 @@ from muzero_wm.run.malloc import keep_freed_memory
 
 
 class Progress:
-    """Counters of a run, and how much of its budget is used."""
+    """Counters of a run, and how much of its budget is used.
 
-    def __init__(self, config: Config) -> None:
+    Args:
+        config: says when the run ends.
+        learner: knows its updates.
+        replay: knows the finished games.
+    """
+
+    def __init__(self, config: Config, learner: Learner, replay: ReplayBuffer) -> None:
         """Starts at zero; time counts from here."""
-        self.rounds = self.steps = self.games = self.updates = 0
-        self._learning = config.learning
+        self.rounds = self.steps = 0
+        self._config, self._learner, self._replay = config.learning, learner, replay
         self._before = 0.0
         self._start = time.monotonic()
+
+    @property
+    def updates(self) -> int:
+        """Updates made."""
+        return self._learner.updates
+
+    @property
+    def games(self) -> int:
+        """Games finished."""
+        return self._replay.total_episodes
 
     @property
     def elapsed(self) -> float:
@@ -45,26 +61,19 @@ class Progress:
     def fraction(self) -> float:
         """Share of the budget used, by whichever limit is nearer."""
         shares = [0.0]
-        if self._learning.max_updates is not None:
-            shares.append(self.updates / self._learning.max_updates)
-        if self._learning.max_minutes is not None:
-            shares.append(self.elapsed / (60.0 * self._learning.max_minutes))
+        if self._config.max_updates is not None:
+            shares.append(self.updates / self._config.max_updates)
+        if self._config.max_minutes is not None:
+            shares.append(self.elapsed / (60.0 * self._config.max_minutes))
         return min(1.0, max(shares))
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the counters."""
-        return {
-            "rounds": self.rounds,
-            "steps": self.steps,
-            "games": self.games,
-            "updates": self.updates,
-            "elapsed": self.elapsed,
-        }
+        return {"rounds": self.rounds, "steps": self.steps, "elapsed": self.elapsed}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from saved counters."""
-        self.rounds, self.steps, self.games = int(state["rounds"]), int(state["steps"]), int(state["games"])
-        self.updates = int(state["updates"])
+        self.rounds, self.steps = int(state["rounds"]), int(state["steps"])
         self._before, self._start = float(state["elapsed"]), time.monotonic()
 
 
@@ -95,7 +104,7 @@ def train(config: Config, run_dir: str | Path, *, resume: bool = False, on_round
     spec = envs.spec(config.env)
     learner = Learner(config, spec)
     replay = ReplayBuffer(spec, config.replay, config.search.discount)
-    progress = Progress(config)
+    progress = Progress(config, learner, replay)
     parts: dict[str, Any] = {"learner": learner, "replay": replay, "progress": progress}
     if resume:
         saved = load_checkpoint(folder / "checkpoints")
@@ -120,7 +129,6 @@ def train(config: Config, run_dir: str | Path, *, resume: bool = False, on_round
                     replay.extend(acted.trajectories)
                 progress.rounds += 1
                 progress.steps += acted.steps
-                progress.games, progress.updates = replay.total_episodes, learner.updates
                 if on_round is not None:
                     on_round(learner, progress)
                 if progress.elapsed - last_log >= config.run.log_every_seconds or progress.fraction >= 1.0:

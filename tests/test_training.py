@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from muzero_wm import envs
+from muzero_wm import envs, training
 from muzero_wm.agent import load
 from muzero_wm.config import Config
 from muzero_wm.learning.learner import Learner, NonFiniteLossError
@@ -89,6 +90,23 @@ def test_resume_goes_on_where_the_run_stopped(tmp_path: Path) -> None:
     assert [row["updates"] for row in rows] == sorted(row["updates"] for row in rows)
     assert rows[-1]["steps"] > 2 * 16 * 4 and rows[-1]["games"] > rows[0]["games"]
     assert not all(torch.equal(before[name], tensor) for name, tensor in weights(agent).items())
+
+
+def test_an_interrupt_after_the_last_update_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The round is not over, but its updates are: the resumed run has nothing left to learn."""
+    learn = training._learn
+
+    def interrupted(learner: Learner, *rest: Any) -> dict[str, float]:
+        metrics = learn(learner, *rest)
+        if learner.updates == 24:
+            raise KeyboardInterrupt
+        return metrics
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_learn", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(small(), tmp_path / "run")
+    assert train(small(), tmp_path / "run", resume=True).updates == 24
 
 
 def test_divergence_is_named_and_the_checkpoint_stays(tmp_path: Path) -> None:
