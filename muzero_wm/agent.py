@@ -8,14 +8,14 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from muzero_wm import envs
 from muzero_wm.acting.planner import Planner, SearchResult
 from muzero_wm.config import Config
 from muzero_wm.envs.base import EnvSpec
+from muzero_wm.errors import UserError
 from muzero_wm.model.inference import InferenceModel
 from muzero_wm.model.world_model import WorldModel
-from muzero_wm.presets import load_config
-from muzero_wm.run.checkpoint import CheckpointError, load_checkpoint
+from muzero_wm.presets import parse_config
+from muzero_wm.run.checkpoint import CheckpointError, Which, load_checkpoint
 
 
 class Agent:
@@ -114,11 +114,12 @@ class Agent:
         return array, legal
 
 
-def load(run_dir: str | Path) -> Agent:
-    """Loads the newest intact checkpoint of a run.
+def load(run_dir: str | Path, checkpoint: Which = "last") -> Agent:
+    """Loads an agent from a checkpoint of a run: numbers only, no code, and no environment is imported.
 
     Args:
         run_dir: a run folder as `train` leaves it.
+        checkpoint: "last" for the newest intact one, "best" by `run.keep_best`, or a number of updates.
 
     Returns:
         The agent with the EMA weights.
@@ -127,13 +128,38 @@ def load(run_dir: str | Path) -> Agent:
         CheckpointError: the folder is no run, or no checkpoint in it can be read.
     """
     folder = Path(run_dir)
-    config_file = folder / "config.yaml"
-    if not config_file.is_file():
-        raise CheckpointError(f"{folder}: not a run folder, config.yaml is missing (train one with `muzero-wm train`)")
-    config = load_config(config_file)
-    state = load_checkpoint(folder / "checkpoints")
-    spec = envs.spec(config.env)
+    if not (folder / "checkpoints").is_dir():
+        raise CheckpointError(f"{folder}: not a run folder, checkpoints/ is missing (train one with `muzero-wm train`)")
+    state = load_checkpoint(folder / "checkpoints", checkpoint, episodes_too=False)
+    try:
+        config = parse_config(state["config"], where=f"{folder}: configuration in the checkpoint")
+        spec = EnvSpec.from_dict(state["env"])
+        weights, updates = state["learner"]["teacher"], int(state["learner"]["updates"])
+        model = _build(config, spec, weights)
+    except CheckpointError:
+        raise
+    except UserError as error:
+        raise CheckpointError("; ".join(str(error).splitlines())) from None
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder}: its checkpoint holds no agent ({type(error).__name__}: {error})") from None
     torch.set_num_threads(config.run.threads)
+    return Agent(config, spec, model, updates)
+
+
+def _build(config: Config, spec: EnvSpec, weights: dict[str, torch.Tensor]) -> WorldModel:
+    """Returns the model with its weights; nothing large is allocated before all shapes were compared."""
+    with torch.device("meta"):
+        expected = WorldModel(config.model, spec).state_dict()
+    if wrong := sorted(expected.keys() ^ weights.keys()):
+        raise CheckpointError(f"weights: {wrong[0]} is {'missing' if wrong[0] in expected else 'not of this model'}")
+    for name, tensor in expected.items():
+        got = weights[name]
+        if got.shape != tensor.shape or got.dtype != tensor.dtype:
+            raise CheckpointError(
+                f"weights: {name}: expected {tensor.dtype} {tuple(tensor.shape)}, got {got.dtype} {tuple(got.shape)}"
+            )
+        if got.is_floating_point() and not bool(got.isfinite().all()):
+            raise CheckpointError(f"weights: {name}: expected finite numbers")
     model = WorldModel(config.model, spec)
-    model.load_state_dict(state["learner"]["teacher"])
-    return Agent(config, spec, model, int(state["learner"]["updates"]))
+    model.load_state_dict(weights)
+    return model

@@ -103,7 +103,7 @@ def _evaluate(args: argparse.Namespace) -> None:
     from muzero_wm import agent
     from muzero_wm.evaluation import evaluate
 
-    trained = agent.load(folder)
+    trained = agent.load(folder, args.checkpoint)
     with progress_bar("games") as progress:
         report = evaluate(
             trained,
@@ -176,6 +176,13 @@ def _parser() -> _Parser:
     )
     _run_argument(evaluate)
     evaluate.add_argument("--opponent", metavar="O", help="random, perfect or mcts:N (rollouts with the true rules)")
+    evaluate.add_argument(
+        "--checkpoint",
+        type=_checkpoint,
+        default="last",
+        metavar="C",
+        help="last, best (by run.keep_best) or a number of updates (default: last)",
+    )
     evaluate.add_argument("--games", type=_integer(1), default=100, metavar="N", help="games (default: 100)")
     _simulations_argument(evaluate)
     evaluate.add_argument("--seed", type=_integer(0), default=0, metavar="N", help="seed of the games (default: 0)")
@@ -230,9 +237,16 @@ def _integer(low: int) -> Callable[[str], int]:
     return convert
 
 
+def _checkpoint(text: str) -> Any:
+    """Returns which checkpoint was meant."""
+    if text in ("last", "best") or (text.isdecimal() and len(text) <= 18):
+        return text if text in ("last", "best") else int(text)
+    raise argparse.ArgumentTypeError(f"expected last, best or a number of updates, got {text[:40]!r}")
+
+
 def _run_folder(text: str) -> Path:
     """Returns the folder of an existing run."""
-    from muzero_wm.run.checkpoint import RunDirError
+    from muzero_wm.run.folder import RunDirError
 
     folder = Path(text)
     if not (folder / "config.yaml").is_file():

@@ -159,7 +159,13 @@ class RunConfig(Section):
 
     log_every_seconds: Annotated[float, Field(gt=0.0)] = 2.0
     checkpoint_every_minutes: Annotated[float, Field(gt=0.0)] = 5.0
-    keep_checkpoints: Positive = 3
+    keep_checkpoints: Annotated[StrictInt, Field(ge=1, le=10_000)] = Field(3, description="newest checkpoints kept")
+    keep_best: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="logged metric by which the best checkpoint is kept too (larger is better), episode/return"
+    )
+    on_save_error: Literal["continue", "stop"] = Field(
+        "continue", description="when a checkpoint cannot be written (disk full); at the end it is always an error"
+    )
     threads: Positive = Field(1, description="torch threads of the learner (the actor has one of its own)")
     tensorboard: StrictBool = True
 

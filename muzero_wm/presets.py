@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.resources
 import reprlib
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -17,9 +18,12 @@ from pydantic import BaseModel, ValidationError
 
 from muzero_wm.config import Config
 from muzero_wm.errors import UserError, did_you_mean
-from muzero_wm.run.checkpoint import RunDirError, new_run_dir, prepare_run_dir
+from muzero_wm.run.checkpoint import CheckpointWarning, load_checkpoint
+from muzero_wm.run.files import open_regular
+from muzero_wm.run.folder import RunDirError, new_run_dir, prepare_run_dir
 
 _BUDGET = ("max_updates", "max_minutes")
+_MAX_YAML = 1 << 20
 
 
 class ConfigError(UserError):
@@ -32,6 +36,10 @@ class ConfigError(UserError):
     def __init__(self, *lines: str) -> None:
         self.lines = lines
         super().__init__("\n".join(lines))
+
+
+class ConfigWarning(UserWarning):
+    """Tells of a configuration that is not followed."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -87,6 +95,20 @@ def load_config(
             f"nothing to train: name a preset ({', '.join(preset_names())}), a YAML file or an environment"
         )
     layers = _source_layers(source if source is not None else _preset_for(str(env)), seen=())
+    where = str(source) if source is not None else f"env {env}"
+    return _settle(layers, where, env, seed, overrides, max_minutes, max_updates)
+
+
+def _settle(
+    layers: list[dict[str, Any]],
+    where: str,
+    env: str | None = None,
+    seed: int | None = None,
+    overrides: Sequence[str] = (),
+    max_minutes: float | None = None,
+    max_updates: int | None = None,
+) -> Config:
+    """Returns the checked configuration of some layers with the settings of a call on top."""
     if env is not None:
         layers.append({"env": env})
     if seed is not None:
@@ -98,7 +120,7 @@ def load_config(
     merged = Config().model_dump()
     for layer in layers:
         merged = _merge(merged, layer)
-    return _validate(merged, where=str(source) if source is not None else f"env {env}")
+    return _validate(merged, where)
 
 
 def plan_run(
@@ -112,7 +134,7 @@ def plan_run(
     """Returns the configuration and the folder of a run that is about to start or to go on.
 
     Args:
-        source: as for `load_config`; when resuming, None means the configuration kept in the run folder.
+        source: as for `load_config`; when resuming, None means the configuration in the newest checkpoint.
         run_dir: the run folder; ``runs/<name>-<n>`` when None.
         resume: go on from the newest checkpoint in the run folder.
         env: as for `load_config`.
@@ -128,11 +150,42 @@ def plan_run(
     if resume and run_dir is None:
         raise RunDirError("resume: name the run to go on with by its run folder (--run-dir)")
     if resume and source is None:
-        source = prepare_run_dir(Path(str(run_dir)), resume) / "config.yaml"
+        folder = prepare_run_dir(Path(str(run_dir)), resume)
+        return _settle([_saved_settings(folder)], f"{folder}", env, **settings), folder
     config = load_config(source, env=env, **settings)
     if run_dir is not None:
         return config, prepare_run_dir(Path(run_dir), resume)
     return config, new_run_dir(Path("runs"), Path(source).stem if source is not None else str(env))
+
+
+def parse_config(text: Any, where: str) -> Config:
+    """Returns the configuration that a checkpoint holds; its environment is neither looked for nor imported.
+
+    Args:
+        text: YAML from `dump_config`.
+        where: what messages begin with.
+
+    Raises:
+        ConfigError: it is no configuration.
+    """
+    return _validate(_parse_yaml(text, where), where, check_env=False)
+
+
+def _saved_settings(folder: Path) -> dict[str, Any]:
+    """Returns the settings in the newest checkpoint; a config.yaml that says something else is told, not followed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CheckpointWarning)  # they are told when the run itself loads it
+        text = load_checkpoint(folder / "checkpoints").get("config")
+    settings = _parse_yaml(text, f"{folder}: configuration in the checkpoint")
+    try:
+        with open_regular(folder / "config.yaml") as stream:
+            same = stream.read(len(str(text).encode()) + 1) == str(text).encode()
+    except OSError:
+        same = False
+    if not same:
+        problem = "config.yaml is not the one of the newest checkpoint, whose settings are used; change them by --set"
+        warnings.warn(f"{folder}: {problem}", ConfigWarning, stacklevel=2)
+    return settings
 
 
 def dump_config(config: Config) -> str:
@@ -153,22 +206,42 @@ def read_yaml(path: Path) -> dict[str, Any]:
         ConfigError: the file is missing, unreadable, not plain YAML, or not a mapping.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        if not path.is_file() and path.exists():
+            raise ConfigError(f"{path}: cannot be read: not a regular file")
+        with path.open("rb") as stream:
+            text = stream.read(_MAX_YAML + 1).decode("utf-8")
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a UTF-8 text file"
-        raise ConfigError(f"{path}: cannot be read: {reason}") from None
-    try:
-        loaded = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}{_yaml_problem(error)}") from None
-    except RecursionError:
-        raise ConfigError(f"{path}: nested too deeply") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: cannot be read: not a UTF-8 text file") from None
+    return _parse_yaml(text, str(path))
+
+
+def _parse_yaml(text: Any, where: str) -> dict[str, Any]:
+    """Returns the settings in a text."""
+    if not isinstance(text, str):
+        raise ConfigError(f"{where}: expected YAML, got {type(text).__name__}")
+    if len(text) > _MAX_YAML:
+        raise ConfigError(f"{where}: longer than {_MAX_YAML} characters, so it is no configuration")
+    loaded = _load_yaml(text, where)
     if not isinstance(loaded, dict):
         came = "nothing" if loaded is None else f"{type(loaded).__name__} {_short(loaded)}"
-        raise ConfigError(f"{path}: expected a mapping of settings, got {came}")
+        raise ConfigError(f"{where}: expected a mapping of settings, got {came}")
     return loaded
+
+
+def _load_yaml(text: str, where: str) -> Any:
+    """Returns what a text of plain YAML says."""
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}{_yaml_problem(error)}") from None
+    except RecursionError:
+        raise ConfigError(f"{where}: nested too deeply") from None
+    except (ValueError, TypeError, OverflowError) as error:  # numbers and dates that Python cannot hold
+        raise ConfigError(f"{where}: not plain YAML: {' '.join(str(error).split())[:200]}") from None
 
 
 def _configs() -> Any:
@@ -227,10 +300,7 @@ def _parse_override(text: str) -> dict[str, Any]:
     keys = path.strip().split(".")
     if not equals or not all(keys):
         raise ConfigError(f"--set {text}: expected path=value, for example search.num_simulations=50")
-    try:
-        tree: Any = yaml.load(value, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {text}{_yaml_problem(error)}") from None
+    tree = _load_yaml(value, f"--set {text[:200]}")
     for key in reversed(keys):
         tree = {key: tree}
     return tree
@@ -248,7 +318,7 @@ def _merge(base: dict[str, Any], layer: Mapping[Any, Any], path: tuple[str, ...]
     return merged
 
 
-def _validate(merged: dict[Any, Any], where: str) -> Config:
+def _validate(merged: dict[Any, Any], where: str, check_env: bool = True) -> Config:
     """Returns the checked configuration, or raises every mistake at once."""
     lines = []
     config = None
@@ -256,7 +326,7 @@ def _validate(merged: dict[Any, Any], where: str) -> Config:
         config = Config.model_validate(merged)
     except ValidationError as error:
         lines = [_explain(dict(problem)) for problem in error.errors(include_url=False)]
-    if isinstance(name := merged.get("env"), str) and name:
+    if check_env and isinstance(name := merged.get("env"), str) and name:
         from muzero_wm import envs
 
         try:

@@ -21,9 +21,12 @@ from muzero_wm.config import Config
 from muzero_wm.learning.learner import Learner
 from muzero_wm.presets import dump_config
 from muzero_wm.replay.buffer import ReplayBuffer
-from muzero_wm.run.checkpoint import load_checkpoint, prepare_run_dir, save_checkpoint
+from muzero_wm.run.checkpoint import load_checkpoint
+from muzero_wm.run.files import write_atomic
+from muzero_wm.run.folder import RunDirError, open_run
 from muzero_wm.run.logger import RunLogger
 from muzero_wm.run.malloc import keep_freed_memory
+from muzero_wm.run.saver import CheckpointSaver, restore
 
 
 class Progress:
@@ -75,6 +78,8 @@ class Progress:
         """Goes on from saved counters."""
         self.rounds, self.steps = int(state["rounds"]), int(state["steps"])
         self._before, self._start = float(state["elapsed"]), time.monotonic()
+        if min(self.rounds, self.steps) < 0 or not 0.0 <= self._before < float("inf"):
+            raise ValueError(f"expected counters >= 0, got {state}")
 
 
 OnRound = Callable[[Learner, Progress], None]
@@ -93,12 +98,17 @@ def train(config: Config, run_dir: str | Path, *, resume: bool = False, on_round
         The agent with the EMA weights at the end of the budget.
 
     Raises:
-        RunDirError: the folder holds a run and `resume` is False, or the other way round.
+        RunDirError: the folder holds a run and `resume` is False, or the other way round; or another process trains
+            in it.
+        SaveError: a checkpoint could not be written, at the end or with `run.on_save_error: stop`.
         ActingError: an environment or the acting process failed.
         NonFiniteLossError: training diverged.
     """
-    folder = Path(run_dir)
-    prepare_run_dir(folder, resume)
+    with open_run(Path(run_dir), resume) as folder:
+        return _train(config, folder, resume, on_round)
+
+
+def _train(config: Config, folder: Path, resume: bool, on_round: OnRound | None) -> Agent:
     torch.set_num_threads(config.run.threads)
     keep_freed_memory()
     spec = envs.spec(config.env)
@@ -107,14 +117,17 @@ def train(config: Config, run_dir: str | Path, *, resume: bool = False, on_round
     progress = Progress(config, learner, replay)
     parts: dict[str, Any] = {"learner": learner, "replay": replay, "progress": progress}
     if resume:
-        saved = load_checkpoint(folder / "checkpoints")
-        for name, part in parts.items():
-            part.load_state_dict(saved[name])
-    (folder / "config.yaml").write_text(dump_config(config), encoding="utf-8")
+        restore(parts, load_checkpoint(folder / "checkpoints"))
+    saver = CheckpointSaver(folder / "checkpoints", config.run)
+    try:
+        write_atomic(folder / "config.yaml", dump_config(config).encode())
+    except OSError as error:
+        raise RunDirError(f"{folder}: cannot be written: {error.strerror}") from None
 
-    def save() -> None:
+    def save(last: bool = False) -> None:
         payload = {name: part.state_dict() for name, part in parts.items()}
-        save_checkpoint(folder / "checkpoints", payload, step=learner.updates, keep=config.run.keep_checkpoints)
+        payload |= {"config": dump_config(config), "env": spec.to_dict()}
+        saver.save(payload, learner.updates, last=last)
 
     actor = make_actor(config, progress.rounds)
     try:
@@ -129,6 +142,7 @@ def train(config: Config, run_dir: str | Path, *, resume: bool = False, on_round
                     replay.extend(acted.trajectories)
                 progress.rounds += 1
                 progress.steps += acted.steps
+                saver.observe(metrics | acted.stats)
                 if on_round is not None:
                     on_round(learner, progress)
                 if progress.elapsed - last_log >= config.run.log_every_seconds or progress.fraction >= 1.0:
@@ -137,12 +151,12 @@ def train(config: Config, run_dir: str | Path, *, resume: bool = False, on_round
                 if progress.elapsed - last_save >= 60.0 * config.run.checkpoint_every_minutes:
                     last_save = progress.elapsed
                     save()
+            save(last=True)
     except KeyboardInterrupt:
-        save()
+        save(last=True)
         raise
     finally:
         actor.close()
-    save()
     return Agent(config, spec, learner.teacher, learner.updates)
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import shutil
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,42 +14,58 @@ import numpy as np
 import pytest
 import torch
 
-from muzero_wm.run import checkpoint
+from muzero_wm.run import files
 from muzero_wm.run.checkpoint import (
     CheckpointError,
     CheckpointWarning,
-    RunDirError,
     latest,
     load_checkpoint,
-    prepare_run_dir,
     save_checkpoint,
 )
+from muzero_wm.run.episodes import EpisodePack
 
 
 def _payload(step: int) -> dict[str, Any]:
-    return {"step": step, "weights": {"a": torch.full((300,), float(step))}, "name": "run"}
+    rng = np.random.default_rng(step)
+    return {"step": step, "weights": {"a": torch.full((300,), float(step))}, "noise": rng.bytes(400)}
 
 
 def _three(folder: Path) -> list[Path]:
     return [save_checkpoint(folder, _payload(step), step=step, keep=3) for step in (10, 20, 30)]
 
 
+def _state(manifest: Path) -> Path:
+    return manifest.parent / json.loads(manifest.read_text())["state"]
+
+
+def _edit(manifest: Path, **changes: Any) -> None:
+    """Rewrites a manifest with a check sum that is right again, as a stranger would."""
+    content = {**json.loads(manifest.read_text()), **changes}
+    content.pop("check")
+    content["check"] = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    manifest.write_text(json.dumps(content))
+
+
 def test_everything_comes_back(tmp_path: Path, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    arrays = {str(np.dtype(kind)): rng.integers(0, 2, (3, 4)).astype(kind) for kind in "?bBhHiIlLqQfde"}
+    arrays = {str(np.dtype(kind)): rng.integers(0, 2, (3, 4)).astype(kind) for kind in "?bBhHiIlLqQefdFD"}
+    conv = torch.nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
     payload = {
         "arrays": arrays,
         "empty": np.zeros((0, 7), np.float32),
         "strided": np.arange(12).reshape(3, 4).T,
         "scalar": np.float32(0.5),
         "rng": rng.bit_generator.state,
-        "model": torch.nn.Linear(3, 2).state_dict(),
+        "model": conv.state_dict(),
         "optimizer": torch.optim.AdamW(torch.nn.Linear(3, 2).parameters()).state_dict(),
-        "plain": [None, True, 1, 2.5, "x", b"y", (1, [2])],
+        "plain": [None, True, 1, 2.5, "x", b"y", (1, [2]), [], (), {}, -(2**100), float("inf"), "[]", ["a", 0]],
         "by_number": {1: "one"},
+        "half": torch.randn(5, 3).bfloat16(),
+        "views": [torch.arange(24).reshape(2, 3, 4)[:, 1:, ::2], torch.ones(1).expand(5), torch.tensor(3.5)],
     }
     save_checkpoint(tmp_path, payload, step=0, keep=1)
     loaded = load_checkpoint(tmp_path)
+    assert list(loaded) == list(payload)
     for name, array in arrays.items():
         back = loaded["arrays"][name].numpy()
         assert back.dtype == array.dtype
@@ -55,10 +74,14 @@ def test_everything_comes_back(tmp_path: Path, seed: int) -> None:
     np.testing.assert_array_equal(loaded["strided"].numpy(), payload["strided"])
     assert loaded["scalar"] == 0.5
     assert loaded["rng"] == payload["rng"]
-    assert all(torch.equal(loaded["model"][name], tensor) for name, tensor in payload["model"].items())
+    for name, tensor in payload["model"].items():
+        assert torch.equal(loaded["model"][name], tensor)
+        assert loaded["model"][name].stride() == tensor.stride()
     assert loaded["optimizer"] == payload["optimizer"]
     assert loaded["plain"] == payload["plain"]
     assert loaded["by_number"] == {1: "one"}
+    assert loaded["half"].dtype == torch.bfloat16 and torch.equal(loaded["half"], payload["half"])
+    assert all(torch.equal(back, view) for back, view in zip(loaded["views"], payload["views"], strict=True))
 
 
 @pytest.mark.parametrize(
@@ -70,6 +93,7 @@ def test_everything_comes_back(tmp_path: Path, seed: int) -> None:
         (np.array([None]), r"payload\.a\[1\]: expected numbers, got an array of object"),
         ({(1, 2): 3}, r"payload\.a\[1\]: expected keys"),
         (torch.float32, r"payload\.a\[1\]: .* got dtype"),
+        (torch.eye(2).to_sparse(), r"payload\.a\[1\]: expected a dense tensor"),
     ],
 )
 def test_what_cannot_be_stored_is_named_and_nothing_is_written(value: Any, message: str, tmp_path: Path) -> None:
@@ -81,71 +105,114 @@ def test_what_cannot_be_stored_is_named_and_nothing_is_written(value: Any, messa
 def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     for step in range(1, 6):
         save_checkpoint(tmp_path, _payload(step), step=step, keep=2)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "manifest.json",
-        "step_000000004.pt",
-        "step_000000005.pt",
-    ]
+    assert sorted(path.name for path in tmp_path.glob("*.json")) == ["step_000000004.json", "step_000000005.json"]
+    assert len(list(tmp_path.iterdir())) == 4
     assert latest(tmp_path) == 5
     assert load_checkpoint(tmp_path)["step"] == 5
     assert load_checkpoint(tmp_path, step=4)["step"] == 4
-    with pytest.raises(CheckpointError, match=r"step_000000001\.pt: there is no such checkpoint"):
+    with pytest.raises(CheckpointError, match=r"step_000000001\.json: there is no such checkpoint"):
         load_checkpoint(tmp_path, step=1)
+
+
+def test_the_best_is_kept_beside_the_newest(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no checkpoint has a metric"):
+        load_checkpoint(tmp_path, "best")
+    metrics = [None, 3.0, 9.0, float("nan"), 9.0, 1.0, 2.0]
+    for step, metric in enumerate(metrics):
+        save_checkpoint(tmp_path, _payload(step), step=step, keep=1, metric=metric)
+    assert load_checkpoint(tmp_path, "best")["step"] == 4, "of equals the later"
+    assert load_checkpoint(tmp_path)["step"] == load_checkpoint(tmp_path, "last")["step"] == 6
+    assert len(list(tmp_path.iterdir())) == 4
+    save_checkpoint(tmp_path, _payload(7), step=7, keep=1, metric=10.0)
+    assert load_checkpoint(tmp_path, "best")["step"] == 7
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_the_same_step_can_be_saved_again(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, _payload(1), step=5, keep=1)
     save_checkpoint(tmp_path, _payload(2), step=5, keep=1)
     assert load_checkpoint(tmp_path)["step"] == 2
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 def test_going_back_drops_what_lay_ahead_first(tmp_path: Path) -> None:
     _three(tmp_path)
     save_checkpoint(tmp_path, _payload(15), step=15, keep=2)
-    assert sorted(path.name for path in tmp_path.glob("*.pt")) == ["step_000000010.pt", "step_000000015.pt"]
+    assert sorted(path.name for path in tmp_path.glob("*.json")) == ["step_000000010.json", "step_000000015.json"]
 
 
-@pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "foreign", "remove", "swap"])
+def test_the_newest_is_the_one_saved_last_though_a_better_one_lies_ahead(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, _payload(10), step=10, keep=2)
+    save_checkpoint(tmp_path, _payload(30), step=30, keep=2, metric=5.0)
+    save_checkpoint(tmp_path, _payload(15), step=15, keep=2, metric=1.0)
+    assert load_checkpoint(tmp_path)["step"] == 15
+    assert load_checkpoint(tmp_path, "best")["step"] == 30
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "foreign", "remove", "swap", "manifest", "append"])
 def test_a_damaged_newest_is_passed_over_with_a_warning(damage: str, tmp_path: Path, seed: int) -> None:
     good, newest = _three(tmp_path)[1:]
-    content = bytearray(newest.read_bytes())
+    state = _state(newest)
+    content = bytearray(state.read_bytes())
     if damage == "flip":
         bit = int(np.random.default_rng(seed).integers(8 * len(content)))
         content[bit // 8] ^= 1 << (bit % 8)
-        newest.write_bytes(content)
+        state.write_bytes(content)
     elif damage == "truncate":
-        newest.write_bytes(content[:-1])
+        state.write_bytes(content[:-1])
+    elif damage == "append":
+        state.write_bytes(content + b"\0")
     elif damage == "empty":
-        newest.write_bytes(b"")
+        state.write_bytes(b"")
     elif damage == "foreign":
-        torch.save(_payload(30), newest)
-        newest.write_bytes(newest.read_bytes() + b"\0")
+        torch.save(_payload(30), state)
     elif damage == "remove":
-        newest.unlink()
+        state.unlink()
+    elif damage == "manifest":
+        newest.write_text(newest.read_text().replace('"step": 30', '"step": 31'))
     else:
-        newest.write_bytes(good.read_bytes())
-    with pytest.warns(CheckpointWarning, match=r"step_000000030\.pt: .*using step_000000020\.pt instead"):
+        state.write_bytes(_state(good).read_bytes())
+    with pytest.warns(CheckpointWarning, match=r"using step 20 instead") as caught:
         assert load_checkpoint(tmp_path)["step"] == 20
-    with pytest.raises(CheckpointError, match=r"step_000000030\.pt"):
+    assert len(caught) == 1 and str(newest if damage == "manifest" else state) in str(caught[0].message)
+    with pytest.raises(CheckpointError, match=r"is damaged|is missing"):
         load_checkpoint(tmp_path, step=30)
 
 
-def test_every_single_byte_is_covered_by_the_digest(tmp_path: Path, seed: int) -> None:
-    path = save_checkpoint(tmp_path, _payload(1), step=1, keep=1)
-    content = path.read_bytes()
-    for position in np.random.default_rng(seed).integers(len(content), size=25):
-        damaged = bytearray(content)
-        damaged[position] ^= 0xFF
-        path.write_bytes(damaged)
-        with pytest.raises(CheckpointError, match=r"step_000000001\.pt: is damaged"):
-            load_checkpoint(tmp_path)
+def test_every_single_byte_is_covered_by_a_digest(tmp_path: Path, seed: int) -> None:
+    manifest = save_checkpoint(tmp_path, _payload(1), step=1, keep=1)
+    for path in (manifest, _state(manifest)):
+        content = path.read_bytes()
+        for position in np.random.default_rng(seed).integers(len(content), size=60):
+            damaged = bytearray(content)
+            damaged[position] ^= 1 << int(position) % 8
+            path.write_bytes(damaged)
+            try:
+                same = path == manifest and json.loads(damaged) == json.loads(content)
+            except ValueError:
+                same = False
+            if not same:  # a changed blank between two entries says nothing else
+                with pytest.raises(CheckpointError, match=r"is damaged|newer muzero-wm"):
+                    load_checkpoint(tmp_path)
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize(("older", "newer"), [(10, 30), (20, 99)])
+def test_an_older_checkpoint_under_a_newer_name_is_not_taken_for_it(older: int, newer: int, tmp_path: Path) -> None:
+    _three(tmp_path)
+    shutil.copy(tmp_path / f"step_{older:09d}.json", tmp_path / f"step_{newer:09d}.json")
+    with pytest.warns(CheckpointWarning, match=rf"it is the one of step {older} under another name"):
+        assert load_checkpoint(tmp_path)["step"] == (20 if newer == 30 else 30)
 
 
 def test_a_stranger_in_the_folder_is_not_loaded(tmp_path: Path) -> None:
     _three(tmp_path)
     torch.save(_payload(99), tmp_path / "step_000000099.pt")
-    with pytest.warns(CheckpointWarning, match=r"step_000000099\.pt: is not listed"):
+    (tmp_path / "step_000000099.json").write_text("{}")
+    (tmp_path / "step_99.json").write_text("{}")
+    with pytest.warns(CheckpointWarning, match=r"step_000000099\.json: is damaged") as caught:
         assert load_checkpoint(tmp_path)["step"] == 30
+    assert len(caught) == 1
 
 
 def test_nothing_intact_is_one_error_that_names_every_file(tmp_path: Path) -> None:
@@ -153,58 +220,118 @@ def test_nothing_intact_is_one_error_that_names_every_file(tmp_path: Path) -> No
         path.write_bytes(b"x")
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(tmp_path)
-    assert all(f"step_0000000{step}.pt" in str(caught.value) for step in (10, 20, 30))
+    assert all(f"step_0000000{step}.json" in str(caught.value) for step in (10, 20, 30))
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("manifest", "message"),
+    ("changes", "message"),
     [
-        (None, "manifest.json: is missing"),
-        ("", "manifest.json: is damaged"),
-        ("[]", "manifest.json: is damaged"),
-        ('{"format": 1}', "manifest.json: is damaged"),
-        ('{"format": 1, "sha256": {"step_000000010.pt": 3}}', "manifest.json: is damaged"),
-        ('{"format": 9, "sha256": {}}', "manifest.json: expected format 1, got 9"),
+        ({"format": 9}, "was written by a newer muzero-wm"),
+        ({"format": 1}, "expected format 2, got 1"),
+        ({"format": "x" * 1000}, "expected format 2, got xxx"),
+        ({"step": -1}, "it is the one of step -1 under another name"),
+        ({"step": 30.0}, "it is the one of step 30.0"),
+        ({"serial": -3}, "expected a serial number > 0"),
+        ({"serial": 10**30}, "expected a serial number > 0"),
+        ({"metric": "good"}, "expected a finite metric"),
+        ({"metric": float("nan")}, "expected a finite metric"),
+        ({"files": []}, "wrong type"),
+        ({"files": {"../../secret": {"sha256": "0" * 64, "bytes": 1}}}, "no name of a file it may hold"),
+        ({"files": {"/etc/passwd": {"sha256": "0" * 64, "bytes": 1}}}, "no name of a file it may hold"),
+        ({"files": {"state-" + "0" * 32 + ".mzw": {"sha256": "0", "bytes": 1}}}, "expected size and SHA-256"),
+        ({"files": {"state-" + "0" * 32 + ".mzw": {"sha256": "0" * 64, "bytes": -1}}}, "expected size and SHA-256"),
+        ({"state": "episodes-" + "0" * 32 + ".mzw"}, "its state is no state file"),
+        ({"state": "state-" + "0" * 32 + ".mzw"}, "an entry is missing"),
+        ({"state": None}, "wrong type"),
     ],
 )
-def test_without_a_good_manifest_nothing_is_loaded(manifest: str | None, message: str, tmp_path: Path) -> None:
-    _three(tmp_path)
-    if manifest is None:
-        (tmp_path / "manifest.json").unlink()
-    else:
-        (tmp_path / "manifest.json").write_text(manifest)
-    with pytest.raises(CheckpointError, match=message):
-        load_checkpoint(tmp_path)
-    assert len(list(tmp_path.glob("*.pt"))) == 3
+def test_manifests_that_a_stranger_wrote(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
+    _edit(_three(tmp_path)[-1], **changes)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        load_checkpoint(tmp_path, step=30)
+    assert len(str(caught.value).replace(str(tmp_path), "")) < 200 and "\n" not in str(caught.value)
 
 
-def test_a_verified_file_of_another_kind_is_refused(tmp_path: Path) -> None:
-    path = save_checkpoint(tmp_path, _payload(1), step=1, keep=1)
-    for content, message in ((b"not torch", "cannot be read"), (None, "expected a dictionary, got list")):
-        torch.save([1], path) if content is None else path.write_bytes(content)
-        manifest = {"format": 1, "sha256": {path.name: [checkpoint._sha256(path)]}}
-        (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-        with pytest.raises(CheckpointError, match=message):
-            load_checkpoint(tmp_path)
+@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"format": 2, "format": 2}', "\xff", "9" * 10_000])
+def test_manifests_that_are_none(text: str, tmp_path: Path) -> None:
+    _three(tmp_path)[-1].write_bytes(text.encode("latin-1"))
+    with pytest.raises(CheckpointError, match="is damaged"):
+        load_checkpoint(tmp_path, step=30)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+@pytest.mark.parametrize("which", ["manifest", "state"])
+def test_only_regular_files_are_read(kind: str, which: str, tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    manifest = _three(folder)[-1]
+    path = manifest if which == "manifest" else _state(manifest)
+    outside = tmp_path / "outside"
+    path.rename(outside)
+    {"link": lambda: path.symlink_to(outside), "pipe": lambda: os.mkfifo(path), "folder": path.mkdir}[kind]()
+    with pytest.raises(CheckpointError, match="is not readable"):
+        load_checkpoint(folder, step=30)
+    with pytest.warns(CheckpointWarning):
+        assert load_checkpoint(folder)["step"] == 20
+
+
+def test_a_folder_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    _three(tmp_path / "elsewhere")
+    (tmp_path / "checkpoints").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(CheckpointError, match="is a link"):
+        load_checkpoint(tmp_path / "checkpoints")
+    with pytest.raises(CheckpointError, match="is a link"):
+        save_checkpoint(tmp_path / "checkpoints", {}, step=1, keep=1)
 
 
 def test_an_empty_or_missing_folder(tmp_path: Path) -> None:
-    assert latest(tmp_path) is None
-    with pytest.raises(CheckpointError, match="manifest"):
-        load_checkpoint(tmp_path / "nowhere")
+    assert latest(tmp_path / "nowhere") is None
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(CheckpointError, match="holds no checkpoint"):
+            load_checkpoint(folder)
     (tmp_path / "manifest.json").write_text('{"format": 1, "sha256": {}}')
-    with pytest.raises(CheckpointError, match="holds no checkpoint"):
+    with pytest.raises(CheckpointError, match=r"of muzero-wm 0\.1\.0 \(format 1\), which this version does not read"):
         load_checkpoint(tmp_path)
 
 
-@pytest.mark.parametrize("crash_at", range(1, 9))
+def test_packs_are_written_once_and_removed_with_the_last_checkpoint_that_names_them(tmp_path: Path) -> None:
+    first, second = (EpisodePack({"x": np.arange(1000) * factor}) for factor in (1, 3))
+    save_checkpoint(tmp_path, {"packs": [first]}, step=1, keep=2)
+    (file,) = tmp_path.glob("episodes-*")
+    written = file.stat().st_mtime_ns, file.stat().st_ino
+    save_checkpoint(tmp_path, {"packs": [first, second]}, step=2, keep=2)
+    assert (file.stat().st_mtime_ns, file.stat().st_ino) == written
+    packs = load_checkpoint(tmp_path)["packs"]
+    assert [pack.arrays()["x"].tolist() for pack in packs] == [[*range(1000)], [*range(0, 3000, 3)]]
+    save_checkpoint(tmp_path, {"packs": packs[1:]}, step=3, keep=2)
+    assert file.is_file(), "step 2 names it"
+    save_checkpoint(tmp_path, {"packs": packs[1:]}, step=4, keep=2)
+    assert not file.exists()
+    assert len(list(tmp_path.glob("episodes-*"))) == 1
+
+
+def test_a_checkpoint_whose_pack_is_damaged_is_passed_over_but_its_weights_can_be_used(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, {"step": 1}, step=1, keep=2)
+    save_checkpoint(tmp_path, {"step": 2, "packs": [EpisodePack({"x": np.arange(9)})]}, step=2, keep=2)
+    (file,) = tmp_path.glob("episodes-*")
+    content = bytearray(file.read_bytes())
+    content[-1] ^= 1
+    file.write_bytes(content)
+    with pytest.warns(CheckpointWarning, match=r"episodes-.* is damaged"):
+        assert load_checkpoint(tmp_path)["step"] == 1
+    loaded = load_checkpoint(tmp_path, episodes_too=False)
+    assert loaded["step"] == 2
+    with pytest.raises(CheckpointError, match="is damaged"):
+        loaded["packs"][0].arrays()
+
+
+@pytest.mark.parametrize("crash_at", range(1, 16))
 @pytest.mark.parametrize("step", [20, 30])
 def test_a_crash_at_any_point_of_a_save_leaves_a_good_checkpoint(
     crash_at: int, step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Stops a save at each write to the folder in turn: a new step, and the one kept step saved again."""
-    save_checkpoint(tmp_path, _payload(20), step=20, keep=1)
+    save_checkpoint(tmp_path, {**_payload(20), "pack": EpisodePack({"x": np.arange(20)})}, step=20, keep=1)
     calls = 0
 
     def crashing(name: str, owner: Any) -> None:
@@ -213,47 +340,34 @@ def test_a_crash_at_any_point_of_a_save_leaves_a_good_checkpoint(
         def wrapped(*args: Any, **kwargs: Any) -> Any:
             nonlocal calls
             calls += 1
-            if calls == crash_at:
-                raise KeyboardInterrupt
+            if calls >= crash_at:
+                raise KeyboardInterrupt  # and whatever would tidy up after it is stopped too
             return original(*args, **kwargs)
 
         monkeypatch.setattr(owner, name, wrapped)
 
     crashing("replace", Path)
     crashing("unlink", Path)
-    crashing("fsync", checkpoint.os)
+    crashing("fsync", files.os)
+    payload = {**_payload(step + 1), "pack": EpisodePack({"x": np.arange(step + 1)})}
     try:
-        save_checkpoint(tmp_path, _payload(step + 1), step=step, keep=1)
+        save_checkpoint(tmp_path, payload, step=step, keep=1)
         crashed = False
     except KeyboardInterrupt:
         crashed = True
     monkeypatch.undo()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", CheckpointWarning)
-        assert load_checkpoint(tmp_path)["step"] in (20, step + 1)
+        warnings.simplefilter("error", CheckpointWarning)
+        loaded = load_checkpoint(tmp_path)
+        assert loaded["step"] in (20, step + 1)
+        assert len(loaded["pack"].arrays()["x"]) == loaded["step"]
         save_checkpoint(tmp_path, _payload(40), step=40, keep=1)
         assert load_checkpoint(tmp_path)["step"] == 40
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json", "step_000000040.pt"]
-    assert crashed or crash_at > 7
+    assert len(list(tmp_path.iterdir())) == 2
+    assert crashed or crash_at > 12
 
 
 def test_impossible_numbers(tmp_path: Path) -> None:
-    for step, keep in ((-1, 1), (0, 0)):
+    for step, keep in ((-1, 1), (0, 0), (10**18, 1)):
         with pytest.raises(ValueError, match="step >= 0 and keep >= 1"):
             save_checkpoint(tmp_path, {}, step=step, keep=keep)
-
-
-def test_a_run_folder_that_exists_is_left_alone(tmp_path: Path) -> None:
-    folder = tmp_path / "run"
-    assert prepare_run_dir(folder, resume=False) == folder
-    assert prepare_run_dir(folder, resume=False) == folder
-    (folder / "notes.txt").write_text("mine")
-    with pytest.raises(RunDirError, match="is not empty"):
-        prepare_run_dir(folder, resume=False)
-    with pytest.raises(RunDirError, match="has no checkpoint"):
-        prepare_run_dir(folder, resume=True)
-    save_checkpoint(folder / "checkpoints", _payload(1), step=1, keep=1)
-    assert prepare_run_dir(folder, resume=True) == folder
-    with pytest.raises(RunDirError, match="cannot be made"):
-        prepare_run_dir(folder / "notes.txt" / "below", resume=False)
-    assert (folder / "notes.txt").read_text() == "mine"

@@ -42,8 +42,7 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     broken = tmp_path / "runs" / "broken"
     (broken / "checkpoints").mkdir(parents=True)
     (broken / "config.yaml").write_text("env: tictactoe\n")
-    (broken / "checkpoints" / "step_000000001.pt").write_bytes(b"not a checkpoint")
-    (broken / "checkpoints" / "manifest.json").write_text('{"format": 1, "sha256": {"step_000000001.pt": ["0"]}}')
+    (broken / "checkpoints" / "step_000000001.json").write_bytes(b"not a checkpoint")
     return tmp_path
 
 
@@ -83,14 +82,14 @@ BAD_CALLS = [
     ("train debug --resume", "name the run to go on with"),
     ("train --resume --run-dir runs/none", "runs/none: there is no run to resume"),
     ("train --resume --run-dir runs/full", "runs/full: has no checkpoint to resume from"),
-    ("train --resume --run-dir runs/broken", "step_000000001.pt: is damaged"),
+    ("train --resume --run-dir runs/broken", "step_000000001.json: is damaged"),
     ("train debug extra", "unrecognized arguments: extra"),
     ("evaluate", "the following arguments are required: RUN"),
     ("evaluate runs/ful", "runs/ful: there is no such run, did you mean 'runs/full'?"),
     ("evaluate runs", "runs: has no config.yaml, so it is no run folder"),
     ("evaluate file.txt", "file.txt: has no config.yaml"),
-    ("evaluate runs/full", "manifest.json: is missing"),
-    ("evaluate runs/broken", "step_000000001.pt: is damaged"),
+    ("evaluate runs/full", "runs/full: not a run folder, checkpoints/ is missing"),
+    ("evaluate runs/broken", "step_000000001.json: is damaged"),
     ("evaluate runs/full --games 0", "argument --games: expected an integer >= 1, got '0'"),
     ("evaluate runs/full --games many", "argument --games: expected an integer >= 1, got 'many'"),
     ("evaluate runs/full --simulations 0", "argument --simulations: expected an integer >= 1, got '0'"),
@@ -181,7 +180,7 @@ def test_train_leaves_a_run_folder(debug_run: Path) -> None:
     rows = [json.loads(line) for line in (debug_run / "metrics.jsonl").read_text().splitlines()]
     assert rows[-1]["updates"] == 20
     assert rows[-1]["fraction"] == 1.0
-    assert (debug_run / "checkpoints" / "step_000000020.pt").is_file()
+    assert (debug_run / "checkpoints" / "step_000000020.json").is_file()
 
 
 def test_resume_goes_on_with_a_larger_budget(tmp_path: Path) -> None:
@@ -216,12 +215,12 @@ def test_a_damaged_checkpoint_is_passed_over_with_a_line(
     folder = tmp_path / "run"
     assert cli.main(["train", "debug", "--run-dir", str(folder), "--max-updates", "2"]) == 0
     assert cli.main(["train", "--resume", "--run-dir", str(folder), "--max-updates", "4"]) == 0
-    (folder / "checkpoints" / "step_000000004.pt").write_bytes(b"damaged")
+    (folder / "checkpoints" / "step_000000004.json").write_bytes(b"damaged")
     capsys.readouterr()
     assert cli.main(["evaluate", str(folder), "--games", "1", "--simulations", "1", "--opponent", "random"]) == 0
     err = capsys.readouterr().err
     assert err.startswith("muzero-wm: warning: ")
-    assert "step_000000004.pt: is damaged" in err
+    assert "step_000000004.json: is damaged" in err
     assert len(err.splitlines()) == 1
 
 

@@ -9,7 +9,8 @@ import yaml
 
 from muzero_wm.config import Config
 from muzero_wm.presets import ConfigError, dump_config, load_config, plan_run, preset_names
-from muzero_wm.run.checkpoint import RunDirError
+from muzero_wm.run.checkpoint import save_checkpoint
+from muzero_wm.run.folder import RunDirError
 
 
 def test_every_preset_is_valid_and_says_how_to_run_it() -> None:
@@ -200,8 +201,7 @@ def test_a_run_is_planned_without_touching_what_is_there(tmp_path: Path, monkeyp
         plan_run(run_dir=tmp_path / "nowhere", resume=True)
     with pytest.raises(RunDirError, match="run-dir"):
         plan_run("debug", resume=True)
-    (first / "checkpoints").mkdir()
-    (first / "checkpoints" / "step_000000001.pt").touch()
+    save_checkpoint(first / "checkpoints", {"config": dump_config(config)}, step=1, keep=1)
     assert plan_run(run_dir=first, resume=True) == (config, first)
     with pytest.raises(RunDirError, match="file"):
         plan_run("debug", run_dir=first / "config.yaml")

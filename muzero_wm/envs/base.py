@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muzero_wm.errors import UserError
+
+_MOST_NUMBERS = 1 << 24
 
 
 class EnvError(UserError):
@@ -62,6 +66,72 @@ class EnvSpec:
     max_episode_steps: int | None = None
     value_bounds: tuple[float, float] | None = None
     symmetries: tuple[Symmetry, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns the spec in numbers, strings and arrays, so that a checkpoint can hold it."""
+        return {
+            "name": self.name,
+            "observation_shape": list(self.observation_shape),
+            "observation_dtype": self.observation_dtype.name,
+            "num_actions": self.num_actions,
+            "num_players": self.num_players,
+            "max_episode_steps": self.max_episode_steps,
+            "value_bounds": None if self.value_bounds is None else [float(bound) for bound in self.value_bounds],
+            "symmetries": [[symmetry.observation, symmetry.action] for symmetry in self.symmetries],
+        }
+
+    @classmethod
+    def from_dict(cls, state: Mapping[str, Any]) -> EnvSpec:
+        """Restores `to_dict`; the environment itself is not needed.
+
+        Args:
+            state: what `to_dict` returned, arrays as anything NumPy reads.
+
+        Returns:
+            The spec.
+
+        Raises:
+            EnvError: something is missing or impossible.
+        """
+        try:
+            bounds = state["value_bounds"]
+            spec = cls(
+                name=state["name"],
+                observation_shape=tuple(state["observation_shape"]),
+                observation_dtype=np.dtype({"uint8": np.uint8, "float32": np.float32}[state["observation_dtype"]]),
+                num_actions=state["num_actions"],
+                num_players=state["num_players"],
+                max_episode_steps=state["max_episode_steps"],
+                value_bounds=None if bounds is None else (float(bounds[0]), float(bounds[1])),
+                symmetries=tuple(Symmetry(*(np.asarray(part) for part in pair)) for pair in state["symmetries"]),
+            )
+            if problem := spec._problem():
+                raise EnvError(f"environment in the checkpoint: {problem}")
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, EnvError):
+                raise
+            raise EnvError(f"environment in the checkpoint: makes no sense ({type(error).__name__})") from None
+        return spec
+
+    def _problem(self) -> str | None:
+        """Returns what is impossible about a spec that came from a file."""
+        shape, cells = self.observation_shape, math.prod(self.observation_shape[1:])
+        positive = (*shape, self.num_actions, *(() if self.max_episode_steps is None else (self.max_episode_steps,)))
+        if not isinstance(self.name, str) or not 0 < len(self.name) <= 200:
+            return "expected a name"
+        if any(type(n) is not int or n < 1 for n in positive) or self.num_players not in (1, 2):
+            return f"expected positive numbers and 1 or 2 players, got {str(positive)[:80]}, {self.num_players!r:.20}"
+        if len(shape) > 8 or math.prod(shape) > _MOST_NUMBERS or self.num_actions > _MOST_NUMBERS:
+            return f"expected at most {_MOST_NUMBERS} numbers and actions, got {str(positive)[:80]}"
+        if self.value_bounds is not None:
+            low, high = self.value_bounds
+            if not -math.inf < low < high < math.inf:
+                return f"expected finite value bounds, got {self.value_bounds}"
+        for symmetry in self.symmetries:
+            for part, size in ((symmetry.observation, cells), (symmetry.action, self.num_actions)):
+                if part.dtype != np.int32 or part.shape != (size,) or (np.sort(part) != np.arange(size)).any():
+                    return f"expected symmetries that are permutations of {cells} cells and {self.num_actions} moves"
+        return None
 
 
 @dataclass

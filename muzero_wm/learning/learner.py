@@ -156,6 +156,8 @@ class Learner:
         self.teacher.load_state_dict(state["teacher"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.updates = int(state["updates"])
+        if self.updates < 0:
+            raise ValueError(f"updates: expected a count >= 0, got {self.updates}")
 
 
 def latent_health(latent: torch.Tensor) -> dict[str, float]:

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from muzero_wm.config import ReplayConfig
 from muzero_wm.envs.base import EnvSpec
+from muzero_wm.replay.packs import Packs
 from muzero_wm.replay.sum_tree import SumTree
 from muzero_wm.replay.targets import Targets, make_targets
 from muzero_wm.replay.trajectory import Trajectories
+from muzero_wm.run.checkpoint import CheckpointError
 
 PRIORITY_FLOOR = 1e-6
 
@@ -63,13 +65,15 @@ class ReplayBuffer:
             "terminated": ((), np.bool_),
             "to_end": ((), np.int32),
         }
-        tree_bytes = 64  # a sum tree of the next power of two leaves holds less than this per slot
-        per_slot = sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in layout.values()) + tree_bytes
+        # a sum tree of the next power of two leaves holds less than this per slot, with one byte for what was renewed
+        more_bytes = 65
+        per_slot = sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in layout.values()) + more_bytes
         self.capacity = min(int(config.max_mib * 2**20) // per_slot, config.max_steps)
         if self.capacity < 2:
             raise ValueError(f"replay.max_mib: {config.max_mib} MiB hold no episode, one slot takes {per_slot} bytes")
         self.ring = {name: np.zeros((self.capacity, *shape), dtype) for name, (shape, dtype) in layout.items()}
         self._tree = SumTree(self.capacity)
+        self._packs = Packs(layout, self.capacity)
         self._episodes: deque[int] = deque()  # slots of each stored episode, oldest first
         self._head = 0  # slot that is written next
         self._used = 0
@@ -80,7 +84,7 @@ class ReplayBuffer:
     @property
     def nbytes(self) -> int:
         """Bytes held, all of them allocated at the start."""
-        return sum(array.nbytes for array in self.ring.values()) + self._tree.nbytes
+        return sum(array.nbytes for array in self.ring.values()) + self._tree.nbytes + self._packs.nbytes
 
     @property
     def num_steps(self) -> int:
@@ -125,6 +129,7 @@ class ReplayBuffer:
             self._tree.update((tail + np.arange(evicted)) % self.capacity, np.zeros(evicted))
             tail = (tail + evicted) % self.capacity
             self._used -= evicted
+            self._packs.evict(evicted)
         where = (self._head + np.arange(count)) % self.capacity
         for name in ("observation", "legal_actions", "to_play", "action", "reward", "policy", "value"):
             self.ring[name][where] = getattr(data, name)[begin:end]
@@ -134,6 +139,7 @@ class ReplayBuffer:
         self.ring["terminated"][where] = np.repeat(terminated, slots_of)
         self._tree.update(where, np.where(to_end > 0, self._max_priority, 0.0))
         self._episodes.extend(int(n) for n in slots_of)
+        self._packs.append(where)
         self._head = (self._head + count) % self.capacity
         self._used += count
 
@@ -202,31 +208,76 @@ class ReplayBuffer:
         self._max_priority = max(self._max_priority, float(priorities.max()))
         self._tree.update(slots, priorities)
 
+    def renew(self, slots: NDArray[np.int64], policy: NDArray[np.float32], value: NDArray[np.float32]) -> None:
+        """Replaces stored policy targets and root values.
+
+        Args:
+            slots: [n] int64 ring slots, none of them final.
+            policy: [n, A].
+            value: [n].
+        """
+        self.ring["policy"][slots] = policy
+        self.ring["value"][slots] = value
+        self._packs.mark_renewed(slots)
+
     def state_dict(self) -> dict[str, Any]:
-        """Returns everything stored, oldest slot first; arrays are copies."""
-        order = (self._head - self._used + np.arange(self._used)) % self.capacity
-        state: dict[str, Any] = {name: array[order] for name, array in self.ring.items()}
-        state["priority"] = self._tree.get(order)
-        state["episodes"] = np.array(self._episodes, np.int64)
-        state["counters"] = [self.total_steps, self.total_episodes]
-        state["max_priority"] = self._max_priority
+        """Returns everything stored.
+
+        Episodes come in packs that `save_checkpoint` writes once, however many checkpoints need them; priorities, what
+        was renewed since a pack was made, and counters are in the state itself.
+        """
+        order = self._order()
+        state = self._packs.state_dict(self.ring, order)
+        state |= {
+            "capacity": self.capacity,
+            "head": self._head,
+            "priority": self._tree.get(order),
+            "max_priority": self._max_priority,
+            "counters": [self.total_steps, self.total_episodes],
+        }
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores `state_dict`.
+        """Restores `state_dict`, slot by slot where the ring has the size it had.
 
         Raises:
-            ValueError: the state holds more slots than this ring.
+            CheckpointError: a pack of episodes is damaged, or the state does not fit this ring; the ring is then as
+                good as empty and must not be used.
         """
-        used = len(state["priority"])
+        try:
+            self._restore(state)
+        except CheckpointError:
+            raise
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError) as error:
+            raise CheckpointError(f"replay: the checkpoint makes no sense: {str(error)[:200]}") from None
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        priority = np.asarray(state["priority"])
+        used, same_ring = len(priority), state["capacity"] == self.capacity
         if used > self.capacity:
-            raise ValueError(f"replay: the checkpoint holds {used} slots, this ring {self.capacity}; raise max_mib")
-        order = np.arange(used)
-        for name, array in self.ring.items():
-            array[:used] = state[name]
+            raise CheckpointError(
+                f"replay: the checkpoint holds {used} slots, this ring {self.capacity}; raise max_mib or max_steps"
+            )
+        head = int(state["head"]) if same_ring else used % self.capacity
+        total_steps, total_episodes = (int(n) for n in state["counters"])
+        max_priority = float(state["max_priority"])
+        if not 0 <= head < self.capacity or not 0.0 < max_priority < np.inf:
+            raise ValueError(f"head {head}, largest priority {max_priority}")
+        self._head, self._used = head, used
+        order = self._order()
+        episodes = self._packs.load_state_dict(state, self.ring, order)
+        if priority.dtype != np.float64 or priority.shape != (used,):
+            raise ValueError(f"expected {used} float64 priorities")
+        if ((priority > 0.0) & (self.ring["to_end"][order] == 0)).any() or (priority > max_priority).any():
+            raise ValueError("a final slot has a priority, or one is above the largest")
         self._tree = SumTree(self.capacity)
-        self._tree.update(order, np.asarray(state["priority"], np.float64))
-        self._episodes = deque(int(n) for n in state["episodes"])
-        self._head, self._used = used % self.capacity, used
-        self.total_steps, self.total_episodes = (int(n) for n in state["counters"])
-        self._max_priority = float(state["max_priority"])
+        self._tree.update(order, priority)
+        self._episodes = deque(episodes)
+        if total_episodes < len(episodes) or total_steps < self.num_steps:
+            raise ValueError(f"counters {total_steps}, {total_episodes} are smaller than what is stored")
+        self.total_steps, self.total_episodes = total_steps, total_episodes
+        self._max_priority = max_priority
+
+    def _order(self) -> NDArray[np.int64]:
+        """Returns the slots in use, oldest first."""
+        return (self._head - self._used + np.arange(self._used)) % self.capacity

@@ -1,100 +1,98 @@
 """Checkpoints that are either whole or refused.
 
-A folder holds `step_000001234.pt` files and `manifest.json` with the SHA-256 of each: `torch.load` itself reads a file
-with a flipped bit without a word. Order of a save: the new file is on the disk under another name, the manifest knows
-its digest, the file takes its name, and only then are older ones removed. A crash between any two of these leaves the
-previous checkpoint in place. torch is imported where it is needed, so that a run folder is checked without it.
+A folder holds a manifest for each checkpoint and the files that the manifests name. Files of data are named after their
+content and never change. Order of a save: new files of data are on the disk, then the manifest appears by a rename,
+and only then is removed what no kept manifest names. A crash between any two of these leaves the previous checkpoint.
+torch is imported where it is needed, so that a run folder is checked without it.
 """
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-import json
-import os
-import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
-from muzero_wm.errors import UserError
+from muzero_wm.run import arrayfile, episodes
+from muzero_wm.run.episodes import CheckpointError, EpisodePack, StoredFile
+from muzero_wm.run.files import sync_folder, write_temporary
+from muzero_wm.run.manifest import DATA_NAME, Manifest, manifest_path, read_manifest, steps_in, write_manifest
 
-_MANIFEST = "manifest.json"
-_FORMAT = 1
-_ARRAYS = frozenset(["b1", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8", "c8", "c16"])
-_PLAIN = (bool, int, float, str, bytes, type(None))
+_KIND = "checkpoint"
+_ATTEMPTS = 5
 
-
-class CheckpointError(UserError):
-    """Names the checkpoint file that cannot be used, and why."""
+Which = int | Literal["last", "best"]
 
 
 class CheckpointWarning(UserWarning):
     """Names a checkpoint file that was passed over."""
 
 
-class RunDirError(UserError):
-    """Names the run folder that cannot be used, and what to do instead."""
+class SaveError(CheckpointError):
+    """A checkpoint could not be written; the earlier ones are as they were."""
 
 
-def save_checkpoint(folder: Path, payload: Mapping[str, Any], *, step: int, keep: int) -> Path:
+def save_checkpoint(
+    folder: Path, payload: Mapping[str, Any], *, step: int, keep: int, metric: float | None = None
+) -> Path:
     """Writes one checkpoint durably, then removes the oldest beyond `keep`.
 
     Args:
         folder: where checkpoints are kept; made when missing.
-        payload: nested dicts, lists and tuples of tensors, NumPy arrays and scalars, numbers, strings and None. Arrays
-            come back from `load_checkpoint` as tensors of the same dtype.
+        payload: nested dicts, lists and tuples of tensors, NumPy arrays and scalars, numbers, strings, bytes, None and
+            `EpisodePack`s. Arrays come back from `load_checkpoint` as tensors of the same dtype.
         step: number of the checkpoint, >= 0.
-        keep: how many of the newest to keep, >= 1.
+        keep: how many of the newest to keep, >= 1. The one with the largest metric is kept beside them.
+        metric: how good the agent is now, larger is better; None where that is not known.
 
     Returns:
-        The file written.
+        The manifest written.
 
     Raises:
         TypeError: something in the payload cannot be stored; nothing is written.
         ValueError: step or keep is out of range.
+        SaveError: the disk is full or the folder cannot be written; nothing is left of the attempt.
     """
-    if step < 0 or keep < 1:
+    if not 0 <= step < 10**18 or keep < 1:
         raise ValueError(f"expected step >= 0 and keep >= 1, got step={step}, keep={keep}")
-    import torch
-
-    plain = _plain(payload, "payload")
-    folder.mkdir(parents=True, exist_ok=True)
-    path = _path(folder, step)
-    temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as stream:
-        torch.save(plain, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    digest = _sha256(temporary)
-
-    digests = _read_manifest(folder, missing_ok=True)
-    # Until the rename both the file that stands there and the one that replaces it are good.
-    digests[path.name] = [*digests.get(path.name, []), digest]
-    _write_manifest(folder, digests)
-    temporary.replace(path)
-    _sync_folder(folder)
-
-    digests[path.name] = [digest]
-    # Steps beyond this one are left from before a resume from further back: they go first.
-    by_age = sorted(digests, key=lambda name: (_step(name) <= step, _step(name)))
-    kept = by_age[-keep:]
-    _write_manifest(folder, {name: digests[name] for name in sorted(kept)})
-    for name in [*by_age[:-keep], *(stale.name for stale in folder.glob("step_*.tmp"))]:
-        (folder / name).unlink(missing_ok=True)
-    return path
+    encoded = arrayfile.encode(payload, shared=EpisodePack)
+    metric = None if metric is None or not np.isfinite(metric) else float(metric)
+    written: list[Path] = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _refuse_link(folder)
+        try:
+            packs = [_store_pack(folder, pack, written) for pack in encoded.shared]
+            names = [file.path.name for file in packs]
+            state = _store(folder, "state", encoded, written, references=names)
+            sync_folder(folder)
+            there = _manifests(folder)
+            serial = 1 + max((other.serial for other in there.values() if other), default=0)
+            manifest = Manifest(step, serial, metric, state, tuple(dict.fromkeys((state, *packs))))
+            write_manifest(folder, manifest)
+        except BaseException:
+            for path in written:
+                path.unlink(missing_ok=True)
+            raise
+        for pack, file in zip(encoded.shared, packs, strict=True):
+            pack.now_stored(file)
+        _prune(folder, there | {step: manifest}, step, keep)
+    except OSError as error:
+        raise SaveError(f"{folder}: cannot be saved to: {error.strerror or error}") from error
+    return manifest_path(folder, step)
 
 
-def load_checkpoint(folder: Path, step: int | None = None) -> dict[str, Any]:
-    """Returns a checkpoint whose digest was verified.
+def load_checkpoint(folder: Path, step: Which | None = None, *, episodes_too: bool = True) -> dict[str, Any]:
+    """Returns a checkpoint whose digests were verified.
 
     Args:
         folder: where checkpoints are kept.
-        step: number of the one to load, damaged or not; with None the newest intact one, and a `CheckpointWarning` for
-            each newer one that had to be passed over.
+        step: number of the one to load, or "best"; with None or "last" the newest intact one, and a `CheckpointWarning`
+            for each newer one that had to be passed over.
+        episodes_too: verify the packs of episodes as well; they are read when they are used, in either case.
 
     Returns:
         The payload as given to `save_checkpoint`, arrays as tensors on the CPU.
@@ -102,156 +100,176 @@ def load_checkpoint(folder: Path, step: int | None = None) -> dict[str, Any]:
     Raises:
         CheckpointError: the one asked for, or every one, is missing, damaged or not ours.
     """
-    if step is not None:
-        return _load(_path(folder, step), _read_manifest(folder))
-    digests = _read_manifest(folder)
-    candidates = sorted({path.name for path in folder.glob("*.pt")} | set(digests), key=_step, reverse=True)
-    problems = []
-    for name in candidates:
-        try:
-            payload = _load(folder / name, digests)
-        except CheckpointError as error:
-            problems.append(str(error))
-            continue
-        for problem in problems:
-            warnings.warn(f"{problem}; using {name} instead", CheckpointWarning, stacklevel=2)
-        return payload
-    raise CheckpointError("; ".join(problems) or f"{folder}: holds no checkpoint")
+    _refuse_link(folder)
+    if step is not None and step != "last":
+        return _load(folder, best_step(folder) if step == "best" else step, episodes_too)
+    for attempt in range(_ATTEMPTS):
+        there = _manifests(folder)
+        problems: list[tuple[int, str]] = []
+        for candidate in _newest_first(there):
+            try:
+                payload = _load(folder, candidate, episodes_too)
+            except CheckpointError as error:
+                problems.append((candidate, str(error)))
+                continue
+            if problems and attempt + 1 < _ATTEMPTS and _manifests(folder) != there:
+                break  # a run goes on here: what is missing was replaced by something newer
+            for number, problem in problems:
+                if there[number] or number > candidate:
+                    text = f"{problem}; using step {candidate} instead"
+                    warnings.warn(text, CheckpointWarning, stacklevel=2)
+            return payload
+        else:
+            if attempt + 1 == _ATTEMPTS or _manifests(folder) == there:
+                break
+    raise CheckpointError("; ".join(problem for _, problem in problems) or _nothing_in(folder))
+
+
+def best_step(folder: Path) -> int:
+    """Returns the number of the checkpoint with the largest metric.
+
+    Raises:
+        CheckpointError: no checkpoint has one (`run.keep_best` was not set).
+    """
+    measured = _best(_manifests(folder))
+    if measured is None:
+        raise CheckpointError(f"{folder}: no checkpoint has a metric; train with run.keep_best, or take the last one")
+    return measured
 
 
 def latest(folder: Path) -> int | None:
-    """Returns the number of the newest checkpoint that is there (its content is not read), or None."""
-    steps = [_step(path.name) for path in folder.glob("step_*.pt")]
-    return max(steps, default=None)
+    """Returns the largest number of a checkpoint that is there (its content is not read), or None."""
+    return max(steps_in(folder), default=None)
 
 
-def prepare_run_dir(path: Path, resume: bool) -> Path:
-    """Makes the folder of a new run, or checks that there is a run to resume; touches nothing that is there.
+def _load(folder: Path, step: int, episodes_too: bool) -> dict[str, Any]:
+    manifest = read_manifest(folder, step)
+    for file in manifest.files if episodes_too else (manifest.state,):
+        episodes.verify(file)
+    packs = {file.path.name: file for file in manifest.files[1:]}
 
-    Args:
-        path: the run folder.
-        resume: go on from the newest checkpoint in it.
+    def pack(name: str) -> EpisodePack:
+        if name not in packs:
+            raise arrayfile.ArrayFileError(f"it names {name[:60]!r}, which its manifest does not")
+        return EpisodePack(stored=packs[name])
 
-    Returns:
-        The path.
-
-    Raises:
-        RunDirError: a new run would overwrite something, or there is nothing to resume.
-    """
-    if path.exists() and not path.is_dir():
-        raise RunDirError(f"{path}: expected a run folder, got a file")
-    if resume:
-        if not path.is_dir():
-            raise RunDirError(f"{path}: there is no run to resume")
-        if latest(path / "checkpoints") is None:
-            raise RunDirError(f"{path}: has no checkpoint to resume from; train without --resume in another folder")
-        return path
-    if path.is_dir() and any(path.iterdir()):
-        raise RunDirError(f"{path}: is not empty; go on with its run by --resume, or choose another --run-dir")
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunDirError(f"{path}: cannot be made: {error.strerror}") from None
-    return path
-
-
-def new_run_dir(root: Path, name: str) -> Path:
-    """Makes and returns the first folder ``<root>/<name>-<n>`` that is not there yet, n = 1, 2, ..."""
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.") or "run"
-    path = next(path for n in itertools.count(1) if not os.path.lexists(path := root / f"{stem}-{n}"))
-    return prepare_run_dir(path, resume=False)
-
-
-def _path(folder: Path, step: int) -> Path:
-    return folder / f"step_{step:09d}.pt"
-
-
-def _step(name: str) -> int:
-    """Returns the number in a checkpoint's name, -1 when it is no name of ours."""
-    number = name.removeprefix("step_").removesuffix(".pt")
-    return int(number) if number.isdecimal() else -1
-
-
-def _load(path: Path, digests: Mapping[str, list[str]]) -> dict[str, Any]:
-    import torch
-
-    if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such checkpoint")
-    if path.name not in digests:
-        raise CheckpointError(f"{path}: is not listed in {_MANIFEST}, so it was not written by this run")
-    try:
-        if _sha256(path) not in digests[path.name]:
-            raise CheckpointError(f"{path}: is damaged (its SHA-256 is not the one in {_MANIFEST})")
-        payload = torch.load(path, map_location="cpu", weights_only=True)
-    except CheckpointError:
-        raise
-    except Exception as error:  # torch.load answers a bad file with half a dozen unrelated types
-        raise CheckpointError(f"{path}: cannot be read ({type(error).__name__})") from error
+    payload = episodes.read_file(manifest.state, _KIND, array=_tensor, reference=pack)
     if not isinstance(payload, dict):
-        raise CheckpointError(f"{path}: expected a dictionary, got {type(payload).__name__}")
+        raise CheckpointError(f"{manifest.state.path}: expected a dictionary, got {type(payload).__name__}")
     return payload
 
 
-def _plain(value: Any, path: str) -> Any:
-    """Returns value in types that `torch.load(weights_only=True)` takes."""
+def _tensor(array: NDArray, code: str) -> Any:
     import torch
 
-    if isinstance(value, np.ndarray):
-        code = f"{value.dtype.kind}{value.dtype.itemsize}"
-        if code not in _ARRAYS:
-            raise TypeError(f"{path}: expected numbers, got an array of {value.dtype}")
-        # The view gives types of one width one name: torch does not know NumPy's longlong.
-        return torch.from_numpy(np.array(value, dtype=code, order="C").view(code))
-    if isinstance(value, np.generic):
-        return _plain(value.item(), path)
-    if isinstance(value, torch.Tensor) or type(value) in _PLAIN:
-        return value
-    if isinstance(value, Mapping):
-        if odd := [key for key in value if type(key) not in (str, int)]:
-            raise TypeError(f"{path}: expected keys that are strings or integers, got {odd[0]!r}")
-        return {key: _plain(item, f"{path}.{key}") for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_plain(item, f"{path}[{index}]") for index, item in enumerate(value))
-    raise TypeError(f"{path}: expected tensors, arrays, numbers, strings, lists or dicts, got {type(value).__name__}")
+    tensor = torch.from_numpy(array)
+    return tensor.view(torch.bfloat16) if code == arrayfile.BFLOAT16 else tensor
 
 
-def _read_manifest(folder: Path, missing_ok: bool = False) -> dict[str, list[str]]:
-    """Returns the accepted digests of each file."""
-    path = folder / _MANIFEST
-    if not path.is_file():
-        if missing_ok:
-            return {}
-        raise CheckpointError(f"{path}: is missing, so no checkpoint beside it can be verified")
+def _store_pack(folder: Path, pack: EpisodePack, written: list[Path]) -> StoredFile:
+    """Returns the file of a pack, which is written unless it is there."""
+    stored = pack.stored
+    if stored is not None and stored.path.parent == folder and _has_size(stored.path, stored.size):
+        return stored
+    return _store(folder, "episodes", arrayfile.encode(pack.arrays()), written)
+
+
+def _store(
+    folder: Path,
+    prefix: Literal["state", "episodes"],
+    encoded: arrayfile.Encoded,
+    written: list[Path],
+    references: list[str] | None = None,
+) -> StoredFile:
+    kind = _KIND if prefix == "state" else episodes.KIND
+    temporary = folder / f"{prefix}.tmp"
+    for compress in (True, False):
+        digest, size = write_temporary(
+            temporary,
+            lambda stream, compress=compress: arrayfile.write(  # type: ignore[misc]
+                stream, encoded, kind=kind, references=references, compress=compress
+            ),
+        )
+        if compress and arrayfile.plausible(encoded, size):
+            break
+    path = folder / f"{prefix}-{digest[:32]}.mzw"
+    if not path.exists():
+        written.append(path)
+    temporary.replace(path)
+    return StoredFile(path, digest, size)
+
+
+def _manifests(folder: Path) -> dict[int, Manifest | None]:
+    """Returns the manifest of each checkpoint, None where it is damaged."""
+    found: dict[int, Manifest | None] = {}
+    for step in steps_in(folder):
+        try:
+            found[step] = read_manifest(folder, step)
+        except CheckpointError:
+            found[step] = None
+    return found
+
+
+def _newest_first(there: Mapping[int, Manifest | None]) -> list[int]:
+    """Returns the checkpoints from the one saved last; where that is not known, beside the step before it."""
+    order: list[tuple[int, int]] = []
+    serial = 0
+    for step in sorted(there):
+        manifest = there[step]
+        serial = manifest.serial if manifest else serial
+        order.append((serial, step))
+    return [step for _, step in sorted(order, reverse=True)]
+
+
+def _best(there: Mapping[int, Manifest | None]) -> int | None:
+    measured = [(found.metric, step) for step, found in there.items() if found and found.metric is not None]
+    return max(measured)[1] if measured else None
+
+
+def _prune(folder: Path, there: dict[int, Manifest | None], step: int, keep: int) -> None:
+    """Removes the checkpoints beyond the kept ones, then the files that no manifest names any more."""
+    # Steps beyond this one are left from before a resume from further back: they go first.
+    by_age = sorted(there, key=lambda number: (number <= step, number))
+    best = _best(there)
+    for number in by_age[:-keep]:
+        if number != best:
+            manifest_path(folder, number).unlink(missing_ok=True)
+            del there[number]
+    sync_folder(folder)
+    remove_litter(folder, there)
+
+
+def remove_litter(folder: Path, there: Mapping[int, Manifest | None] | None = None) -> None:
+    """Removes temporary files and, unless a manifest is damaged, the files of data that none names.
+
+    Args:
+        folder: where checkpoints are kept.
+        there: the manifests in it, where the caller knows them.
+
+    Raises:
+        OSError: something cannot be removed.
+    """
+    there = _manifests(folder) if there is None else there
+    needed = {file.path.name for found in there.values() if found for file in found.files}
+    readable = all(found is not None for found in there.values())
+    for path in list(folder.iterdir()):
+        if path.name.endswith(".tmp") or (readable and DATA_NAME.fullmatch(path.name) and path.name not in needed):
+            path.unlink(missing_ok=True)
+
+
+def _refuse_link(folder: Path) -> None:
+    if folder.is_symlink():
+        raise CheckpointError(f"{folder}: is a link; checkpoints are neither read nor written outside their run folder")
+
+
+def _nothing_in(folder: Path) -> str:
+    if (folder / "manifest.json").is_file():
+        return f"{folder}: holds checkpoints of muzero-wm 0.1.0 (format 1), which this version does not read"
+    return f"{folder}: holds no checkpoint"
+
+
+def _has_size(path: Path, size: int) -> bool:
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        if manifest["format"] != _FORMAT:
-            raise CheckpointError(f"{path}: expected format {_FORMAT}, got {manifest['format']!r}")
-        return {str(name): [str(digest) for digest in digests] for name, digests in manifest["sha256"].items()}
-    except CheckpointError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise CheckpointError(f"{path}: is damaged, so no checkpoint beside it can be verified") from None
-
-
-def _write_manifest(folder: Path, digests: Mapping[str, list[str]]) -> None:
-    temporary = folder / f"{_MANIFEST}.tmp"
-    with temporary.open("w", encoding="utf-8") as stream:
-        json.dump({"format": _FORMAT, "sha256": digests}, stream, indent=1)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(folder / _MANIFEST)
-    _sync_folder(folder)
-
-
-def _sync_folder(folder: Path) -> None:
-    """Makes renames in a folder durable."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return not path.is_symlink() and path.stat().st_size == size
+    except OSError:
+        return False

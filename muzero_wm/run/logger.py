@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import math
 import time
+import warnings
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -21,9 +22,15 @@ from rich.table import Table
 from rich.text import Text
 
 from muzero_wm.config import LearningConfig
+from muzero_wm.run.files import open_append
+from muzero_wm.run.folder import RunDirError
 
 _WINDOW_SECONDS = 20.0
 _PLAIN_LINE_SECONDS = 10.0
+
+
+class LogWarning(UserWarning):
+    """Tells that metrics were not written."""
 
 
 class RunLogger:
@@ -37,7 +44,10 @@ class RunLogger:
 
     def __init__(self, run_dir: Path, tensorboard: bool = True, console: Console | None = None) -> None:
         self._console = console or Console()
-        self._file = _open_lines(run_dir / "metrics.jsonl")
+        try:
+            self._file = open_append(run_dir / "metrics.jsonl")
+        except OSError as error:
+            raise RunDirError(f"{run_dir}: metrics.jsonl cannot be written: {error.strerror}") from None
         self._writer: Any = None
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
@@ -47,6 +57,7 @@ class RunLogger:
         self._name = self._title = str(run_dir)
         self._recent: deque[tuple[float, int, int, int]] = deque()
         self._last_line = -math.inf
+        self._failing = False
 
     def __enter__(self) -> RunLogger:
         return self
@@ -89,12 +100,15 @@ class RunLogger:
         row = {**counts, **self._speeds(), **metrics}
         finite = {name: float(value) if math.isfinite(value) else None for name, value in row.items()}
         finite.update(updates=updates, steps=steps, games=games)
-        self._file.write(json.dumps(finite, allow_nan=False) + "\n")
-        self._file.flush()
-        if self._writer is not None:
-            for name, value in row.items():
-                if name not in ("updates", "fraction"):
-                    self._writer.add_scalar(name, value, updates)
+        try:
+            self._file.write(json.dumps(finite, allow_nan=False) + "\n")
+            self._file.flush()
+            if self._writer is not None:
+                for name, value in row.items():
+                    if name not in ("updates", "fraction"):
+                        self._writer.add_scalar(name, value, updates)
+        except OSError as error:
+            self._lost(error)
         self._show(row, metrics)
 
     def message(self, text: str) -> None:
@@ -106,10 +120,19 @@ class RunLogger:
         if self._live is not None:
             self._live.stop()
             self._live = None
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-        self._file.close()
+        try:
+            if self._writer is not None:
+                self._writer.close()
+            self._file.close()
+        except OSError as error:
+            self._lost(error)
+        self._writer = None
+
+    def _lost(self, error: OSError) -> None:
+        """Tells once that metrics cannot be written; a full disk is no reason to end a run."""
+        if not self._failing:
+            warnings.warn(f"{self._name}: metrics are lost: {error.strerror or error}", LogWarning, stacklevel=3)
+        self._failing = True
 
     def _speeds(self) -> dict[str, float]:
         """Returns the speeds over the last seconds; with the first line, since the run began."""
@@ -168,12 +191,3 @@ def _clock(seconds: float) -> str:
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
-
-
-def _open_lines(path: Path) -> IO[str]:
-    """Opens a file of JSON lines for appending, without a last line that a crash cut short."""
-    if path.is_file():
-        with path.open("r+b") as stream:
-            content = stream.read()
-            stream.truncate(content.rfind(b"\n") + 1)
-    return path.open("a", encoding="utf-8")

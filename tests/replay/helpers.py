@@ -85,3 +85,18 @@ def random_games(name: str, config: ReplayConfig, count: int, seed: int) -> Repl
             )
         )
     return buffer
+
+
+def assert_same(first: ReplayBuffer, second: ReplayBuffer) -> None:
+    """Compares everything two rings hold in their slots in use, and what they draw next, bit for bit."""
+    used = first._order()
+    assert np.array_equal(used, second._order())
+    for name, array in first.ring.items():
+        assert np.array_equal(array[used], second.ring[name][used]), name
+    assert np.array_equal(first._tree._tree, second._tree._tree), "leaves and sums"
+    assert list(first._episodes) == list(second._episodes)
+    for name in ("_head", "_used", "_max_priority", "total_steps", "total_episodes", "num_steps", "nbytes"):
+        assert getattr(first, name) == getattr(second, name), name
+    if first.num_steps:
+        drawn = [buffer.sample_slots(500, np.random.default_rng(7)) for buffer in (first, second)]
+        assert np.array_equal(*drawn)

@@ -8,7 +8,7 @@ import pytest
 from muzero_wm.config import ReplayConfig
 from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.replay.trajectory import Trajectories
-from tests.replay.helpers import make_episode, make_spec
+from tests.replay.helpers import assert_same, make_episode, make_spec
 
 
 def filled(seed: int, **settings: object) -> tuple[ReplayBuffer, list[Trajectories]]:
@@ -95,10 +95,7 @@ def test_state_round_trip(seed: int) -> None:
     for each in (buffer, copy):
         each.extend(episode)
     assert buffer.num_steps == copy.num_steps and buffer.total_steps == copy.total_steps
-    first, second = buffer.state_dict(), copy.state_dict()
-    assert first.keys() == second.keys()
-    for name in first:
-        assert np.array_equal(first[name], second[name]), name
+    assert_same(buffer, copy)
 
 
 @pytest.mark.parametrize("field", ["reward", "value", "policy"])
