@@ -139,8 +139,8 @@ def load(run_dir: str | Path, checkpoint: Which = "last") -> Agent:
     except CheckpointError:
         raise
     except UserError as error:
-        raise CheckpointError("; ".join(str(error).splitlines())) from None
-    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError("; ".join(str(error).splitlines()[:5])) from None
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{folder}: its checkpoint holds no agent ({type(error).__name__}: {error})") from None
     torch.set_num_threads(config.run.threads)
     return Agent(config, spec, model, updates)

@@ -49,6 +49,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0, 2 for a mistake in the input, 130 when interrupted.
     """
+    if arguments is None:
+        os.environ["PYTHONSAFEPATH"] = "1"  # the processes we start do not search the current folder either
     try:
         args, unknown = (parser := _parser()).parse_known_args(arguments)
         if unknown:
@@ -68,6 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         for line in str(error).splitlines():
             print(f"muzero-wm: error: {line}", file=sys.stderr)
+        return MISTAKE
+    except MemoryError as error:
+        print(f"muzero-wm: error: not enough memory: {' '.join(str(error).split())}", file=sys.stderr)
         return MISTAKE
     return OK
 

@@ -19,8 +19,12 @@ from pydantic import (
     model_validator,
 )
 
-Count = Annotated[StrictInt, Field(ge=0)]
-Positive = Annotated[StrictInt, Field(ge=1)]
+# No number is without an upper end: a configuration may come from a stranger, and a slip of the finger is told better
+# than an allocation that fails.
+Count = Annotated[StrictInt, Field(ge=0, le=10**15)]
+Positive = Annotated[StrictInt, Field(ge=1, le=10**15)]
+Size = Annotated[StrictInt, Field(ge=1, le=65_536)]
+Simulations = Annotated[StrictInt, Field(ge=1, le=100_000)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0, le=1e6)]
 
@@ -58,16 +62,22 @@ class ModelConfig(Section):
 
     torso: Literal["auto", "mlp", "conv"] = Field("auto", description="auto: conv for boards and images, else mlp")
     width: Annotated[StrictInt, Field(ge=4, le=4096)] = Field(128, description="hidden width (mlp) or channels (conv)")
-    representation_blocks: Count = Field(1, description="residual blocks from observation to latent")
-    dynamics_blocks: Positive = Field(1, description="residual blocks from latent and action to the next latent")
-    prediction_blocks: Count = Field(1, description="residual blocks shared by the heads")
-    head_width: Positive = Field(128, description="hidden width of the heads")
+    representation_blocks: Annotated[StrictInt, Field(ge=0, le=1000)] = Field(
+        1, description="residual blocks from observation to latent"
+    )
+    dynamics_blocks: Annotated[StrictInt, Field(ge=1, le=1000)] = Field(
+        1, description="residual blocks from latent and action to the next latent"
+    )
+    prediction_blocks: Annotated[StrictInt, Field(ge=0, le=1000)] = Field(
+        1, description="residual blocks shared by the heads"
+    )
+    head_width: Size = Field(128, description="hidden width of the heads")
     batch_norm: StrictBool = Field(False, description="batch norm in the residual blocks (folded for inference)")
     change_sides: StrictBool = Field(True, description="two players: a move exchanges the halves of the channels")
     latent_norm: Literal["rms", "minmax"] = Field("rms", description="how each latent is scaled")
     value_support: SupportConfig = SupportConfig()
     reward_support: SupportConfig = SupportConfig()
-    projection_width: Positive = Field(256, description="width of the self-prediction space")
+    projection_width: Size = Field(256, description="width of the self-prediction space")
     ema_decay: Fraction = Field(0.99, description="teacher decay per update; 0 stop-gradient, 1 frozen")
 
 
@@ -75,9 +85,9 @@ class SearchConfig(Section):
     """Tree search, while acting and by default at evaluation."""
 
     algorithm: Literal["gumbel", "puct"] = "gumbel"
-    num_simulations: Positive = Field(32, description="simulations per move")
-    max_num_considered_actions: Positive = Field(16, description="gumbel: actions sampled at the root")
-    max_depth: Positive | None = Field(None, description="longest path in edges; unlimited when empty")
+    num_simulations: Simulations = Field(32, description="simulations per move")
+    max_num_considered_actions: Simulations = Field(16, description="gumbel: actions sampled at the root")
+    max_depth: Simulations | None = Field(None, description="longest path in edges; unlimited when empty")
     discount: Fraction = Field(1.0, description="per step; for two players the edge carries its negative")
     value_scale: Annotated[float, Field(gt=0.0)] = Field(0.1, description="gumbel: c_scale of sigma")
     maxvisit_init: Annotated[float, Field(ge=0.0)] = Field(50.0, description="gumbel: c_visit of sigma")
@@ -98,8 +108,8 @@ class SearchConfig(Section):
 class ActingConfig(Section):
     """Self-play: games in lockstep, in a process of its own."""
 
-    num_envs: Positive = Field(256, description="games played side by side")
-    steps_per_round: Positive = Field(8, description="moves of every game between two weight hand-overs")
+    num_envs: Size = Field(256, description="games played side by side")
+    steps_per_round: Size = Field(8, description="moves of every game between two weight hand-overs")
     process: StrictBool = Field(True, description="play in a second process beside the learner (same results)")
     random_openings: Fraction = Field(0.0, description="boards: share of games that start from random moves")
     max_random_plies: Count = Field(0, description="boards: most random moves of such a start")
@@ -109,10 +119,12 @@ class ActingConfig(Section):
 class ReplayConfig(Section):
     """Stored experience and the targets made from it."""
 
-    max_mib: Annotated[float, Field(gt=0.0)] = Field(512.0, description="memory bound of the store in MiB")
+    max_mib: Annotated[float, Field(gt=0.0, le=2**24)] = Field(512.0, description="memory bound of the store in MiB")
     max_steps: Positive = Field(400_000, description="most recent steps kept")
     min_steps: Positive = Field(4_000, description="steps collected before the first update")
-    unroll_steps: Positive = Field(3, description="K, steps the model is unrolled in training")
+    unroll_steps: Annotated[StrictInt, Field(ge=1, le=1000)] = Field(
+        3, description="K, steps the model is unrolled in training"
+    )
     n_step: Count = Field(0, description="bootstrap horizon; 0: until the end of the episode")
     outcome_weight: Fraction = Field(1.0, description="share of the n-step return; the rest is the search's value")
     priority_exponent: Fraction = Field(0.0, description="alpha of prioritised sampling; 0: uniform")
@@ -127,8 +139,8 @@ class ReplayConfig(Section):
 class LearningConfig(Section):
     """Losses, optimiser and budget."""
 
-    batch_size: Positive = 128
-    updates_per_round: Positive = Field(16, description="updates for every round of acting (the enforced ratio)")
+    batch_size: Size = 128
+    updates_per_round: Size = Field(16, description="updates for every round of acting (the enforced ratio)")
     policy_weight: Weight = 1.0
     value_weight: Weight = 1.0
     reward_weight: Weight = 1.0
@@ -166,7 +178,9 @@ class RunConfig(Section):
     on_save_error: Literal["continue", "stop"] = Field(
         "continue", description="when a checkpoint cannot be written (disk full); at the end it is always an error"
     )
-    threads: Positive = Field(1, description="torch threads of the learner (the actor has one of its own)")
+    threads: Annotated[StrictInt, Field(ge=1, le=1024)] = Field(
+        1, description="torch threads of the learner (the actor has one of its own)"
+    )
     tensorboard: StrictBool = True
 
 

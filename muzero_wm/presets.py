@@ -24,6 +24,7 @@ from muzero_wm.run.folder import RunDirError, new_run_dir, prepare_run_dir
 
 _BUDGET = ("max_updates", "max_minutes")
 _MAX_YAML = 1 << 20
+_MAX_LINES = 20
 
 
 class ConfigError(UserError):
@@ -333,6 +334,8 @@ def _validate(merged: dict[Any, Any], where: str, check_env: bool = True) -> Con
             envs.spec(name)
         except envs.EnvError as error:
             lines.append(f"env: {error}")
+    if len(lines) > _MAX_LINES:
+        lines = [*lines[:_MAX_LINES], f"and {len(lines) - _MAX_LINES} more mistakes"]
     if lines or config is None:
         raise ConfigError(*(f"{where}: {line}" for line in lines))
     return config

@@ -14,6 +14,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from muzero_wm.envs.base import BatchedEnv, EnvError, EnvSpec, Step, illegal_action
+from muzero_wm.envs.imports import check_module
 from muzero_wm.seeding import stream_keys
 
 
@@ -170,9 +171,12 @@ class GymnasiumEnv(BatchedEnv):
 
 def _make(name: str) -> gymnasium.Env[Any, Any]:
     try:
-        return gymnasium.make(name.removeprefix("gym:"))
-    except (gymnasium.error.Error, ImportError) as error:
-        raise EnvError(f"cannot make {name!r}: {' '.join(str(error).split())}") from error
+        if ":" in (gym_id := name.removeprefix("gym:")):
+            check_module(gym_id.partition(":")[0])
+        return gymnasium.make(gym_id)
+    except Exception as error:  # an environment of a user may fail in any way
+        kind = "" if isinstance(error, EnvError | gymnasium.error.Error | ImportError) else f"{type(error).__name__}: "
+        raise EnvError(f"cannot make {name[:200]!r}: {kind}{' '.join(str(error).split())[:400]}") from error
 
 
 def _read_spec(name: str, env: gymnasium.Env[Any, Any]) -> EnvSpec:
