@@ -19,6 +19,7 @@ from muzero_wm import __version__
 from muzero_wm.errors import UserError, did_you_mean
 
 OK, MISTAKE, INTERRUPTED = 0, 2, 130
+_LONGEST_LINE = 800
 
 
 class _Parser(argparse.ArgumentParser):
@@ -33,7 +34,7 @@ class _Parser(argparse.ArgumentParser):
             message = f"unknown command {unknown[1]!r}{did_you_mean(unknown[1], _COMMANDS)}"
         elif unknown := re.match(r"unrecognized arguments: (-\S+)", message):
             message = f"unknown option {unknown[1]}{did_you_mean(unknown[1], self.known_options())}"
-        self.exit(MISTAKE, f"{self.prog}: error: {message} (see {self.prog} --help)\n")
+        self.exit(MISTAKE, f"{self.prog}: error: {_shown(message)} (see {self.prog} --help)\n")
 
     def known_options(self) -> list[str]:
         """Returns the options of this command, such as "--seed"."""
@@ -69,10 +70,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return OK
     except UserError as error:
         for line in str(error).splitlines():
-            print(f"muzero-wm: error: {line}", file=sys.stderr)
+            print(f"muzero-wm: error: {_shown(line)}", file=sys.stderr)
         return MISTAKE
-    except MemoryError as error:
-        print(f"muzero-wm: error: not enough memory: {' '.join(str(error).split())}", file=sys.stderr)
+    except (MemoryError, OSError) as error:
+        what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else f"not enough memory: {error}"
+        print(f"muzero-wm: error: {_shown(what)}", file=sys.stderr)
         return MISTAKE
     return OK
 
@@ -264,4 +266,10 @@ def _run_folder(text: str) -> Path:
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     """Shows our own warnings in one line and leaves out those of libraries."""
     if category.__module__.startswith("muzero_wm"):
-        print(f"muzero-wm: warning: {message}", file=sys.stderr)
+        print(f"muzero-wm: warning: {_shown(str(message))}", file=sys.stderr)
+
+
+def _shown(text: str) -> str:
+    """Returns what a stranger may have written as one line of bounded length that does nothing to a terminal."""
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 3 :]}"

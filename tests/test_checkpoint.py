@@ -106,7 +106,7 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
     for step in range(1, 6):
         save_checkpoint(tmp_path, _payload(step), step=step, keep=2)
     assert sorted(path.name for path in tmp_path.glob("*.json")) == ["step_000000004.json", "step_000000005.json"]
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.iterdir())) == 5
     assert latest(tmp_path) == 5
     assert load_checkpoint(tmp_path)["step"] == 5
     assert load_checkpoint(tmp_path, step=4)["step"] == 4
@@ -122,17 +122,17 @@ def test_the_best_is_kept_beside_the_newest(tmp_path: Path) -> None:
         save_checkpoint(tmp_path, _payload(step), step=step, keep=1, metric=metric)
     assert load_checkpoint(tmp_path, "best")["step"] == 4, "of equals the later"
     assert load_checkpoint(tmp_path)["step"] == load_checkpoint(tmp_path, "last")["step"] == 6
-    assert len(list(tmp_path.iterdir())) == 4
+    assert len(list(tmp_path.iterdir())) == 5
     save_checkpoint(tmp_path, _payload(7), step=7, keep=1, metric=10.0)
     assert load_checkpoint(tmp_path, "best")["step"] == 7
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_the_same_step_can_be_saved_again(tmp_path: Path) -> None:
     save_checkpoint(tmp_path, _payload(1), step=5, keep=1)
     save_checkpoint(tmp_path, _payload(2), step=5, keep=1)
     assert load_checkpoint(tmp_path)["step"] == 2
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.iterdir())) == 3
 
 
 def test_going_back_drops_what_lay_ahead_first(tmp_path: Path) -> None:
@@ -203,6 +203,24 @@ def test_an_older_checkpoint_under_a_newer_name_is_not_taken_for_it(older: int, 
     shutil.copy(tmp_path / f"step_{older:09d}.json", tmp_path / f"step_{newer:09d}.json")
     with pytest.warns(CheckpointWarning, match=rf"it is the one of step {older} under another name"):
         assert load_checkpoint(tmp_path)["step"] == (20 if newer == 30 else 30)
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_a_newest_checkpoint_whose_manifest_is_gone_is_missed(back: bool, tmp_path: Path) -> None:
+    _three(tmp_path)
+    last = (
+        save_checkpoint(tmp_path, _payload(15), step=15, keep=3, metric=-1.0)
+        if back
+        else tmp_path / "step_000000030.json"
+    )
+    last.unlink()
+    expected = rf"{last.name}: there is no such checkpoint; using step {30 if back else 20} instead"
+    with pytest.warns(CheckpointWarning, match=expected):
+        load_checkpoint(tmp_path)
+    (tmp_path / "newest").write_text("nonsense")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CheckpointWarning)
+        load_checkpoint(tmp_path)
 
 
 def test_a_stranger_in_the_folder_is_not_loaded(tmp_path: Path) -> None:
@@ -325,7 +343,7 @@ def test_a_checkpoint_whose_pack_is_damaged_is_passed_over_but_its_weights_can_b
         loaded["packs"][0].arrays()
 
 
-@pytest.mark.parametrize("crash_at", range(1, 16))
+@pytest.mark.parametrize("crash_at", range(1, 19))
 @pytest.mark.parametrize("step", [20, 30])
 def test_a_crash_at_any_point_of_a_save_leaves_a_good_checkpoint(
     crash_at: int, step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -363,8 +381,8 @@ def test_a_crash_at_any_point_of_a_save_leaves_a_good_checkpoint(
         assert len(loaded["pack"].arrays()["x"]) == loaded["step"]
         save_checkpoint(tmp_path, _payload(40), step=40, keep=1)
         assert load_checkpoint(tmp_path)["step"] == 40
-    assert len(list(tmp_path.iterdir())) == 2
-    assert crashed or crash_at > 12
+    assert len(list(tmp_path.iterdir())) == 3
+    assert crashed or crash_at > 14
 
 
 def test_impossible_numbers(tmp_path: Path) -> None:

@@ -106,7 +106,7 @@ def test_litter_of_an_interrupted_save_is_removed_when_a_run_goes_on(tmp_path: P
     (folder / f"episodes-{'0' * 32}.mzw").write_bytes(b"named by no manifest")
     (folder / "notes.txt").write_text("mine")
     with open_run(tmp_path, resume=True):
-        assert len(list(folder.iterdir())) == 3
+        assert len(list(folder.iterdir())) == 4
         assert load_checkpoint(folder)["x"] == 1
     assert (folder / "notes.txt").read_text() == "mine"
 

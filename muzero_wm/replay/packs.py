@@ -76,6 +76,14 @@ class Packs:
         if self._spans[0].alive == 0:
             self._spans.popleft()
 
+    def forget(self, slots: int) -> None:
+        """Forgets what is stored: the next state holds one new pack of all `slots` in use.
+
+        For a ring that went back to an earlier moment, whose packs may be gone from the disk.
+        """
+        self._spans = deque([_Span(slots)] if slots else [])
+        self._renewed[:] = False
+
     def mark_renewed(self, slots: NDArray[np.int64]) -> None:
         """Takes note that policies and values of slots were replaced."""
         self._renewed[slots] = True

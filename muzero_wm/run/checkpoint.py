@@ -19,7 +19,16 @@ from numpy.typing import NDArray
 from muzero_wm.run import arrayfile, episodes
 from muzero_wm.run.episodes import CheckpointError, EpisodePack, StoredFile
 from muzero_wm.run.files import sync_folder, write_temporary
-from muzero_wm.run.manifest import DATA_NAME, Manifest, manifest_path, read_manifest, steps_in, write_manifest
+from muzero_wm.run.manifest import (
+    DATA_NAME,
+    Manifest,
+    manifest_path,
+    read_manifest,
+    read_newest,
+    steps_in,
+    write_manifest,
+    write_newest,
+)
 
 _KIND = "checkpoint"
 _ATTEMPTS = 5
@@ -73,6 +82,8 @@ def save_checkpoint(
             serial = 1 + max((other.serial for other in there.values() if other), default=0)
             manifest = Manifest(step, serial, metric, state, tuple(dict.fromkeys((state, *packs))))
             write_manifest(folder, manifest)
+            written = []
+            write_newest(folder, manifest)
         except BaseException:
             for path in written:
                 path.unlink(missing_ok=True)
@@ -104,25 +115,22 @@ def load_checkpoint(folder: Path, step: Which | None = None, *, episodes_too: bo
     if step is not None and step != "last":
         return _load(folder, best_step(folder) if step == "best" else step, episodes_too)
     for attempt in range(_ATTEMPTS):
-        there = _manifests(folder)
-        problems: list[tuple[int, str]] = []
-        for candidate in _newest_first(there):
+        newest, there = read_newest(folder), _manifests(folder)
+        payload, problems = None, []
+        for candidate in _newest_first(there, newest):
             try:
                 payload = _load(folder, candidate, episodes_too)
-            except CheckpointError as error:
-                problems.append((candidate, str(error)))
-                continue
-            if problems and attempt + 1 < _ATTEMPTS and _manifests(folder) != there:
-                break  # a run goes on here: what is missing was replaced by something newer
-            for number, problem in problems:
-                if there[number] or number > candidate:
-                    text = f"{problem}; using step {candidate} instead"
-                    warnings.warn(text, CheckpointWarning, stacklevel=2)
-            return payload
-        else:
-            if attempt + 1 == _ATTEMPTS or _manifests(folder) == there:
                 break
-    raise CheckpointError("; ".join(problem for _, problem in problems) or _nothing_in(folder))
+            except CheckpointError as error:
+                problems.append(str(error))
+        if problems and attempt + 1 < _ATTEMPTS and (read_newest(folder), _manifests(folder)) != (newest, there):
+            continue  # a run goes on here: what is missing was replaced by something newer
+        if payload is None:
+            raise CheckpointError("; ".join(problems) or _nothing_in(folder))
+        for problem in problems:
+            warnings.warn(f"{problem}; using step {candidate} instead", CheckpointWarning, stacklevel=2)
+        return payload
+    raise AssertionError("unreachable: the last attempt returns or raises")
 
 
 def best_step(folder: Path) -> int:
@@ -210,15 +218,22 @@ def _manifests(folder: Path) -> dict[int, Manifest | None]:
     return found
 
 
-def _newest_first(there: Mapping[int, Manifest | None]) -> list[int]:
-    """Returns the checkpoints from the one saved last; where that is not known, beside the step before it."""
-    order: list[tuple[int, int]] = []
+def _newest_first(there: Mapping[int, Manifest | None], newest: tuple[int, int] | None) -> list[int]:
+    """Returns the checkpoints from the one saved last; a damaged one beside the step before it.
+
+    Args:
+        there: manifests by step.
+        newest: step and serial number of the one saved last, which is named even if it is gone.
+    """
+    order: dict[int, int] = {}
     serial = 0
     for step in sorted(there):
         manifest = there[step]
         serial = manifest.serial if manifest else serial
-        order.append((serial, step))
-    return [step for _, step in sorted(order, reverse=True)]
+        order[step] = serial
+    if newest is not None and newest[1] > max((found.serial for found in there.values() if found), default=0):
+        order[newest[0]] = newest[1]
+    return sorted(order, key=lambda step: (order[step], step), reverse=True)
 
 
 def _best(there: Mapping[int, Manifest | None]) -> int | None:

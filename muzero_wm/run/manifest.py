@@ -20,6 +20,7 @@ from muzero_wm.run.episodes import CheckpointError, StoredFile
 from muzero_wm.run.files import open_regular, write_atomic
 
 FORMAT = 2
+NEWEST = "newest"
 DATA_NAME = re.compile(r"(state|episodes)-[0-9a-f]{32}\.mzw")
 _MANIFEST_NAME = re.compile(r"step_([0-9]{9,18})\.json")
 _MAX_BYTES = 8 << 20
@@ -106,6 +107,25 @@ def read_manifest(folder: Path, step: int) -> Manifest:
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = str(error) if isinstance(error, ValueError) else "an entry is missing or of the wrong type"
         raise CheckpointError(f"{path}: makes no sense: {reason}") from None
+
+
+def write_newest(folder: Path, manifest: Manifest) -> None:
+    """Notes which checkpoint was saved last, so that it is missed when its manifest is gone.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    write_atomic(folder / NEWEST, f"step {manifest.step} serial {manifest.serial}\n".encode())
+
+
+def read_newest(folder: Path) -> tuple[int, int] | None:
+    """Returns step and serial number of the checkpoint that was saved last, None where that is not known."""
+    try:
+        with open_regular(folder / NEWEST) as stream:
+            found = re.fullmatch(rb"step ([0-9]{1,18}) serial ([0-9]{1,18})\n", stream.read(100))
+    except OSError:
+        return None
+    return (int(found[1]), int(found[2])) if found else None
 
 
 def _parse(folder: Path, step: int, content: Mapping[str, Any]) -> Manifest:

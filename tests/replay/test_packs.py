@@ -106,6 +106,20 @@ def test_a_failed_save_keeps_no_second_copy_in_memory(tmp_path: Path, seed: int)
     assert state["packs"][0]._arrays is None
 
 
+def test_a_ring_that_forgot_what_is_stored_stores_all_of_it(tmp_path: Path, seed: int) -> None:
+    rng, buffer = np.random.default_rng(seed), empty()
+    for step in (1, 2):
+        work(buffer, rng, 20)
+        save_checkpoint(tmp_path, {"replay": buffer.state_dict()}, step=step, keep=1)
+    for path in tmp_path.glob("episodes-*"):
+        path.unlink()
+    buffer._packs.forget(buffer._used)
+    save_checkpoint(tmp_path, {"replay": buffer.state_dict()}, step=3, keep=1)
+    copy = empty()
+    copy.load_state_dict(load_checkpoint(tmp_path)["replay"])
+    assert_same(buffer, copy)
+
+
 def test_a_ring_of_another_size_takes_what_fits(seed: int) -> None:
     buffer = empty()
     work(buffer, np.random.default_rng(seed), 50)

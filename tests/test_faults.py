@@ -1,0 +1,44 @@
+"""The fault campaigns of benchmarks/, in a reduced form."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+
+
+def test_no_damage_is_loaded_silently(seed: int) -> None:
+    campaign = importlib.import_module("fault_corrupt")
+    report = campaign.run(argparse.Namespace(seed=seed, variants=60, processes=1))
+    assert report["failures"] == []
+    assert report["variants"] == 60 and report["outcomes"]["older"] > 20
+
+
+def test_the_campaign_notices_what_is_loaded_silently(tmp_path: Path, seed: int) -> None:
+    """A checkpoint that is exchanged for one of another run, digests and all, is not what was saved."""
+    campaign = importlib.import_module("fault_corrupt")
+    from muzero_wm.presets import load_config
+    from muzero_wm.run.checkpoint import load_checkpoint, save_checkpoint
+    from muzero_wm.training import train
+
+    train(load_config("tictactoe", overrides=[*campaign.SETTINGS, "learning.max_updates=4"]), tmp_path / "run")
+    payload = load_checkpoint(tmp_path / "run/checkpoints")
+    expected = {4: campaign.digest(payload)}
+    assert campaign.judge(tmp_path / "run", expected) == "same"
+    payload["learner"]["updates"] = 3
+    save_checkpoint(tmp_path / "run/checkpoints", payload, step=4, keep=1)
+    assert "LOADED SILENTLY" in campaign.judge(tmp_path / "run", expected)
+
+
+def test_every_mistake_at_the_command_line_is_told() -> None:
+    campaign = importlib.import_module("fault_inputs")
+    report = campaign.run(argparse.Namespace(every=9, processes=1))
+    assert report["failures"] == []
+    assert report["cases"] > 100
