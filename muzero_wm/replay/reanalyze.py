@@ -48,6 +48,5 @@ def reanalyze(buffer: ReplayBuffer, slots: NDArray[np.int64], search: SearchFn, 
         policy, value = search(
             buffer.ring["observation"][part], buffer.ring["legal_actions"][part], keys[begin : begin + len(part)]
         )
-        buffer.ring["policy"][part] = policy
-        buffer.ring["value"][part] = value
+        buffer.renew(part, policy, value)
     return len(positions)

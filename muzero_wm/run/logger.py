@@ -33,16 +33,24 @@ class RunLogger:
         run_dir: the run folder; metrics.jsonl is appended to, TensorBoard events go beside it.
         tensorboard: write TensorBoard events too.
         console: where progress is shown, live on a terminal, else a line now and then; standard output when None.
+        resume_at: environment steps and updates of the checkpoint that the run goes on from: what was logged beyond
+            them will come again, so it is removed. None keeps everything.
     """
 
-    def __init__(self, run_dir: Path, tensorboard: bool = True, console: Console | None = None) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        tensorboard: bool = True,
+        console: Console | None = None,
+        resume_at: tuple[int, int] | None = None,
+    ) -> None:
         self._console = console or Console()
-        self._file = _open_lines(run_dir / "metrics.jsonl")
+        self._file = _open_lines(run_dir / "metrics.jsonl", None if resume_at is None else resume_at[0])
         self._writer: Any = None
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(run_dir))
+            self._writer = SummaryWriter(str(run_dir), purge_step=None if resume_at is None else resume_at[1] + 1)
         self._live: Live | None = None
         self._name = self._title = str(run_dir)
         self._recent: deque[tuple[float, int, int, int]] = deque()
@@ -99,7 +107,7 @@ class RunLogger:
 
     def message(self, text: str) -> None:
         """Prints a line that stays, above the progress display."""
-        self._console.print(text, highlight=False, markup=False)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def close(self) -> None:
         """Closes the display and the files; may be called twice."""
@@ -170,10 +178,21 @@ def _clock(seconds: float) -> str:
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
 
 
-def _open_lines(path: Path) -> IO[str]:
-    """Opens a file of JSON lines for appending, without a last line that a crash cut short."""
+def _open_lines(path: Path, last_step: int | None = None) -> IO[str]:
+    """Opens a file of JSON lines for appending, without what does not belong to the run.
+
+    Args:
+        path: the file.
+        last_step: lines with more steps are removed; None keeps all. A last line that a crash cut short goes anyway.
+    """
     if path.is_file():
         with path.open("r+b") as stream:
             content = stream.read()
-            stream.truncate(content.rfind(b"\n") + 1)
+            end = content.rfind(b"\n") + 1
+            while last_step is not None and end > 0:
+                begin = content.rfind(b"\n", 0, end - 1) + 1
+                if json.loads(content[begin:end])["steps"] <= last_step:
+                    break
+                end = begin
+            stream.truncate(end)
     return path.open("a", encoding="utf-8")

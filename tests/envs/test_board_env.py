@@ -134,7 +134,8 @@ def test_a_snapshot_continues_bit_for_bit(seed: int) -> None:
     for _ in range(20):
         step = env.step(random_moves(step.legal_actions, rng))
     other = board("connect4", 16, seed + 1, **OPENINGS)
-    restored = other.restore(env.snapshot())
+    restored, goes_on = other.restore(env.snapshot())
+    assert goes_on.all()
     np.testing.assert_array_equal(restored.observation, step.observation)
     for _ in range(60):
         actions = random_moves(step.legal_actions, rng)
