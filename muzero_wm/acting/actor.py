@@ -20,8 +20,8 @@ from muzero_wm.model.world_model import WorldModel
 from muzero_wm.seeding import derive_seed, stream_keys
 
 
-class NonFiniteOutputError(UserError):
-    """The network or the search gave a number that is NaN or infinite.
+class SearchError(UserError):
+    """A search could not go on with what the network gave, a NaN for example.
 
     Attributes:
         arrays: what the network was asked, for inspection.
@@ -92,7 +92,7 @@ class Actor:
             Everything played.
 
         Raises:
-            NonFiniteOutputError: a search came to a value that is NaN or infinite.
+            SearchError: the network gave a number that is NaN or infinite.
             EnvError: an environment failed.
         """
         rows: list[dict[str, NDArray[Any]]] = []
@@ -139,18 +139,15 @@ class Actor:
         search = self.config.search
         keys = stream_keys(self.config.seed, "search", np.arange(self.env.num_envs), self._moves)
         temperature = np.where(self._length < search.temperature_moves, search.temperature, 0.0)
-        result = self.planner.search(
-            step.observation, step.legal_actions, keys, explore=True, temperature=temperature.astype(np.float32)
-        )
-        good = np.isfinite(result.root_value) & np.isfinite(result.action_weights).all(1)
-        if not good.all():
-            slot = int(good.argmin())
-            raise NonFiniteOutputError(
-                f"{self.env.spec.name}: the network's output is not finite in move {self._moves} (slot {slot}, "
-                f"root value {result.root_value[slot]:g})",
-                {"observation": step.observation, "legal_actions": step.legal_actions, "value": result.root_value},
+        try:
+            return self.planner.search(
+                step.observation, step.legal_actions, keys, explore=True, temperature=temperature.astype(np.float32)
             )
-        return result
+        except ValueError as error:
+            raise SearchError(
+                f"{self.env.spec.name}: the search of move {self._moves} stopped: {error}",
+                {"observation": step.observation, "legal_actions": step.legal_actions},
+            ) from error
 
     def _ends(self, step: Step, done: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.int8]]:
         """Returns final observation, value and player to move of the episodes that ended."""

@@ -25,7 +25,7 @@ import torch
 from numpy.typing import NDArray
 
 from muzero_wm import envs
-from muzero_wm.acting.actor import Actor, NonFiniteOutputError, proceed
+from muzero_wm.acting.actor import Actor, SearchError, proceed
 from muzero_wm.acting.episodes import ActingResult, OpenEpisodes, Played, episode_stats
 from muzero_wm.config import Config
 from muzero_wm.errors import UserError
@@ -133,7 +133,7 @@ class InlineActor(ActorHandle):
         """Plays the round and returns it."""
         try:
             played = self._actor.play(self._config.acting.steps_per_round, tick)
-        except NonFiniteOutputError as error:
+        except SearchError as error:
             raise ActingError(f"acting failed: {error}", error.arrays) from error
         except envs.EnvError as error:
             raise ActingError(f"acting failed: {error}") from error
@@ -180,10 +180,18 @@ class ProcessActor(ActorHandle):
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
         self._ready = self._busy = False
+        self._memory = 0.0
         self._waiting_since = time.monotonic()
 
     def begin(self, weights: Weights) -> None:
-        """Sends the round's weights; returns at once."""
+        """Sends the round's weights; returns at once.
+
+        Raises:
+            ActingError: the process must be replaced because of its size, and may not.
+        """
+        limit = self._config.acting.max_memory_mib
+        if limit is not None and self._memory > limit:
+            self._restart(f"the acting process holds {self._memory:.0f} MiB, more than acting.max_memory_mib", True)
         # arrays, not tensors: nothing shared stays behind when either side ends
         self._weights = {name: tensor.numpy() for name, tensor in weights.items()}
         if self._ready:
@@ -215,9 +223,7 @@ class ProcessActor(ActorHandle):
         result.stats["acting/memory_mib"] = memory
         if self._restarts:
             result.stats["acting/restarts"] = float(self._restarts)
-        limit = self._config.acting.max_memory_mib
-        if limit is not None and memory > limit:
-            self._restart(f"the acting process holds {memory:.0f} MiB, more than acting.max_memory_mib", True)
+        self._memory = memory
         return result
 
     def _send_weights(self) -> None:
@@ -296,7 +302,7 @@ def _serve(pipe: Connection, config: Config, state: Mapping[str, Any] | None, ke
         actor.close()
     except (EOFError, BrokenPipeError):
         return  # the learner is gone
-    except NonFiniteOutputError as error:
+    except SearchError as error:
         pipe.send(("error", str(error), error.arrays))
     except UserError as error:
         pipe.send(("error", str(error), {}))

@@ -138,6 +138,10 @@ class Learner:
 
     def _update(self, batch: Batch, rate: float) -> tuple[LossResult, torch.Tensor, NDArray[np.float32]] | None:
         """Makes one update; returns loss, gradient norm and errors, or None where it was left out."""
+        targets = batch.targets
+        if not np.isfinite(targets.value.sum() + targets.reward.sum() + targets.policy.sum()):
+            self._leave_out(batch)  # the two-hot code of a NaN is no code, and that of an infinity looks fine
+            return None
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
@@ -149,19 +153,23 @@ class Learner:
         td_error = loss.td_error.numpy()
         # a part that is not finite makes the gradient so; td_error comes from the same logits and costs nothing to test
         if not torch.isfinite(norm) or not np.isfinite(td_error).all():
-            problem = name_problem(batch, self.model, loss.total, loss.parts)
-            if self.guard.bad(self.updates, problem, batch_arrays(batch)) == "rollback":
-                self._roll_back(problem)
-            else:
-                # the forward pass has been through the statistics of a batch norm; the teacher has those from before
-                for fast, slow in zip(self.model.buffers(), self.teacher.buffers(), strict=True):
-                    fast.copy_(slow)
+            self._leave_out(batch, loss)
             return None
         torch.nn.utils.clip_grads_with_norm_(weights, self.config.learning.clip_norm, norm)
         self.optimizer.step()
         update_teacher(self.teacher, self.model, self.config.model.ema_decay)
         self.guard.good()
         return loss, norm, td_error
+
+    def _leave_out(self, batch: Batch, loss: LossResult | None = None) -> None:
+        """Deals with an update that came to numbers that are not finite, by the option."""
+        problem = name_problem(batch, self.model, loss)
+        if self.guard.bad(self.updates, problem, batch_arrays(batch)) == "rollback":
+            self._roll_back(problem)
+            return
+        # the forward pass has been through the statistics of a batch norm; the teacher has those from before
+        for fast, slow in zip(self.model.buffers(), self.teacher.buffers(), strict=True):
+            fast.copy_(slow)
 
     def _check_weights(self) -> None:
         """Makes sure that the weights that act next, and are saved, are numbers."""
@@ -201,10 +209,12 @@ class Learner:
             observations: NDArray[Any], legal_actions: NDArray[np.bool_], rng: NDArray[np.uint64]
         ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
             tick()
-            result = planner.search(observations, legal_actions, rng, explore=True)
-            if not np.isfinite(result.root_value).all():
-                arrays = {"observation": observations, "legal_actions": legal_actions, "value": result.root_value}
-                self.guard.bad(self.updates, "not finite: the value of a reanalysed position", arrays, "stop")
+            try:
+                result = planner.search(observations, legal_actions, rng, explore=True)
+            except ValueError as error:
+                arrays = {"observation": observations, "legal_actions": legal_actions}
+                self.guard.bad(self.updates, f"reanalyze: the search stopped: {error}", arrays, "stop")
+                raise
             return result.action_weights, result.root_value
 
         chosen = slots[:, :count].reshape(-1)

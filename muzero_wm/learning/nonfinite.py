@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from muzero_wm.errors import UserError
+from muzero_wm.learning.losses import LossResult
 from muzero_wm.replay.buffer import Batch
 from muzero_wm.run.dump import dump_arrays
 
@@ -93,24 +94,25 @@ def batch_arrays(batch: Batch) -> dict[str, NDArray[Any]]:
     return {**own, **{f"target_{name}": array for name, array in targets.items()}}
 
 
-def name_problem(batch: Batch, model: nn.Module, total: torch.Tensor, parts: dict[str, torch.Tensor]) -> str:
+def name_problem(batch: Batch, model: nn.Module, loss: LossResult | None = None) -> str:
     """Returns which of batch, loss and gradients is not finite, in this order: the first is the likely cause.
 
     Args:
         batch: what the update was made from.
         model: with its gradients, before they were clipped.
-        total: [] the loss.
-        parts: its terms, [] each.
+        loss: of the batch; None where it did not come to that, and gradients mean nothing.
     """
     wrong = [f"the batch's {name}" for name, array in batch_arrays(batch).items() if not np.isfinite(array).all()]
-    wrong += [f"loss/{name}" for name, part in parts.items() if not torch.isfinite(part)]
+    if loss is None:
+        return f"not finite: {', '.join(wrong)}"
+    wrong += [f"loss/{name}" for name, part in loss.parts.items() if not torch.isfinite(part)]
     gradients = [
         name for name, weight in model.named_parameters() if weight.grad is not None and not _finite(weight.grad)
     ]
     if gradients:
         more = f" and {len(gradients) - 1} more" if len(gradients) > 1 else ""
         wrong.append(f"the gradient of {gradients[0]}{more}")
-    return f"not finite: {', '.join(wrong) or 'the norm of all gradients'} (loss {total.item():g})"
+    return f"not finite: {', '.join(wrong) or 'the norm of all gradients'} (loss {loss.total.item():g})"
 
 
 def bad_weights(model: nn.Module) -> str | None:
