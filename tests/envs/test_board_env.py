@@ -179,20 +179,6 @@ def test_every_built_in_game_has_a_complete_spec() -> None:
             assert sorted(symmetry.action.tolist()) == list(range(spec.num_actions))
 
 
-@pytest.mark.parametrize("problem", [RuntimeError("no locator available"), OSError("disk full"), EOFError("damaged")])
-def test_kernels_compile_where_the_disk_cache_is_of_no_use(problem: Exception) -> None:
-    asked = []
-
-    def decorator(signature: str, cache: bool = False) -> object:
-        asked.append(cache)
-        if cache:
-            raise problem
-        return lambda function: function
-
-    assert kernels._cached(decorator, "signature")(len) is len
-    assert asked == [True, False]
-
-
 def test_a_mistake_in_a_kernel_is_not_hidden() -> None:
     with pytest.raises(TypingError):
         kernels.compiled(types.int64(types.int64))(lambda x: x + "1")
