@@ -31,7 +31,7 @@ def test_functions_compile_where_the_disk_cache_is_of_no_use(problem: Exception)
 def test_everything_is_imported_and_runs_where_no_cache_can_be_written() -> None:
     """For real, except that Numba is told of no place for its files: a superuser may write everywhere."""
     code = (
-        "from numba.core.caching import _CacheImpl; _CacheImpl._locator_classes = []\n"
+        "from numba.core import caching; caching.CacheImpl._locator_classes = []\n"
         "from muzero_wm.replay.sum_tree import SumTree; import numpy as np; from muzero_wm.replay import targets\n"
         "tree = SumTree(4); tree.update(np.array([2]), np.array([1.0])); print(tree.sample(np.array([0.5])))"
     )
