@@ -210,7 +210,10 @@ def _parser() -> _Parser:
     _json_argument(envs)
 
     doctor = _command(
-        commands, "doctor", "show what this machine offers and test the installation", "muzero-wm doctor --json doctor.json"
+        commands,
+        "doctor",
+        "show what this machine offers and test the installation",
+        "muzero-wm doctor --json doctor.json",
     )
     _json_argument(doctor)
     return parser

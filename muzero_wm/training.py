@@ -132,7 +132,7 @@ class Border:
         }
 
     def before(self) -> dict[str, Any]:
-        """Returns what a checkpoint holds, of the border last copied; the replay goes back there, so the run is over."""
+        """Returns what a checkpoint holds, of the border last copied; the replay goes back there: the run is over."""
         self._replay.rewind()
         return {**self._copies, "replay": self._replay.state_dict()}
 
@@ -167,8 +167,9 @@ def train(config: Config, run_dir: str | Path, *, resume: bool = False, on_round
         acting_state = None
         if resume:
             saved = load_checkpoint(folder / "checkpoints")
-            for name, part in {"learner": learner, "replay": replay, "progress": progress}.items():
-                part.load_state_dict(saved[name])
+            learner.load_state_dict(saved["learner"])
+            replay.load_state_dict(saved["replay"])
+            progress.load_state_dict(saved["progress"])
             acting_state = saved["actor"]
         (folder / "config.yaml").write_text(dump_config(config), encoding="utf-8")
 

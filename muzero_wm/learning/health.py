@@ -1,9 +1,10 @@
 """Two ways in which training goes wrong while every number stays finite, and the thresholds that tell.
 
-    collapse    latents of different positions become alike: mean deviation per dimension (`latent/std`) below
-                MIN_LATENT_STD, or effective rank (`latent/effective_rank`) below MIN_EFFECTIVE_RANK
-    explosion   predicted values above EXPLOSION times the largest return that the stored rewards and the length of the
-                stored episodes make possible (`value/bound`), and that in the mean over a round (`value/abs_mean`)
+Collapse: latents of different positions become alike, that is their mean deviation per dimension (`latent/std`) falls
+below MIN_LATENT_STD or their effective rank (`latent/effective_rank`) below MIN_EFFECTIVE_RANK.
+
+Explosion: predicted values, in the mean over a round (`value/abs_mean`), are more than EXPLOSION times the largest
+return that the stored rewards and the length of the stored episodes make possible (`value/bound`).
 """
 
 from __future__ import annotations
@@ -69,8 +70,8 @@ class HealthMonitor:
             value, bound = metrics["value/abs_mean"], metrics["value/bound"]
             flags["health/value_explosion"] = float(value > EXPLOSION * bound)
             warnings["health/value_explosion"] = (
-                f"predicted values explode: {value:.3g} in the mean, where no return can be beyond {bound:.3g} (warned above "
-                f"{EXPLOSION:g} times that)"
+                f"predicted values explode: {value:.3g} in the mean, where no return can be beyond {bound:.3g} "
+                f"(warned above {EXPLOSION:g} times that)"
             )
         now = {name for name, flag in flags.items() if flag}
         due = [warnings[name] for name in sorted(now - self._up)]

@@ -178,8 +178,7 @@ class Learner:
             return
         problem = f"not finite: {name} after the step (the gradient was)"
         # leaving out an update does not mend weights
-        policy = "rollback" if self.guard.policy == "rollback" else "stop"
-        self.guard.bad(self.updates, problem, {}, policy)
+        self.guard.bad(self.updates, problem, {}, "rollback" if self.guard.policy == "rollback" else "stop")
         self._roll_back(problem)
 
     def anchor(self) -> dict[str, Any]:

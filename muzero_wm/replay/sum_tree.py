@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from muzero_wm.compiling import compiled
 
-
 _TREE, _LEAVES, _NUMBERS = types.float64[::1], types.int64[:], types.float64[:]
 
 

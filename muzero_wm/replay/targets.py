@@ -170,8 +170,9 @@ def make_targets(
         terminal=np.zeros(positions, np.bool_),
         slot=np.zeros(positions, np.int64),
     )
+    roots = np.ascontiguousarray(slots, np.int64)
     _fill(
-        np.ascontiguousarray(slots, np.int64), ring["to_end"], ring["terminated"], ring["to_play"], ring["action"], ring["reward"], ring["value"],
+        roots, ring["to_end"], ring["terminated"], ring["to_play"], ring["action"], ring["reward"], ring["value"],
         ring["policy"], n_step, discount, outcome_weight, filler,
         out.action, out.reward, out.reward_mask, out.value, out.value_mask, out.policy, out.policy_mask,
         out.next_mask, out.terminal, out.slot,

@@ -34,7 +34,7 @@ def dump_arrays(run_dir: Path, name: str, arrays: Mapping[str, NDArray[Any]]) ->
         stems = (name if n == 1 else f"{name}-{n}" for n in itertools.count(1))
         path = next(path for stem in stems if not (path := folder / f"{stem}.npz").exists())
         with path.open("xb") as stream:
-            np.savez_compressed(stream, **dict(arrays))
+            np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]
     except OSError:
         return None
     return path

@@ -13,7 +13,7 @@ SECONDS_TO_END = 10.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class Interrupted(KeyboardInterrupt):  # noqa: N818 - it is no error, and neither is its base
+class Interrupted(KeyboardInterrupt):
     """A signal ended the run.
 
     Attributes:

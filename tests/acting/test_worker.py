@@ -85,7 +85,7 @@ def test_a_process_that_grows_too_large_is_replaced_between_rounds() -> None:
     config = config_for("tictactoe", max_memory_mib=1.0, max_restarts=1)
     actor = ProcessActor(config)
     results: list[ActingResult] = []
-    with pytest.raises(ActingError, match="more than acting.max_memory_mib; it was restarted 1 times"):
+    with pytest.raises(ActingError, match=r"more than acting.max_memory_mib; it was restarted 1 times"):
         play(actor, config, results=results)
     assert len(results) == 2 and "MiB" in results[1].notes[0]
     assert_same_games(results, play(InlineActor(config), config, rounds=2))
@@ -119,7 +119,7 @@ def test_weights_that_are_not_finite_are_noticed_while_acting(kind: type[ActorHa
     actor = kind(config)
     try:
         actor.begin(weights)
-        with pytest.raises(ActingError, match="tictactoe: the search of move 0 stopped: root.* finite") as caught:
+        with pytest.raises(ActingError, match=r"tictactoe: the search of move 0 stopped: root.* finite") as caught:
             actor.collect()
     finally:
         actor.close()
@@ -152,7 +152,7 @@ def test_no_two_episodes_share_a_seed(seed: int) -> None:
 
     slots, episodes = np.meshgrid(np.arange(64), np.arange(3000))
     seeds = episode_seeds(seed, slots.ravel(), episodes.ravel())
-    assert len(np.unique(seeds)) == seeds.size and 0 <= seeds.min() and seeds.max() < 2**31
+    assert len(np.unique(seeds)) == seeds.size and seeds.min() >= 0 and seeds.max() < 2**31
     assert np.mean(seeds == episode_seeds(seed + 1, slots.ravel(), episodes.ravel())) < 1e-3
     counts = np.bincount(seeds >> 27, minlength=16)  # no bits are left out
     assert counts.min() > 0.9 * seeds.size / 16
