@@ -44,23 +44,29 @@ def command(folder: Path, args: argparse.Namespace) -> list[str]:
 
 
 def start(folder: Path, args: argparse.Namespace) -> subprocess.Popen[bytes]:
-    """Starts the run in a process of its own."""
+    """Starts the run in a process of its own; what it says goes to a file beside its folder."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(
-        command(folder, args), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, cwd=ROOT
-    )
+    with said(folder).open("wb") as out:
+        return subprocess.Popen(
+            command(folder, args), env=environment, stdout=out, stderr=subprocess.STDOUT, cwd=folder.parent
+        )
 
 
-def finish(run: subprocess.Popen[bytes], checkpoints: Path) -> float:
-    """Waits for a run that is left alone; returns the seconds until its first checkpoint."""
-    begin, first = time.monotonic(), 0.0
+def said(folder: Path) -> Path:
+    """Returns the file with what the run says: empty until it trains."""
+    return folder.with_suffix(".out")
+
+
+def finish(run: subprocess.Popen[bytes], folder: Path) -> float:
+    """Waits for a run that is left alone; returns the seconds until it trained."""
+    begin, starting = time.monotonic(), 0.0
     while run.poll() is None:
-        if not first and latest(checkpoints) is not None:
-            first = time.monotonic() - begin
+        if not starting and said(folder).stat().st_size:
+            starting = time.monotonic() - begin
         time.sleep(0.05)
     if run.returncode != 0:
-        raise SystemExit(f"the run failed with code {run.returncode}:\n{run.communicate()[1].decode()}")
-    return first
+        raise SystemExit(f"the run failed with code {run.returncode}:\n{said(folder).read_text()}")
+    return starting
 
 
 def fingerprint(folder: Path) -> str:
@@ -84,42 +90,43 @@ def fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def campaign(folder: Path, args: argparse.Namespace, starting: float) -> dict[str, Any]:
-    """Kills and resumes until the number is reached, then lets the run end; returns the counts."""
+def campaign(folder: Path, args: argparse.Namespace, starting: float) -> dict[str, int]:
+    """Kills and resumes until the number is reached, then lets the run end; returns the counts.
+
+    A quarter of the kills comes while the run starts, a quarter while a checkpoint is being written, the others at any
+    moment of the training.
+    """
     moments = random.Random(args.seed)
-    counts: dict[str, Any] = {
-        "kills": 0,
-        "before the first checkpoint": 0,
-        "while a checkpoint was written": 0,
-        "with progress": 0,
-    }
+    counts = dict.fromkeys(("kills", "while starting", "while a checkpoint was written", "after new checkpoints"), 0)
     checkpoints = folder / "checkpoints"
     before = None
     while counts["kills"] < args.kills:
+        kind = moments.choice(("start", "write", "any", "any"))
+        wait = moments.uniform(0.0, starting if kind == "start" else args.longest)
         run = start(folder, args)
-        # one kill in four waits for a checkpoint that is being written; the others come at any moment
-        until = time.monotonic() + moments.uniform(0.0, starting + args.longest)
-        aims_at_write = moments.random() < 0.25
+        while kind != "start" and run.poll() is None and not said(folder).stat().st_size:
+            time.sleep(0.01)
+        until = time.monotonic() + (10.0 * args.longest if kind == "write" else wait)
         while run.poll() is None and time.monotonic() < until:
-            if aims_at_write and any(checkpoints.glob("*.tmp")):
+            if kind == "write" and any(checkpoints.glob("*tmp*")):
                 break
-            time.sleep(0.0005 if aims_at_write else 0.01)
-        writing = any(checkpoints.glob("*.tmp"))
+            time.sleep(0.0005 if kind == "write" else 0.005)
+        began, writing = said(folder).stat().st_size > 0, any(checkpoints.glob("*tmp*"))
         if run.poll() is not None:
             raise SystemExit(
-                f"the run ended by itself with code {run.returncode} after {counts['kills']} kills; give it more "
-                f"--updates\n{run.stderr.read().decode() if run.stderr else ''}"
+                f"the run ended by itself with code {run.returncode} after {counts['kills']} kills; did it have "
+                f"enough --updates?\n{said(folder).read_text()}"
             )
         run.kill()
         run.wait()
-        counts["kills"] += 1
-        counts["while a checkpoint was written"] += writing
         now = latest(checkpoints)
-        counts["before the first checkpoint"] += now is None
-        counts["with progress"] += now != before
+        counts["kills"] += 1
+        counts["while starting"] += not began
+        counts["while a checkpoint was written"] += writing
+        counts["after new checkpoints"] += now != before
         before = now
         print(f"kill {counts['kills']}: newest checkpoint {now}", flush=True)
-    finish(start(folder, args), checkpoints)
+    finish(start(folder, args), folder)
     return counts
 
 
@@ -137,18 +144,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as scratch:
         whole, killed = Path(scratch) / "whole", Path(scratch) / "killed"
         start_time = time.monotonic()
-        starting = finish(start(whole, args), whole / "checkpoints")
+        starting = finish(start(whole, args), whole)
         whole_seconds = time.monotonic() - start_time
         counts = campaign(killed, args, starting)
         same = fingerprint(whole) == fingerprint(killed)
-        lines = [len((folder / "metrics.jsonl").read_text().splitlines()) for folder in (whole, killed)]
     report = {
         **counts,
         "same end": same,
         "updates": args.updates,
         "seconds never killed": round(whole_seconds, 1),
         "seconds in all": round(time.monotonic() - start_time, 1),
-        "lines of metrics": lines,
         "machine": describe(),
     }
     print(json.dumps(report, indent=1))
