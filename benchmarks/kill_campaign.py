@@ -53,18 +53,28 @@ def start(folder: Path, args: argparse.Namespace) -> subprocess.Popen[bytes]:
 
 
 def said(folder: Path) -> Path:
-    """Returns the file with what the run says: empty until it trains."""
+    """Returns the file with what the run says: empty until it is about to train."""
     return folder.with_suffix(".out")
+
+
+def wait_for_training(run: subprocess.Popen[bytes], folder: Path) -> None:
+    """Returns when rounds are being played, or when the run has ended."""
+    metrics, before = folder / "metrics.jsonl", None
+    while run.poll() is None:
+        if said(folder).stat().st_size:  # from here on lines are only added
+            size = metrics.stat().st_size
+            before = size if before is None else before
+            if size > before:
+                return
+        time.sleep(0.005)
 
 
 def finish(run: subprocess.Popen[bytes], folder: Path) -> float:
     """Waits for a run that is left alone; returns the seconds until it trained."""
-    begin, starting = time.monotonic(), 0.0
-    while run.poll() is None:
-        if not starting and said(folder).stat().st_size:
-            starting = time.monotonic() - begin
-        time.sleep(0.05)
-    if run.returncode != 0:
+    begin = time.monotonic()
+    wait_for_training(run, folder)
+    starting = time.monotonic() - begin
+    if run.wait() != 0:
         raise SystemExit(f"the run failed with code {run.returncode}:\n{said(folder).read_text()}")
     return starting
 
@@ -104,14 +114,14 @@ def campaign(folder: Path, args: argparse.Namespace, starting: float) -> dict[st
         kind = moments.choice(("start", "write", "any", "any"))
         wait = moments.uniform(0.0, starting if kind == "start" else args.longest)
         run = start(folder, args)
-        while kind != "start" and run.poll() is None and not said(folder).stat().st_size:
-            time.sleep(0.01)
+        if kind != "start":
+            wait_for_training(run, folder)
         until = time.monotonic() + (10.0 * args.longest if kind == "write" else wait)
         while run.poll() is None and time.monotonic() < until:
             if kind == "write" and any(checkpoints.glob("*tmp*")):
                 break
             time.sleep(0.0005 if kind == "write" else 0.005)
-        began, writing = said(folder).stat().st_size > 0, any(checkpoints.glob("*tmp*"))
+        writing = any(checkpoints.glob("*tmp*"))
         if run.poll() is not None:
             raise SystemExit(
                 f"the run ended by itself with code {run.returncode} after {counts['kills']} kills; did it have "
@@ -121,7 +131,7 @@ def campaign(folder: Path, args: argparse.Namespace, starting: float) -> dict[st
         run.wait()
         now = latest(checkpoints)
         counts["kills"] += 1
-        counts["while starting"] += not began
+        counts["while starting"] += kind == "start"
         counts["while a checkpoint was written"] += writing
         counts["after new checkpoints"] += now != before
         before = now
