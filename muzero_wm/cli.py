@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -18,7 +19,8 @@ from typing import Any, NoReturn
 from muzero_wm import __version__
 from muzero_wm.errors import UserError, did_you_mean
 
-OK, MISTAKE, INTERRUPTED = 0, 2, 130
+OK, BROKEN, MISTAKE = 0, 1, 2
+SIGNALLED = 128  # plus the number of the signal
 _LONGEST_LINE = 800
 
 
@@ -48,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: words after the program's name; those of the process when None.
 
     Returns:
-        The exit code: 0, 2 for a mistake in the input, 130 when interrupted.
+        The exit code: 0, 1 when `doctor` found something broken, 2 for a mistake in the input, 130 or 143 when SIGINT
+        or SIGTERM ended the command.
     """
     if arguments is None:
         os.environ["PYTHONSAFEPATH"] = "1"  # the processes we start do not search the current folder either
@@ -61,9 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             args.command(args)
     except SystemExit as stop:
         return int(stop.code or 0)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         print("muzero-wm: interrupted", file=sys.stderr)
-        return INTERRUPTED
+        return SIGNALLED + int(getattr(interrupt, "signum", signal.SIGINT))
     except BrokenPipeError:
         # Whoever read our output has gone; closing it again at exit must not complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -96,8 +99,9 @@ def _train(args: argparse.Namespace) -> None:
 
     try:
         train(config, run_dir, resume=args.resume)
-    except KeyboardInterrupt:
-        print(f"go on with: muzero-wm train --resume --run-dir {run_dir}", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        what = "the run is saved" if getattr(interrupt, "saved", True) else "ended at once; the last checkpoint stands"
+        print(f"{what}; go on with: muzero-wm train --resume --run-dir {run_dir}", file=sys.stderr)
         raise
     print(f"The run is in {run_dir}. Next: muzero-wm evaluate {run_dir}")
 
@@ -132,6 +136,19 @@ def _play(args: argparse.Namespace) -> None:
     play(agent.load(folder), seat=args.seat, simulations=args.simulations)
 
 
+def _doctor(args: argparse.Namespace) -> None:
+    from muzero_wm.cli_reports import check_writable, write_json
+
+    check_writable(args.json)
+    from muzero_wm import doctor
+
+    report = doctor.examine()
+    doctor.show(report)
+    write_json(args.json, report)
+    if not report["healthy"]:
+        raise SystemExit(BROKEN)
+
+
 def _envs(args: argparse.Namespace) -> None:
     from muzero_wm.cli_reports import check_writable, environments, print_environments, write_json
 
@@ -146,6 +163,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "evaluate": _evaluate,
     "play": _play,
     "envs": _envs,
+    "doctor": _doctor,
 }
 
 
@@ -204,6 +222,14 @@ def _parser() -> _Parser:
 
     envs = _command(commands, "envs", "list the environments", "muzero-wm envs")
     _json_argument(envs)
+
+    doctor = _command(
+        commands,
+        "doctor",
+        "show what this machine offers and test the installation",
+        "muzero-wm doctor --json doctor.json",
+    )
+    _json_argument(doctor)
     return parser
 
 

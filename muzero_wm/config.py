@@ -114,6 +114,13 @@ class ActingConfig(Section):
     random_openings: Fraction = Field(0.0, description="boards: share of games that start from random moves")
     max_random_plies: Count = Field(0, description="boards: most random moves of such a start")
     ema_weights: StrictBool = Field(True, description="play with the EMA weights")
+    timeout_seconds: Annotated[float, Field(gt=0.0)] | None = Field(
+        None, description="the acting process hangs when a round takes longer, and is restarted; null: wait for ever"
+    )
+    max_restarts: Count = Field(5, description="restarts of an acting process that crashes, hangs or leaks")
+    max_memory_mib: Annotated[float, Field(gt=0.0)] | None = Field(
+        None, description="restart the acting process between two rounds when it holds more"
+    )
 
 
 class ReplayConfig(Section):
@@ -156,6 +163,9 @@ class LearningConfig(Section):
     final_rate: Fraction = Field(0.05, description="share of the learning rate left at the end")
     clip_norm: Annotated[float, Field(gt=0.0)] = 5.0
     precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 for conv where the CPU has it")
+    on_nonfinite: Literal["stop", "skip", "rollback"] = Field(
+        "stop", description="a NaN or infinity while training: stop, leave out the update, or go back to recent weights"
+    )
     max_updates: Positive | None = Field(None, description="stop after this many updates")
     max_minutes: Annotated[float, Field(gt=0.0)] | None = Field(None, description="stop after this much time")
 

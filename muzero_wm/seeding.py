@@ -51,3 +51,28 @@ def stream_keys(seed: int, purpose: str, ids: ArrayLike, counters: ArrayLike = 0
     with np.errstate(over="ignore"):
         rows = _mix(np.asarray(ids, np.uint64) * _GOLDEN + base)
         return np.atleast_1d(_mix(rows + (np.asarray(counters, np.uint64) + np.uint64(1)) * _GOLDEN))
+
+
+def episode_seeds(seed: int, slots: ArrayLike, episodes: ArrayLike) -> NDArray[np.int64]:
+    """Returns the seed of each episode, small enough for every environment.
+
+    Slot and number of the episode are laid side by side in 31 bits and scrambled by a permutation that the run's seed
+    chooses, so no two of the first 2**20 episodes of the first 2**11 slots share a seed.
+
+    Args:
+        seed: the environments' seed, >= 0.
+        slots: [n] integers.
+        episodes: [n] integers, how many episodes the slot has begun before.
+
+    Returns:
+        [n] int64 in [0, 2**31).
+    """
+    mask = np.uint64(2**31 - 1)
+    base = derive_seed(seed, "episodes")
+    x = ((np.asarray(slots, np.uint64) << np.uint64(20)) + np.asarray(episodes, np.uint64)) & mask
+    for turn in range(4):
+        # adding, multiplying by an odd number and xoring with a right shift are each one-to-one on 31 bits
+        key = np.uint64(derive_seed(base, f"{turn}") & int(mask))
+        x = ((x + key) * np.uint64(0x2C1B3C6D)) & mask
+        x ^= x >> np.uint64(15)
+    return np.atleast_1d(x.astype(np.int64))

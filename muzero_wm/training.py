@@ -2,7 +2,8 @@
 
 Lockstep rounds: in round t the actor plays with the weights of the end of round t - 1 while the learner trains on the
 data up to round t - 1; they meet only at the border. So both cores are busy, the ratio of updates to steps is exact,
-and what is learnt does not depend on how fast either side is.
+and what is learnt does not depend on how fast either side is. A border is also the only moment that is ever saved: a
+run that is resumed there does what it would have done.
 """
 
 from __future__ import annotations
@@ -15,18 +16,22 @@ from typing import Any
 import torch
 
 from muzero_wm import envs
-from muzero_wm.acting.worker import make_actor
+from muzero_wm.acting.actor import proceed
+from muzero_wm.acting.worker import ActingError, ActorHandle, make_actor
 from muzero_wm.agent import Agent
 from muzero_wm.config import Config
+from muzero_wm.learning.health import HealthMonitor, return_bound
 from muzero_wm.learning.learner import Learner
 from muzero_wm.presets import dump_config
 from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.run.checkpoint import load_checkpoint
+from muzero_wm.run.dump import dump_arrays
 from muzero_wm.run.files import write_atomic
 from muzero_wm.run.folder import RunDirError, open_run
 from muzero_wm.run.logger import RunLogger
 from muzero_wm.run.malloc import keep_freed_memory
 from muzero_wm.run.saver import CheckpointSaver, restore
+from muzero_wm.run.signals import Interrupted, RoundTooLongError, StopSignals
 
 
 class Progress:
@@ -85,6 +90,58 @@ class Progress:
 OnRound = Callable[[Learner, Progress], None]
 
 
+class Border:
+    """A recent border of rounds in memory, for when the running round cannot be finished.
+
+    Weights, counters and actor are copied; the replay only notes from here on what it overwrites. A copy is taken again
+    when it has become so old that copying costs little: at every border where rounds are long.
+
+    Args:
+        learner: of the run.
+        replay: of the run.
+        progress: of the run.
+        actor: of the run.
+    """
+
+    SHORTEST_AGE = 2.0  # seconds
+    LARGEST_SHARE = 0.005  # of the run's time
+
+    def __init__(self, learner: Learner, replay: ReplayBuffer, progress: Progress, actor: ActorHandle) -> None:
+        """Takes the first copy; the run is at a border."""
+        self._learner, self._replay, self._progress, self._actor = learner, replay, progress, actor
+        self._taken = self._cost = 0.0
+        self._copies: dict[str, Any] = {}
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Takes a new copy if it is time; the run is at a border."""
+        now = time.monotonic()
+        if self._copies and now - self._taken < max(self.SHORTEST_AGE, self._cost / self.LARGEST_SHARE):
+            return
+        self._copies = {
+            "learner": self._learner.anchor(),
+            "progress": self._progress.state_dict(),
+            "actor": self._actor.state_dict(),
+        }
+        self._replay.mark()
+        self._taken = time.monotonic()
+        self._cost = self._taken - now
+
+    def now(self) -> dict[str, Any]:
+        """Returns what a checkpoint holds, of the border where the run is."""
+        return {
+            "learner": self._learner.state_dict(),
+            "replay": self._replay.state_dict(),
+            "progress": self._progress.state_dict(),
+            "actor": self._actor.state_dict(),
+        }
+
+    def before(self) -> dict[str, Any]:
+        """Returns what a checkpoint holds, of the border last copied; the replay goes back there: the run is over."""
+        self._replay.rewind()
+        return {**self._copies, "replay": self._replay.state_dict()}
+
+
 def train(config: Config, run_dir: str | Path, *, resume: bool = False, on_round: OnRound | None = None) -> Agent:
     """Trains an agent and leaves a run folder behind.
 
@@ -100,81 +157,128 @@ def train(config: Config, run_dir: str | Path, *, resume: bool = False, on_round
     Raises:
         RunDirError: the folder holds a run and `resume` is False, or the other way round; or another process trains
             in it.
+        CheckpointError: there is no intact checkpoint to resume from, or it does not fit the configuration.
         SaveError: a checkpoint could not be written, at the end or with `run.on_save_error: stop`.
-        ActingError: an environment or the acting process failed.
-        NonFiniteLossError: training diverged.
+        ActingError: an environment or the acting process failed; the last border is saved.
+        NonFiniteLossError: training diverged; the checkpoints from before stay.
+        Interrupted: SIGINT or SIGTERM ended the run; a border is saved.
     """
-    with open_run(Path(run_dir), resume) as folder:
-        return _train(config, folder, resume, on_round)
+    with open_run(Path(run_dir), resume) as folder, StopSignals() as stop:
+        return _train(config, folder, resume, stop, on_round)
 
 
-def _train(config: Config, folder: Path, resume: bool, on_round: OnRound | None) -> Agent:
+def _train(config: Config, folder: Path, resume: bool, stop: StopSignals, on_round: OnRound | None) -> Agent:
     torch.set_num_threads(config.run.threads)
     keep_freed_memory()
     spec = envs.spec(config.env)
-    learner = Learner(config, spec)
+    learner = Learner(config, spec, folder)
     replay = ReplayBuffer(spec, config.replay, config.search.discount)
     progress = Progress(config, learner, replay)
-    parts: dict[str, Any] = {"learner": learner, "replay": replay, "progress": progress}
+    acting_state = None
     if resume:
-        restore(parts, load_checkpoint(folder / "checkpoints"))
+        saved = load_checkpoint(folder / "checkpoints")
+        restore({"learner": learner, "replay": replay, "progress": progress}, saved)
+        acting_state = saved.get("actor")
+    _write_config(folder, config)
     saver = CheckpointSaver(folder / "checkpoints", config.run)
-    try:
-        write_atomic(folder / "config.yaml", dump_config(config).encode())
-    except OSError as error:
-        raise RunDirError(f"{folder}: cannot be written: {error.strerror}") from None
 
-    def save(last: bool = False) -> None:
-        payload = {name: part.state_dict() for name, part in parts.items()}
-        payload |= {"config": dump_config(config), "env": spec.to_dict()}
-        saver.save(payload, learner.updates, last=last)
+    def save(payload: dict[str, Any], last: bool = False) -> None:
+        start = time.monotonic()
+        described = {"config": dump_config(config), "env": spec.to_dict()}
+        saver.save(payload | described, int(payload["learner"]["updates"]), last=last)
+        stop.seconds_to_save = max(1.0, time.monotonic() - start)
 
-    actor = make_actor(config, progress.rounds)
+    actor = make_actor(config, acting_state)
+    border = Border(learner, replay, progress, actor)
+    resume_at = (progress.steps, progress.updates) if resume else None
+    health = HealthMonitor()
     try:
-        with RunLogger(folder, tensorboard=config.run.tensorboard) as log:
+        with RunLogger(folder, config.run.tensorboard, resume_at=resume_at) as log:
             log.start(config.learning)
+            if not resume:
+                save(border.now())
             last_log = last_save = progress.elapsed
             while progress.fraction < 1.0:
+                if stop.requested is not None:
+                    save(border.now(), last=True)
+                    raise Interrupted(stop.requested, saved=True)
+                border.refresh()
                 actor.begin(learner.acting_weights())
-                metrics = _learn(learner, replay, progress, config)
-                acted = actor.collect()
+                metrics = _learn(learner, replay, progress, config, stop.check)
+                acted = actor.collect(stop.check)
                 if acted.trajectories is not None:
                     replay.extend(acted.trajectories)
                 progress.rounds += 1
                 progress.steps += acted.steps
                 saver.observe(metrics | acted.stats)
+                _tell(log, acted.notes)
                 if on_round is not None:
                     on_round(learner, progress)
                 if progress.elapsed - last_log >= config.run.log_every_seconds or progress.fraction >= 1.0:
                     last_log = progress.elapsed
-                    _log(log, metrics | acted.stats | {"replay/steps": float(replay.num_steps)}, progress)
+                    metrics |= acted.stats | {"replay/steps": float(replay.num_steps)}
+                    _log(log, metrics, progress, health, replay)
                 if progress.elapsed - last_save >= 60.0 * config.run.checkpoint_every_minutes:
                     last_save = progress.elapsed
-                    save()
-            save(last=True)
-    except KeyboardInterrupt:
-        save(last=True)
+                    save(border.now())
+            save(border.now(), last=True)
+    except RoundTooLongError:
+        save(border.before(), last=True)
+        raise Interrupted(stop.requested or 0, saved=True) from None
+    except ActingError as error:
+        path = dump_arrays(folder, f"acting_{progress.rounds:09d}", error.arrays) if error.arrays else None
+        save(border.before(), last=True)
+        kept = f"; what the network was asked is in {path}" if path else ""
+        raise ActingError(f"{error}{kept}; the run is saved up to update {learner.updates}") from error
+    except KeyboardInterrupt as interrupt:
+        if not isinstance(interrupt, Interrupted):  # in a thread, where signals are not ours
+            save(border.before(), last=True)
         raise
     finally:
         actor.close()
     return Agent(config, spec, learner.teacher, learner.updates)
 
 
-def _learn(learner: Learner, replay: ReplayBuffer, progress: Progress, config: Config) -> dict[str, float]:
+def _write_config(folder: Path, config: Config) -> None:
+    try:
+        write_atomic(folder / "config.yaml", dump_config(config).encode())
+    except OSError as error:
+        raise RunDirError(f"{folder}: cannot be written: {error.strerror}") from None
+
+
+def _learn(
+    learner: Learner,
+    replay: ReplayBuffer,
+    progress: Progress,
+    config: Config,
+    tick: Callable[[], None] = proceed,
+) -> dict[str, float]:
     if replay.total_steps < config.replay.min_steps or replay.num_steps == 0:
         return {}
     updates = config.learning.updates_per_round
     if config.learning.max_updates is not None:
         updates = min(updates, config.learning.max_updates - learner.updates)
-    return learner.run_round(replay, progress.rounds, updates, progress.fraction)
+    return learner.run_round(replay, progress.rounds, updates, progress.fraction, tick)
 
 
-def _log(log: RunLogger, metrics: dict[str, float], progress: Progress) -> None:
+def _log(
+    log: RunLogger, metrics: dict[str, float], progress: Progress, health: HealthMonitor, replay: ReplayBuffer
+) -> None:
+    if "value/abs_mean" in metrics:
+        metrics["value/bound"] = return_bound(replay)
+    flags, due = health.watch(metrics)
     log.log(
-        metrics,
+        metrics | flags,
         updates=progress.updates,
         steps=progress.steps,
         games=progress.games,
         elapsed=progress.elapsed,
         fraction=progress.fraction,
     )
+    _tell(log, due)
+
+
+def _tell(log: RunLogger, lines: list[str]) -> None:
+    """Shows warnings that stay, above the progress."""
+    for line in lines:
+        log.message(f"warning: {line}")

@@ -10,14 +10,14 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # From the top; a file may import from its own layer or a lower one.
 LAYERS = (
-    ("__main__", "cli", "cli_play", "cli_reports"),
+    ("__main__", "cli", "cli_play", "cli_reports", "doctor"),
     ("training",),
     ("agent", "evaluation", "learning"),
     ("acting",),
     ("replay",),
     ("run", "presets"),
     ("model", "envs"),
-    ("config", "seeding"),
+    ("config", "seeding", "compiling"),
     ("errors",),
 )
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}

@@ -60,7 +60,8 @@ def test_every_variant_trains_and_loads(overrides: tuple[str, ...], tmp_path: Pa
 
 
 def test_one_player_environment_trains(tmp_path: Path) -> None:
-    agent = train(small("acting.num_envs=8", env="gym:CartPole-v1", updates=8), tmp_path / "run")
+    config = small("acting.num_envs=8", "run.log_every_seconds=0.001", env="gym:CartPole-v1", updates=8)
+    agent = train(config, tmp_path / "run")
     assert agent.act(np.zeros(4, np.float32)) in (0, 1)
     assert any("episode/return" in row for row in metrics(tmp_path / "run"))
 

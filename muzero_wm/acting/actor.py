@@ -1,8 +1,8 @@
-"""Batched self-play: every environment moves once per step, finished episodes come out packed."""
+"""Batched self-play: every environment moves once per step, by a search."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -10,207 +10,161 @@ import torch
 from numpy.typing import NDArray
 
 from muzero_wm import envs
-from muzero_wm.acting.planner import Planner
+from muzero_wm.acting.episodes import Played
+from muzero_wm.acting.planner import Planner, SearchResult
 from muzero_wm.config import Config
-from muzero_wm.envs.base import EnvSpec, Step
+from muzero_wm.envs.base import Step
+from muzero_wm.errors import UserError
 from muzero_wm.model.inference import InferenceModel
 from muzero_wm.model.world_model import WorldModel
-from muzero_wm.replay.trajectory import Trajectories
 from muzero_wm.seeding import derive_seed, stream_keys
 
-FIRST_LENGTH = 64
 
-
-class OpenEpisodes:
-    """Episodes in progress: one row per environment, filled a column per step, packed when done.
-
-    Args:
-        spec: shapes.
-        num_envs: rows.
-    """
-
-    def __init__(self, spec: EnvSpec, num_envs: int) -> None:
-        """Allocates room for the longest episode where it is known, else grows by doubling."""
-        columns = FIRST_LENGTH if spec.max_episode_steps is None else min(spec.max_episode_steps + 1, 1024)
-        self.length = np.zeros(num_envs, np.int64)
-        self._rows = np.arange(num_envs)
-        shape, actions = spec.observation_shape, spec.num_actions
-        self._columns = {
-            "observation": np.zeros((num_envs, columns, *shape), spec.observation_dtype),
-            "legal_actions": np.zeros((num_envs, columns, actions), np.bool_),
-            "to_play": np.zeros((num_envs, columns), np.int8),
-            "action": np.zeros((num_envs, columns), np.int32),
-            "reward": np.zeros((num_envs, columns), np.float32),
-            "policy": np.zeros((num_envs, columns, actions), np.float32),
-            "value": np.zeros((num_envs, columns), np.float32),
-        }
-
-    def append(self, **values: NDArray) -> None:
-        """Writes one step of every environment; names are those of Trajectories."""
-        self._reserve(int(self.length.max()) + 2)
-        for name, value in values.items():
-            self._columns[name][self._rows, self.length] = value
-        self.length += 1
-
-    def pack(
-        self,
-        done: NDArray[np.bool_],
-        terminated: NDArray[np.bool_],
-        observation: NDArray,
-        value: NDArray[np.float32],
-        to_play: NDArray[np.int8],
-    ) -> Trajectories:
-        """Closes the episodes of the rows in `done` and returns them.
-
-        Args:
-            done: [n] bool.
-            terminated: [n] bool; done but not terminated means truncated.
-            observation: [n, *shape] final observations.
-            value: [n] float32 value of the final observation, 0 where terminated.
-            to_play: [n] int8 player to move at the final observation.
-
-        Returns:
-            The finished episodes, in row order.
-        """
-        rows = np.flatnonzero(done)
-        last = self.length[rows]
-        columns = self._columns
-        columns["observation"][rows, last] = observation[rows]
-        columns["legal_actions"][rows, last] = False
-        columns["to_play"][rows, last] = to_play[rows]
-        columns["action"][rows, last] = -1
-        columns["reward"][rows, last] = 0.0
-        columns["policy"][rows, last] = 0.0
-        columns["value"][rows, last] = value[rows]
-        inside = np.arange(columns["action"].shape[1])[None, :] <= last[:, None]
-        packed = {name: column[rows][inside] for name, column in columns.items()}
-        self.length[rows] = 0
-        return Trajectories(lengths=last.copy(), terminated=terminated[rows].copy(), **packed)
-
-    def _reserve(self, needed: int) -> None:
-        have = self._columns["action"].shape[1]
-        if needed <= have:
-            return
-        for name, column in self._columns.items():
-            grown = np.zeros((column.shape[0], 2 * have, *column.shape[2:]), column.dtype)
-            grown[:, :have] = column
-            self._columns[name] = grown
-
-
-@dataclass
-class ActingResult:
-    """What one round of acting brings.
+class SearchError(UserError):
+    """A search could not go on with what the network gave, a NaN for example.
 
     Attributes:
-        trajectories: finished episodes; None when none ended.
-        steps: environment steps taken.
-        stats: named means for the log.
+        arrays: what the network was asked, for inspection.
     """
 
-    trajectories: Trajectories | None
-    steps: int
-    stats: dict[str, float]
+    def __init__(self, message: str, arrays: dict[str, NDArray[Any]]) -> None:
+        """Keeps the arrays beside the message."""
+        super().__init__(message)
+        self.arrays = arrays
+
+
+def proceed() -> None:
+    """Does nothing: the default of what is called between two steps."""
 
 
 class Actor:
     """Plays all environments of a run with searched moves.
 
+    Every random number follows from the run's seed, the slot and the number of the move, so the state of an actor is
+    that of its environments and a counter.
+
     Args:
         config: the run's configuration.
         model: an architecture to snapshot; weights arrive with `load_weights`.
-        start_round: rounds acted before, so that a resumed run draws fresh random streams.
+        state: where to go on (`state_dict`); None begins.
+        keep_episodes: False gives up the unfinished episodes of that state.
+
+    Attributes:
+        goes_on: [n] bool, which unfinished episodes of `state` could be restored.
     """
 
-    def __init__(self, config: Config, model: WorldModel, start_round: int = 0) -> None:
-        """Makes the environments and resets them; see the class for the arguments."""
+    def __init__(
+        self, config: Config, model: WorldModel, state: Mapping[str, Any] | None = None, keep_episodes: bool = True
+    ) -> None:
+        """Makes the environments and begins or restores their episodes; see the class for the arguments."""
         acting = config.acting
         self.config, self.model = config, model
-        seed = derive_seed(config.seed, f"envs/{start_round}")
         openings: dict[str, Any] = {}
         if acting.random_openings > 0.0 and acting.max_random_plies > 0:
             openings = {"random_openings": acting.random_openings, "max_random_plies": acting.max_random_plies}
-        self.env = envs.make(config.env, acting.num_envs, seed, **openings)
+        self.env = envs.make(config.env, acting.num_envs, derive_seed(config.seed, "envs"), **openings)
         self.network = InferenceModel(model, config.learning.precision)
         self.planner = Planner(self.network, self.env.spec, config.search)
-        self.open = OpenEpisodes(self.env.spec, acting.num_envs)
-        self._moves = start_round * acting.steps_per_round
-        self._step: Step = self.env.reset()
+        self._moves = 0
+        self._length = np.zeros(acting.num_envs, np.int64)
+        self.goes_on = np.ones(acting.num_envs, np.bool_)
+        self._step: Step
+        if state is None:
+            self._step = self.env.reset()
+            return
+        self._step, self.goes_on = self.env.restore(state["env"], keep_episodes)
+        self._moves = int(state["moves"])
+        self._length[:] = np.where(self.goes_on, np.asarray(state["length"]), 0)
 
     def load_weights(self, state: dict[str, torch.Tensor]) -> None:
         """Plays with the weights of a world model's state dict from now on."""
         self.model.load_state_dict(state)
         self.network.refresh(self.model)
 
-    def play(self, steps: int) -> ActingResult:
+    def play(self, steps: int, tick: Callable[[], None] = proceed) -> Played:
         """Takes `steps` moves in every environment.
 
         Args:
             steps: moves, >= 1.
+            tick: called before every move; may raise to end the round.
 
         Returns:
-            Finished episodes and statistics.
+            Everything played.
+
+        Raises:
+            SearchError: the network gave a number that is NaN or infinite.
+            EnvError: an environment failed.
         """
-        finished: list[Trajectories] = []
+        rows: list[dict[str, NDArray[Any]]] = []
+        ends: list[tuple[NDArray[Any], NDArray[np.float32], NDArray[np.int8]]] = []
+        done_rows, terminated_rows = [], []
         entropy = value = 0.0
         for _ in range(steps):
+            tick()
             result = self._search(self._step)
             step = self.env.step(result.action)
-            self.open.append(
-                observation=self._step.observation,
-                legal_actions=self._step.legal_actions,
-                to_play=self._step.to_play,
-                action=result.action,
-                reward=step.reward,
-                policy=result.action_weights,
-                value=result.root_value,
+            rows.append(
+                {
+                    "observation": self._step.observation,
+                    "legal_actions": self._step.legal_actions,
+                    "to_play": self._step.to_play,
+                    "action": result.action,
+                    "reward": step.reward,
+                    "policy": result.action_weights,
+                    "value": result.root_value,
+                }
             )
             done = step.terminated | step.truncated
-            if done.any():
-                finished.append(self._close(step, done))
+            ends.append(self._ends(step, done))
+            done_rows.append(done)
+            terminated_rows.append(step.terminated)
             weights = result.action_weights
             entropy -= float(np.sum(weights * np.log(np.maximum(weights, 1e-12)))) / len(weights)
             value += float(np.abs(result.root_value).mean())
+            self._length = np.where(done, 0, self._length + 1)
             self._step = step
             self._moves += 1
-        trajectories = Trajectories.concatenate(finished) if finished else None
-        stats = {"acting/policy_entropy": entropy / steps, "acting/abs_root_value": value / steps}
-        if trajectories is not None:
-            stats |= _episode_stats(trajectories, self.env.spec.num_players)
-        return ActingResult(trajectories, steps * self.env.num_envs, stats)
-
-    def _search(self, step: Step) -> Any:
-        search = self.config.search
-        keys = stream_keys(self.config.seed, "search", np.arange(self.env.num_envs), self._moves)
-        temperature = np.where(self.open.length < search.temperature_moves, search.temperature, 0.0)
-        return self.planner.search(
-            step.observation, step.legal_actions, keys, explore=True, temperature=temperature.astype(np.float32)
+        observation, final_value, to_play = (np.concatenate(parts) for parts in zip(*ends, strict=True))
+        return Played(
+            steps={name: np.stack([row[name] for row in rows]) for name in rows[0]},
+            done=np.stack(done_rows),
+            terminated=np.stack(terminated_rows),
+            final_observation=observation,
+            final_value=final_value,
+            final_to_play=to_play,
+            stats={"acting/policy_entropy": entropy / steps, "acting/abs_root_value": value / steps},
         )
 
-    def _close(self, step: Step, done: NDArray[np.bool_]) -> Trajectories:
-        value = np.zeros(len(done), np.float32)
-        cut = np.flatnonzero(done & ~step.terminated)
-        if len(cut):
-            value[cut] = self.network.initial(step.final_observation[cut]).value
+    def _search(self, step: Step) -> SearchResult:
+        search = self.config.search
+        keys = stream_keys(self.config.seed, "search", np.arange(self.env.num_envs), self._moves)
+        temperature = np.where(self._length < search.temperature_moves, search.temperature, 0.0)
+        try:
+            return self.planner.search(
+                step.observation, step.legal_actions, keys, explore=True, temperature=temperature.astype(np.float32)
+            )
+        except ValueError as error:
+            raise SearchError(
+                f"{self.env.spec.name}: the search of move {self._moves} stopped: {error}",
+                {"observation": step.observation, "legal_actions": step.legal_actions},
+            ) from error
+
+    def _ends(self, step: Step, done: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.int8]]:
+        """Returns final observation, value and player to move of the episodes that ended."""
+        rows = np.flatnonzero(done)
+        value = np.zeros(len(rows), np.float32)
+        cut = ~step.terminated[rows]
+        if cut.any():
+            value[cut] = self.network.initial(step.final_observation[rows[cut]]).value
         # players alternate strictly: who is to move at the end is who did not move last
-        mover = self._step.to_play
+        mover = self._step.to_play[rows]
         to_play = 1 - mover if self.env.spec.num_players == 2 else mover
-        return self.open.pack(done, step.terminated, step.final_observation, value, to_play.astype(np.int8))
+        return step.final_observation[rows], value, to_play.astype(np.int8)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the environments, the number of moves and how long each episode is."""
+        return {"env": self.env.snapshot(), "moves": self._moves, "length": self._length.copy()}
 
     def close(self) -> None:
         """Closes the environments."""
         self.env.close()
-
-
-def _episode_stats(data: Trajectories, num_players: int) -> dict[str, float]:
-    """Returns mean length and, for one player, mean return; for two, shares of first-player wins and draws."""
-    stats = {"episode/length": float(data.lengths.mean())}
-    ends = np.cumsum(data.lengths + 1)
-    if num_players == 1:
-        starts = ends - data.lengths - 1
-        stats["episode/return"] = float(np.add.reduceat(data.reward, starts).mean())
-        return stats
-    last = ends - 2
-    outcome = np.where(data.to_play[last] == 0, data.reward[last], -data.reward[last])
-    stats["episode/first_player_score"] = float((outcome.mean() + 1.0) / 2.0)
-    stats["episode/draws"] = float((outcome == 0).mean())
-    return stats

@@ -1,150 +1,332 @@
 """Where acting runs: beside the learner in a process of its own, or inline; the hand-over is the same.
 
 A round is begun with weights and collected later, so learner and actor work at the same time and meet only at the
-border of a round.
+border of a round. The state at that border comes back with what was played: from it a run is resumed, and a process
+that crashed or hangs is replaced by one that plays the same round again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import multiprocessing as mp
+import os
 import signal
+import sys
+import time
 import traceback
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
-from typing import Protocol
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from muzero_wm import envs
-from muzero_wm.acting.actor import ActingResult, Actor
+from muzero_wm.acting.actor import Actor, SearchError, proceed
+from muzero_wm.acting.episodes import ActingResult, OpenEpisodes, Played, episode_stats
 from muzero_wm.config import Config
 from muzero_wm.errors import UserError
 from muzero_wm.model.world_model import WorldModel
 from muzero_wm.run.malloc import keep_freed_memory
 
 Weights = dict[str, torch.Tensor]
+Tick = Callable[[], None]
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_LOOK_UP_SECONDS = 0.2
+_SHORTEST_START_SECONDS = 60.0  # a new process imports its libraries first
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 class ActingError(UserError):
-    """Acting failed; the message says where and why."""
+    """Acting failed; the message says where and why.
+
+    Attributes:
+        arrays: for inspection, where numbers were the reason.
+    """
+
+    def __init__(self, message: str, arrays: dict[str, NDArray[Any]] | None = None) -> None:
+        """Keeps the arrays beside the message."""
+        super().__init__(message)
+        self.arrays = arrays or {}
 
 
-class ActorHandle(Protocol):
-    """One round at a time: `begin`, then `collect`."""
+class ActorHandle(ABC):
+    """One round at a time: `begin`, then `collect`; in between, the state is that of the last border.
 
+    Args:
+        config: the run's configuration.
+        state: where to go on (`state_dict`); None begins.
+    """
+
+    def __init__(self, config: Config, state: Mapping[str, Any] | None = None) -> None:
+        """Makes room for the unfinished episodes."""
+        self._config, self._spec = config, envs.spec(config.env)
+        self._open = OpenEpisodes(self._spec, config.acting.num_envs)
+        self._border: Mapping[str, Any] | None = None
+        self._notes: list[str] = []
+        if state:
+            self._open.load_state_dict(state["open"])
+            self._border = _as_arrays(state["actor"])
+
+    @abstractmethod
     def begin(self, weights: Weights) -> None:
         """Hands over the weights of the round; does not wait for it."""
 
-    def collect(self) -> ActingResult:
-        """Returns what the round brought."""
-        ...
+    @abstractmethod
+    def collect(self, tick: Tick = proceed) -> ActingResult:
+        """Waits for the round and returns what it brought.
 
+        Args:
+            tick: called several times a second; may raise to give the round up.
+
+        Raises:
+            ActingError: the environment or the process failed.
+        """
+
+    @abstractmethod
     def close(self) -> None:
         """Ends acting."""
 
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the state at the last border; empty before the first round."""
+        return {} if self._border is None else {"actor": self._border, "open": self._open.state_dict()}
 
-class InlineActor:
+    def _began(self, goes_on: NDArray[np.bool_], why: str) -> None:
+        if not goes_on.all():
+            self._open.drop(~goes_on)
+            lost = int((~goes_on).sum())
+            self._notes.append(f"{lost} of {len(goes_on)} unfinished episodes were dropped, the next begin: {why}")
+
+    def _take(self, played: Played, border: Mapping[str, Any]) -> ActingResult:
+        trajectories = self._open.absorb(played)
+        self._border = border
+        stats = dict(played.stats)
+        if trajectories is not None:
+            stats |= episode_stats(trajectories, self._spec.num_players)
+        notes, self._notes = self._notes, []
+        return ActingResult(trajectories, played.done.size, stats, notes)
+
+
+class InlineActor(ActorHandle):
     """Acts in this process, when the round is collected.
 
     Args:
         config: the run's configuration.
-        start_round: rounds acted before.
+        state: where to go on; None begins.
     """
 
-    def __init__(self, config: Config, start_round: int = 0) -> None:
+    def __init__(self, config: Config, state: Mapping[str, Any] | None = None) -> None:
         """Builds the actor."""
-        self._actor = _build(config, start_round)
-        self._steps = config.acting.steps_per_round
+        super().__init__(config, state)
+        self._actor = _build(config, self._border)
+        self._began(self._actor.goes_on, self._actor.env.not_restored)
 
     def begin(self, weights: Weights) -> None:
         """Takes the round's weights."""
         self._actor.load_weights(weights)
 
-    def collect(self) -> ActingResult:
+    def collect(self, tick: Tick = proceed) -> ActingResult:
         """Plays the round and returns it."""
-        return self._actor.play(self._steps)
+        try:
+            played = self._actor.play(self._config.acting.steps_per_round, tick)
+        except SearchError as error:
+            raise ActingError(f"acting failed: {error}", error.arrays) from error
+        except envs.EnvError as error:
+            raise ActingError(f"acting failed: {error}") from error
+        return self._take(played, self._actor.state_dict())
 
     def close(self) -> None:
         """Closes the environments."""
         self._actor.close()
 
 
-class ProcessActor:
+class _WorkerLostError(Exception):
+    """The acting process is gone or does not answer; the message completes "the acting process ..."."""
+
+
+class ProcessActor(ActorHandle):
     """Acts in a spawned process with one torch thread.
+
+    A process that crashes or hangs is replaced, and the new one plays the round again from its border with the same
+    weights. Where the round fails a second time, its unfinished episodes are given up.
 
     Args:
         config: the run's configuration.
-        start_round: rounds acted before.
+        state: where to go on; None begins.
     """
 
-    def __init__(self, config: Config, start_round: int = 0) -> None:
+    def __init__(self, config: Config, state: Mapping[str, Any] | None = None) -> None:
         """Starts the process; it is ready when the first round is collected."""
+        super().__init__(config, state)
+        self._restarts = 0
+        self._weights: dict[str, NDArray[Any]] = {}
+        self._start()
+
+    def _start(self, keep_episodes: bool = True) -> None:
         context = mp.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, config, start_round), daemon=True, name="actor")
-        self._process.start()
+        arguments = (theirs, self._config, self._border, keep_episodes)
+        self._process = context.Process(target=_serve, args=arguments, daemon=True, name="actor")
+        # A signal to the whole group, Ctrl-C for example, is for the parent alone to handle. What is blocked here stays
+        # blocked in the child.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
+        try:
+            self._process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
         theirs.close()
+        self._ready = self._busy = False
+        self._memory = 0.0
+        self._waiting_since = time.monotonic()
 
     def begin(self, weights: Weights) -> None:
-        """Sends the round's weights; returns at once."""
-        try:
-            # arrays, not tensors: nothing shared stays behind when either side ends
-            self._pipe.send({name: tensor.numpy() for name, tensor in weights.items()})
-        except (BrokenPipeError, OSError):
-            self._fail()
+        """Sends the round's weights; returns at once.
 
-    def collect(self) -> ActingResult:
+        Raises:
+            ActingError: the process must be replaced because of its size, and may not.
+        """
+        limit = self._config.acting.max_memory_mib
+        if limit is not None and self._memory > limit:
+            self._restart(f"the acting process holds {self._memory:.0f} MiB, more than acting.max_memory_mib", True)
+        # arrays, not tensors: nothing shared stays behind when either side ends
+        self._weights = {name: tensor.numpy() for name, tensor in weights.items()}
+        if self._ready:
+            self._send_weights()
+
+    def collect(self, tick: Tick = proceed) -> ActingResult:
         """Waits for the round.
 
         Raises:
-            ActingError: the process failed or ended.
+            ActingError: an environment failed, or the process did so more often than `acting.max_restarts`.
         """
+        keep_episodes = True
+        while True:
+            try:
+                return self._round(tick)
+            except _WorkerLostError as lost:
+                self._restart(f"the acting process {lost}", keep_episodes)
+                keep_episodes = False
+
+    def _round(self, tick: Tick) -> ActingResult:
+        if not self._ready:
+            goes_on, why = self._receive(tick)
+            self._ready = True
+            self._began(goes_on, why)
+            self._send_weights()
+        played, border, memory = self._receive(tick)
+        self._busy = False
+        result = self._take(played, border)
+        result.stats["acting/memory_mib"] = memory
+        if self._restarts:
+            result.stats["acting/restarts"] = float(self._restarts)
+        self._memory = memory
+        return result
+
+    def _send_weights(self) -> None:
+        self._busy, self._waiting_since = True, time.monotonic()
+        with contextlib.suppress(BrokenPipeError, OSError):  # a process that is gone is noticed when it should answer
+            self._pipe.send(self._weights)
+
+    def _receive(self, tick: Tick) -> Any:
+        limit = self._config.acting.timeout_seconds
+        if limit is not None and not self._ready:
+            limit = max(limit, _SHORTEST_START_SECONDS)
         try:
-            answer = self._pipe.recv()
+            while not self._pipe.poll(_LOOK_UP_SECONDS):
+                tick()
+                if limit is not None and time.monotonic() - self._waiting_since > limit:
+                    raise _WorkerLostError(f"gave no answer for {limit:g} s (acting.timeout_seconds)")
+            kind, *content = self._pipe.recv()
         except (EOFError, OSError):
-            self._fail()
-        if isinstance(answer, str):
-            raise ActingError(f"acting failed: {answer}")
-        return answer
+            self._process.join(timeout=5)
+            raise _WorkerLostError(f"ended unexpectedly ({_exit_reason(self._process.exitcode)})") from None
+        if kind == "error":
+            raise ActingError(f"acting failed: {content[0]}", content[1])
+        return content
 
-    def _fail(self) -> None:
-        self._process.join(timeout=5)
-        raise ActingError(f"the acting process ended unexpectedly (exit code {self._process.exitcode})")
+    def _restart(self, why: str, keep_episodes: bool) -> None:
+        allowed = self._config.acting.max_restarts
+        if self._restarts >= allowed:
+            raise ActingError(f"{why}; it was restarted {allowed} times before (acting.max_restarts)")
+        self._restarts += 1
+        self._notes.append(f"{why}; restart {self._restarts} of at most {allowed}")
+        self._end()
+        self._start(keep_episodes)
 
-    def close(self) -> None:
-        """Ends the process: politely first."""
-        with contextlib.suppress(BrokenPipeError, OSError):  # it may be gone already
-            self._pipe.send(None)
-        self._process.join(timeout=2)
-        if self._process.is_alive():
-            self._process.terminate()
-            self._process.join()
+    def _end(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self._process.close()
         self._pipe.close()
 
+    def close(self) -> None:
+        """Ends the process: politely where it waits for a round, at once where it is in the middle of one."""
+        if self._ready and not self._busy:
+            with contextlib.suppress(BrokenPipeError, OSError):  # it may be gone already
+                self._pipe.send(None)
+            self._process.join(timeout=1)
+        self._end()
 
-def make_actor(config: Config, start_round: int = 0) -> ActorHandle:
-    """Returns the actor that `acting.process` asks for."""
-    return ProcessActor(config, start_round) if config.acting.process else InlineActor(config, start_round)
+
+def make_actor(config: Config, state: Mapping[str, Any] | None = None) -> ActorHandle:
+    """Returns the actor that `acting.process` asks for.
+
+    Args:
+        config: the run's configuration.
+        state: where to go on (`ActorHandle.state_dict`); None or empty begins.
+    """
+    return ProcessActor(config, state) if config.acting.process else InlineActor(config, state)
 
 
-def _build(config: Config, start_round: int) -> Actor:
-    return Actor(config, WorldModel(config.model, envs.spec(config.env)), start_round)
+def _build(config: Config, state: Mapping[str, Any] | None, keep_episodes: bool = True) -> Actor:
+    return Actor(config, WorldModel(config.model, envs.spec(config.env)), state, keep_episodes)
 
 
-def _serve(pipe: Connection, config: Config, start_round: int) -> None:
-    """Plays rounds until told to stop; Ctrl-C is the parent's to handle."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+def _serve(pipe: Connection, config: Config, state: Mapping[str, Any] | None, keep_episodes: bool) -> None:
+    """Plays rounds until told to stop, or until the learner is gone."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     torch.set_num_threads(1)
     keep_freed_memory()
     try:
-        actor = _build(config, start_round)
+        actor = _build(config, state, keep_episodes)
+        pipe.send(("ready", actor.goes_on, actor.env.not_restored))
         while (weights := pipe.recv()) is not None:
             actor.load_weights({name: torch.from_numpy(array) for name, array in weights.items()})
-            pipe.send(actor.play(config.acting.steps_per_round))
+            played = actor.play(config.acting.steps_per_round)
+            pipe.send(("round", played, actor.state_dict(), _memory_mib()))
         actor.close()
     except (EOFError, BrokenPipeError):
         return  # the learner is gone
+    except SearchError as error:
+        pipe.send(("error", str(error), error.arrays))
     except UserError as error:
-        pipe.send(str(error))
+        pipe.send(("error", str(error), {}))
     except Exception:
-        pipe.send(traceback.format_exc())
+        pipe.send(("error", traceback.format_exc(), {}))
+
+
+def _as_arrays(state: Any) -> Any:
+    """Returns a nested dictionary with the tensors that a checkpoint holds as arrays."""
+    if isinstance(state, Mapping):
+        return {name: _as_arrays(part) for name, part in state.items()}
+    return state.numpy() if isinstance(state, torch.Tensor) else state
+
+
+def _memory_mib() -> float:
+    """Returns the resident memory of this process, 0 where /proc does not tell."""
+    try:
+        with open("/proc/self/statm", encoding="ascii") as stream:
+            return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
+    except OSError:
+        return 0.0
+
+
+def _exit_reason(code: int | None) -> str:
+    if code is not None and code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"exit code {code}"

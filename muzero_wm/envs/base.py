@@ -161,10 +161,17 @@ class Step:
 
 
 class BatchedEnv(ABC):
-    """Games of one kind, stepped together; slot i of every array is game i."""
+    """Games of one kind, stepped together; slot i of every array is game i.
+
+    Attributes:
+        spec: what a model must know.
+        num_envs: n.
+        not_restored: why the last `restore` had to give up episodes, "" when it gave up none.
+    """
 
     spec: EnvSpec
     num_envs: int
+    not_restored: str = ""
 
     @abstractmethod
     def reset(self) -> Step:
@@ -189,8 +196,36 @@ class BatchedEnv(ABC):
         """
 
     @abstractmethod
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """Returns copies of all that changes from step to step, for `restore`."""
+
+    @abstractmethod
+    def restore(self, snapshot: Mapping[str, Any], keep_episodes: bool = True) -> tuple[Step, NDArray[np.bool_]]:
+        """Continues from a snapshot of an environment of the same name, size, seed and options.
+
+        Args:
+            snapshot: what `snapshot` returned; tensors do as well as arrays.
+            keep_episodes: False gives up the unfinished episodes and begins the next in every slot.
+
+        Returns:
+            The present observations, rewards 0 and nothing ended; and [n] bool, which episodes go on. In the other
+            slots the next episode has begun, and `not_restored` says why.
+
+        Raises:
+            EnvError: the snapshot does not fit.
+        """
+
+    @abstractmethod
     def close(self) -> None:
         """Frees what the environment holds."""
+
+    def _checked_snapshot(self, snapshot: Mapping[str, Any], like: Mapping[str, NDArray[Any]]) -> dict[str, Any]:
+        """Returns the snapshot's arrays after checking that each has the shape of its namesake in `like`."""
+        for name, mine in like.items():
+            if name not in snapshot or tuple(snapshot[name].shape) != mine.shape:
+                found = tuple(snapshot[name].shape) if name in snapshot else "nothing"
+                raise EnvError(f"{self.spec.name}: snapshot[{name!r}] must have shape {mine.shape}, got {found}")
+        return {name: np.asarray(snapshot[name]).astype(mine.dtype) for name, mine in like.items()}
 
     def _checked_actions(self, actions: Any) -> NDArray[np.int64]:
         """Returns the actions as int64 after checking shape, dtype and range."""

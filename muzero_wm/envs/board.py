@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -234,24 +235,23 @@ class BoardEnv(BatchedEnv):
         """Returns copies of all that changes from step to step, for `restore`."""
         return {"states": self.states.copy(), "streams": self._streams.copy()}
 
-    def restore(self, snapshot: dict[str, NDArray[Any]]) -> Step:
+    def restore(self, snapshot: Mapping[str, Any], keep_episodes: bool = True) -> tuple[Step, NDArray[np.bool_]]:
         """Continues from a snapshot of an environment of the same game, size and options.
 
         Args:
             snapshot: what `snapshot` returned.
+            keep_episodes: False gives up the unfinished games and begins the next in every slot.
 
         Returns:
-            The present observations, rewards 0 and nothing ended.
+            The present observations, rewards 0 and nothing ended; and [n] bool, which games go on: all or none.
 
         Raises:
             EnvError: the snapshot's arrays have other shapes.
         """
-        for name, mine in (("states", self.states), ("streams", self._streams)):
-            if name not in snapshot or snapshot[name].shape != mine.shape:
-                found = snapshot[name].shape if name in snapshot else "nothing"
-                raise EnvError(f"{self.spec.name}: snapshot[{name!r}] must have shape {mine.shape}, got {found}")
-            mine[:] = snapshot[name]
-        return self._quiet_step()
+        checked = self._checked_snapshot(snapshot, {"states": self.states, "streams": self._streams})
+        self.states[:], self._streams[:] = checked["states"], checked["streams"]
+        self.not_restored = "" if keep_episodes else "unfinished games were given up"
+        return self._quiet_step() if keep_episodes else self.reset(), np.full(self.num_envs, keep_episodes)
 
     def _quiet_step(self) -> Step:
         n = self.num_envs

@@ -14,9 +14,11 @@ when another file changes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 from numba import cfunc, njit, types
+
+from muzero_wm.compiling import Function, cached
 
 PLIES, STATUS = 0, 1
 IN_PLAY, WON, LOST, DRAWN = 0, 1, -1, 2
@@ -27,8 +29,6 @@ STEP = types.void(ROW, types.int64)
 LEGAL = types.void(ROW, types.boolean[::1])
 OBSERVE = types.void(ROW, types.uint8[:, :, ::1])
 RANDOM = types.uint64(types.uint64[::1], types.int64)
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def pointer(signature: Any) -> Any:
@@ -47,7 +47,7 @@ def kernel(signature: Any) -> Callable[[Function], Any]:
     Returns:
         A decorator.
     """
-    return _cached(cfunc, signature)
+    return cached(cfunc, signature)
 
 
 def compiled(signature: Any) -> Callable[[Function], Any]:
@@ -59,20 +59,7 @@ def compiled(signature: Any) -> Callable[[Function], Any]:
     Returns:
         A decorator.
     """
-    return _cached(njit, signature, nogil=True)
-
-
-def _cached(decorator: Any, signature: Any, **options: Any) -> Callable[[Function], Any]:
-    """Applies a Numba decorator with its disk cache, and without where the cache is of no use."""
-
-    def apply(function: Function) -> Any:
-        try:
-            return decorator(signature, cache=True, **options)(function)
-        except Exception:
-            # No writable cache folder, a full disk, a damaged cache file. A mistake in the function itself comes again.
-            return decorator(signature, **options)(function)
-
-    return apply
+    return cached(njit, signature, nogil=True)
 
 
 @kernel(RANDOM)

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from muzero_wm.acting.actor import proceed
 from muzero_wm.acting.planner import Planner
 from muzero_wm.config import Config
 from muzero_wm.envs.base import EnvSpec
-from muzero_wm.errors import UserError
 from muzero_wm.learning.augment import apply_symmetries
-from muzero_wm.learning.losses import effective_rank, unrolled_loss
+from muzero_wm.learning.losses import LossResult, effective_rank, unrolled_loss
+from muzero_wm.learning.nonfinite import NonFiniteGuard, NonFiniteLossError, bad_weights, batch_arrays, name_problem
 from muzero_wm.model.ema import make_teacher, update_teacher
 from muzero_wm.model.inference import InferenceModel, resolve_precision
 from muzero_wm.model.world_model import WorldModel
-from muzero_wm.replay.buffer import ReplayBuffer
+from muzero_wm.replay.buffer import Batch, ReplayBuffer
 from muzero_wm.replay.reanalyze import reanalyze
 from muzero_wm.seeding import derive_seed, stream_keys
-
-
-class NonFiniteLossError(UserError):
-    """The loss or its gradient is NaN or infinite; training cannot go on from here."""
 
 
 class Learner:
@@ -32,9 +32,10 @@ class Learner:
     Args:
         config: the run's configuration.
         spec: the environment's shapes.
+        run_dir: where a batch that makes trouble is kept for inspection.
     """
 
-    def __init__(self, config: Config, spec: EnvSpec) -> None:
+    def __init__(self, config: Config, spec: EnvSpec, run_dir: Path | None = None) -> None:
         """Builds model, teacher and optimiser; see the class for the arguments."""
         self.config, self.spec = config, spec
         torch.manual_seed(derive_seed(config.seed, "weights"))
@@ -45,6 +46,8 @@ class Learner:
         self.teacher: WorldModel = make_teacher(self.model)  # type: ignore[assignment]
         self.optimizer = self._make_optimizer()
         self.updates = 0
+        self.guard = NonFiniteGuard(config.learning.on_nonfinite, run_dir)
+        self._anchor: dict[str, Any] | None = None
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         c = self.config.learning
@@ -76,7 +79,14 @@ class Learner:
         source = self.teacher if self.config.acting.ema_weights else self.model
         return {name: tensor.detach().clone() for name, tensor in source.state_dict().items()}
 
-    def run_round(self, buffer: ReplayBuffer, round_index: int, updates: int, fraction: float) -> dict[str, float]:
+    def run_round(
+        self,
+        buffer: ReplayBuffer,
+        round_index: int,
+        updates: int,
+        fraction: float,
+        tick: Callable[[], None] = proceed,
+    ) -> dict[str, float]:
         """Makes `updates` updates on what the replay holds.
 
         Args:
@@ -84,46 +94,109 @@ class Learner:
             round_index: names the round's random stream.
             updates: number of updates, >= 1.
             fraction: share of the training budget used.
+            tick: called before every update; may raise to end the round.
 
         Returns:
-            Means of the losses over the round and the health of the latent.
+            Means of the losses and of the size of values over the round, and the health of the latent.
+
+        Raises:
+            NonFiniteLossError: something is NaN or infinite, and `learning.on_nonfinite` does not let it pass.
         """
         learning, replay = self.config.learning, self.config.replay
         rng = np.random.default_rng(derive_seed(self.config.seed, f"learner/{round_index}"))
         slots = buffer.sample_slots(updates * learning.batch_size, rng).reshape(updates, -1)
-        renewed = self._reanalyze(buffer, slots, round_index)
+        renewed = self._reanalyze(buffer, slots, round_index, tick)
         beta = replay.priority_beta + (1.0 - replay.priority_beta) * fraction
         totals: dict[str, float] = {}
-        latent = None
+        latent, size, good = None, 0.0, 0
+        rate = self.learning_rate(fraction)
         for row in slots:
+            tick()
             batch = buffer.batch(row, beta, rng)
             if replay.symmetries:
                 apply_symmetries(batch, self.spec.symmetries, rng)
             rate = self.learning_rate(fraction)
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-                loss = unrolled_loss(self.model, self.teacher, batch, learning)
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.total.backward()
-            norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), learning.clip_norm)
-            if not torch.isfinite(norm):
-                raise NonFiniteLossError(
-                    f"update {self.updates}: loss {loss.total.item():g}, gradient norm {norm.item():g}; "
-                    "lower learning.learning_rate or check the environment's rewards"
-                )
-            self.optimizer.step()
-            update_teacher(self.teacher, self.model, self.config.model.ema_decay)
+            done = self._update(batch, rate)
             self.updates += 1
-            buffer.update_priorities(row, loss.td_error.numpy())
+            if done is None:
+                continue
+            loss, norm, td_error = done
+            good += 1
+            buffer.update_priorities(row, td_error)
             latent = loss.teacher_latent
+            size += float(np.abs(td_error + batch.targets.value[:, 0]).mean())
             for name, part in (*loss.parts.items(), ("total", loss.total.detach()), ("gradient_norm", norm)):
                 totals[name] = totals.get(name, 0.0) + float(part)
-        metrics = {f"loss/{name}": value / updates for name, value in totals.items()}
+        self._check_weights()
+        metrics = {f"loss/{name}": value / good for name, value in totals.items()}
         metrics |= {"learning_rate": rate, "replay/reanalyzed": float(renewed)}
+        if good:
+            metrics["value/abs_mean"] = size / good
+        if self.guard.total:
+            metrics["health/nonfinite"] = float(self.guard.total)
         return metrics | ({} if latent is None else latent_health(latent))
 
-    def _reanalyze(self, buffer: ReplayBuffer, slots: NDArray[np.int64], round_index: int) -> int:
+    def _update(self, batch: Batch, rate: float) -> tuple[LossResult, torch.Tensor, NDArray[np.float32]] | None:
+        """Makes one update; returns loss, gradient norm and errors, or None where it was left out."""
+        targets = batch.targets
+        if not np.isfinite(targets.value.sum() + targets.reward.sum() + targets.policy.sum()):
+            self._leave_out(batch)  # the two-hot code of a NaN is no code, and that of an infinity looks fine
+            return None
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+            loss = unrolled_loss(self.model, self.teacher, batch, self.config.learning)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.total.backward()
+        weights = list(self.model.parameters())
+        norm = torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
+        td_error = loss.td_error.numpy()
+        # a part that is not finite makes the gradient so; td_error comes from the same logits and costs nothing to test
+        if not torch.isfinite(norm) or not np.isfinite(td_error).all():
+            self._leave_out(batch, loss)
+            return None
+        torch.nn.utils.clip_grads_with_norm_(weights, self.config.learning.clip_norm, norm)
+        self.optimizer.step()
+        update_teacher(self.teacher, self.model, self.config.model.ema_decay)
+        self.guard.good()
+        return loss, norm, td_error
+
+    def _leave_out(self, batch: Batch, loss: LossResult | None = None) -> None:
+        """Deals with an update that came to numbers that are not finite, by the option."""
+        problem = name_problem(batch, self.model, loss)
+        if self.guard.bad(self.updates, problem, batch_arrays(batch)) == "rollback":
+            self._roll_back(problem)
+            return
+        # the forward pass has been through the statistics of a batch norm; the teacher has those from before
+        for fast, slow in zip(self.model.buffers(), self.teacher.buffers(), strict=True):
+            fast.copy_(slow)
+
+    def _check_weights(self) -> None:
+        """Makes sure that the weights that act next, and are saved, are numbers."""
+        name = bad_weights(self.model)
+        if name is None:
+            return
+        problem = f"not finite: {name} after the step (the gradient was)"
+        # leaving out an update does not mend weights
+        self.guard.bad(self.updates, problem, {}, "rollback" if self.guard.policy == "rollback" else "stop")
+        self._roll_back(problem)
+
+    def anchor(self) -> dict[str, Any]:
+        """Keeps the present weights to roll back to; returns the copy of the state, which must not be changed."""
+        self._anchor = copy.deepcopy(self.state_dict())
+        return self._anchor
+
+    def _roll_back(self, problem: str) -> None:
+        if self._anchor is None:
+            raise NonFiniteLossError(f"update {self.updates}: {problem}; there are no earlier weights to go back to")
+        updates, guard = self.updates, self.guard.state_dict()
+        self.load_state_dict(self._anchor)
+        self.updates = updates
+        self.guard.load_state_dict(guard)
+
+    def _reanalyze(
+        self, buffer: ReplayBuffer, slots: NDArray[np.int64], round_index: int, tick: Callable[[], None]
+    ) -> int:
         """Searches a share of every batch of the round again, with the teacher; returns how many positions."""
         count = round(self.config.replay.reanalyze_fraction * slots.shape[1])
         if count == 0:
@@ -134,7 +207,13 @@ class Learner:
         def search(
             observations: NDArray[Any], legal_actions: NDArray[np.bool_], rng: NDArray[np.uint64]
         ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-            result = planner.search(observations, legal_actions, rng, explore=True)
+            tick()
+            try:
+                result = planner.search(observations, legal_actions, rng, explore=True)
+            except ValueError as error:
+                arrays = {"observation": observations, "legal_actions": legal_actions}
+                self.guard.bad(self.updates, f"reanalyze: the search stopped: {error}", arrays, "stop")
+                raise
             return result.action_weights, result.root_value
 
         chosen = slots[:, :count].reshape(-1)
@@ -148,6 +227,7 @@ class Learner:
             "teacher": self.teacher.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "updates": self.updates,
+            "nonfinite": self.guard.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -155,9 +235,16 @@ class Learner:
         self.model.load_state_dict(state["model"])
         self.teacher.load_state_dict(state["teacher"])
         self.optimizer.load_state_dict(state["optimizer"])
+        for weight, kept in self.optimizer.state.items():
+            for name, tensor in kept.items():
+                if isinstance(tensor, torch.Tensor):
+                    # a copy of its own, and laid out like its weight: the fused optimiser walks through memory
+                    like = weight.detach() if tensor.shape == weight.shape else tensor
+                    kept[name] = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
         self.updates = int(state["updates"])
         if self.updates < 0:
             raise ValueError(f"updates: expected a count >= 0, got {self.updates}")
+        self.guard.load_state_dict(state["nonfinite"])
 
 
 def latent_health(latent: torch.Tensor) -> dict[str, float]:

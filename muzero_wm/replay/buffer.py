@@ -15,6 +15,7 @@ from muzero_wm.replay.packs import Packs
 from muzero_wm.replay.sum_tree import SumTree
 from muzero_wm.replay.targets import Targets, make_targets
 from muzero_wm.replay.trajectory import Trajectories
+from muzero_wm.replay.undo import UndoLog
 from muzero_wm.run.checkpoint import CheckpointError
 
 PRIORITY_FLOOR = 1e-6
@@ -80,6 +81,8 @@ class ReplayBuffer:
         self._max_priority = 1.0
         self.total_steps = 0
         self.total_episodes = 0
+        self._undo: UndoLog | None = None
+        self._marked: dict[str, Any] = {}
 
     @property
     def nbytes(self) -> int:
@@ -126,18 +129,18 @@ class ReplayBuffer:
         tail = (self._head - self._used) % self.capacity
         while self._used + count > self.capacity:
             evicted = self._episodes.popleft()
-            self._tree.update((tail + np.arange(evicted)) % self.capacity, np.zeros(evicted))
+            self._put("priority", (tail + np.arange(evicted)) % self.capacity, np.zeros(evicted))
             tail = (tail + evicted) % self.capacity
             self._used -= evicted
             self._packs.evict(evicted)
         where = (self._head + np.arange(count)) % self.capacity
         for name in ("observation", "legal_actions", "to_play", "action", "reward", "policy", "value"):
-            self.ring[name][where] = getattr(data, name)[begin:end]
+            self._put(name, where, getattr(data, name)[begin:end])
         last = np.repeat(np.cumsum(slots_of) - 1, slots_of)
         to_end = last - np.arange(count)
-        self.ring["to_end"][where] = to_end
-        self.ring["terminated"][where] = np.repeat(terminated, slots_of)
-        self._tree.update(where, np.where(to_end > 0, self._max_priority, 0.0))
+        self._put("to_end", where, to_end)
+        self._put("terminated", where, np.repeat(terminated, slots_of))
+        self._put("priority", where, np.where(to_end > 0, self._max_priority, 0.0))
         self._episodes.extend(int(n) for n in slots_of)
         self._packs.append(where)
         self._head = (self._head + count) % self.capacity
@@ -206,19 +209,48 @@ class ReplayBuffer:
             return
         priorities = (np.abs(td_errors.astype(np.float64)) + PRIORITY_FLOOR) ** self.config.priority_exponent
         self._max_priority = max(self._max_priority, float(priorities.max()))
-        self._tree.update(slots, priorities)
+        self._put("priority", slots, priorities)
 
     def renew(self, slots: NDArray[np.int64], policy: NDArray[np.float32], value: NDArray[np.float32]) -> None:
         """Replaces stored policy targets and root values.
 
         Args:
             slots: [n] int64 ring slots, none of them final.
-            policy: [n, A].
-            value: [n].
+            policy: [n, A] float32.
+            value: [n] float32.
         """
-        self.ring["policy"][slots] = policy
-        self.ring["value"][slots] = value
+        self._put("policy", slots, policy)
+        self._put("value", slots, value)
         self._packs.mark_renewed(slots)
+
+    def mark(self) -> None:
+        """Remembers this moment for `rewind`; from here on overwritten values are kept until the next mark."""
+        self._undo = UndoLog()
+        names = ("_head", "_used", "_max_priority", "total_steps", "total_episodes")
+        self._marked = {name: getattr(self, name) for name in names} | {"_episodes": self._episodes.copy()}
+
+    def rewind(self) -> None:
+        """Goes back to the last mark, exactly, and keeps nothing more until the next.
+
+        Raises:
+            RuntimeError: nothing was marked.
+        """
+        if self._undo is None:
+            raise RuntimeError("rewind: nothing was marked")
+        undo, self._undo = self._undo, None
+        undo.undo(self._put)
+        for name, value in self._marked.items():
+            setattr(self, name, value)
+        self._packs.forget(self._used)
+
+    def _put(self, name: str, slots: NDArray[np.int64], values: NDArray[Any]) -> None:
+        """Writes values into slots of the ring or, for "priority", of the tree."""
+        if self._undo is not None:
+            self._undo.keep(name, slots, self._tree.get(slots) if name == "priority" else self.ring[name][slots])
+        if name == "priority":
+            self._tree.update(slots, values)
+        else:
+            self.ring[name][slots] = values
 
     def state_dict(self) -> dict[str, Any]:
         """Returns everything stored.
@@ -239,6 +271,8 @@ class ReplayBuffer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores `state_dict`, slot by slot where the ring has the size it had.
+
+        In a ring of the same size every slot gets its old place, so that the same draws give the same samples.
 
         Raises:
             CheckpointError: a pack of episodes is damaged, or the state does not fit this ring; the ring is then as

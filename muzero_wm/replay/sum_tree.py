@@ -6,11 +6,15 @@ Source: Schaul et al., Prioritized Experience Replay (arXiv:1511.05952) appendix
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+from numba import types
 from numpy.typing import NDArray
 
+from muzero_wm.compiling import compiled
 
-@njit(cache=True)
+_TREE, _LEAVES, _NUMBERS = types.float64[::1], types.int64[:], types.float64[:]
+
+
+@compiled(types.void(_TREE, _LEAVES, _NUMBERS))
 def _update(tree: NDArray[np.float64], leaves: NDArray[np.int64], priorities: NDArray[np.float64]) -> None:
     first = tree.shape[0] // 2
     for i in range(leaves.shape[0]):
@@ -23,7 +27,7 @@ def _update(tree: NDArray[np.float64], leaves: NDArray[np.int64], priorities: ND
             node //= 2
 
 
-@njit(cache=True)
+@compiled(types.void(_TREE, _NUMBERS, types.int64[::1]))
 def _sample(tree: NDArray[np.float64], uniforms: NDArray[np.float64], out: NDArray[np.int64]) -> None:
     first = tree.shape[0] // 2
     for i in range(uniforms.shape[0]):

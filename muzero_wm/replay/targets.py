@@ -8,8 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
+from numba import types
 from numpy.typing import NDArray
+
+from muzero_wm.compiling import compiled
 
 
 @dataclass
@@ -41,7 +43,11 @@ class Targets:
     slot: NDArray[np.int64]
 
 
-@njit(cache=True)
+_INTS, _FLAGS, _SEATS, _FLOATS = types.int32[::1], types.boolean[::1], types.int8[::1], types.float32[::1]
+_STEP_INTS, _STEP_FLOATS = types.int32[:, ::1], types.float32[:, ::1]
+
+
+@compiled(types.float64(types.int64, _INTS, _SEATS, _FLOATS, _FLOATS, types.int64, types.float64))
 def n_step_return(
     slot: int,
     to_end: NDArray[np.int32],
@@ -80,7 +86,14 @@ def n_step_return(
     return total + factor * value[s] if to_play[s] == mover else total - factor * value[s]
 
 
-@njit(cache=True)
+@compiled(
+    types.void(
+        types.int64[::1], _INTS, _FLAGS, _SEATS, _INTS, _FLOATS, _FLOATS, _STEP_FLOATS,
+        types.int64, types.float64, types.float64, _STEP_INTS,
+        _STEP_INTS, _STEP_FLOATS, _STEP_FLOATS, _STEP_FLOATS, _STEP_FLOATS, types.float32[:, :, ::1], _STEP_FLOATS,
+        _STEP_FLOATS, types.boolean[:, ::1], types.int64[:, ::1],
+    )
+)  # fmt: skip
 def _fill(  # type: ignore[no-untyped-def]
     slots, to_end, terminated, to_play, action, reward, value, policy, n_step, discount, outcome_weight, filler,
     out_action, out_reward, out_reward_mask, out_value, out_value_mask, out_policy, out_policy_mask, out_next_mask,
@@ -157,8 +170,9 @@ def make_targets(
         terminal=np.zeros(positions, np.bool_),
         slot=np.zeros(positions, np.int64),
     )
+    roots = np.ascontiguousarray(slots, np.int64)
     _fill(
-        slots, ring["to_end"], ring["terminated"], ring["to_play"], ring["action"], ring["reward"], ring["value"],
+        roots, ring["to_end"], ring["terminated"], ring["to_play"], ring["action"], ring["reward"], ring["value"],
         ring["policy"], n_step, discount, outcome_weight, filler,
         out.action, out.reward, out.reward_mask, out.value, out.value_mask, out.policy, out.policy_mask,
         out.next_mask, out.terminal, out.slot,

@@ -96,11 +96,12 @@ def open_regular(path: Path) -> IO[bytes]:
     return stream
 
 
-def open_append(path: Path) -> IO[str]:
+def open_append(path: Path, keep: Callable[[bytes], bool] = bool) -> IO[str]:
     """Opens a file of JSON lines for appending, without a last line that a crash cut short.
 
     Args:
         path: the file, made when missing; links are refused.
+        keep: tells whether a line belongs there; those behind the last one that does are removed.
 
     Returns:
         The open stream.
@@ -109,17 +110,27 @@ def open_append(path: Path) -> IO[str]:
         OSError: it cannot be written, or it is a link.
     """
     stream = open(path, "a+b", opener=_no_links)  # noqa: SIM115 - the caller closes it
-    end = stream.seek(0, os.SEEK_END)
+    end = _line_begin(stream, stream.seek(0, os.SEEK_END))
     while end > 0:
-        begin = max(0, end - _CHUNK)
+        begin = _line_begin(stream, end - 1)
         stream.seek(begin)
-        if (newline := stream.read(end - begin).rfind(b"\n")) >= 0:
-            end = begin + newline + 1
+        if keep(stream.read(end - begin)):
             break
         end = begin
     stream.truncate(end)
     stream.close()
     return open(path, "a", encoding="utf-8", opener=_no_links)
+
+
+def _line_begin(stream: IO[bytes], end: int) -> int:
+    """Returns where the line begins that a position is in."""
+    while end > 0:
+        begin = max(0, end - _CHUNK)
+        stream.seek(begin)
+        if (newline := stream.read(end - begin).rfind(b"\n")) >= 0:
+            return begin + newline + 1
+        end = begin
+    return 0
 
 
 def sync_folder(folder: Path) -> None:

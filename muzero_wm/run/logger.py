@@ -11,7 +11,7 @@ import math
 import time
 import warnings
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,19 +40,27 @@ class RunLogger:
         run_dir: the run folder; metrics.jsonl is appended to, TensorBoard events go beside it.
         tensorboard: write TensorBoard events too.
         console: where progress is shown, live on a terminal, else a line now and then; standard output when None.
+        resume_at: environment steps and updates of the checkpoint that the run goes on from: what was logged beyond
+            them will come again, so it is removed. None keeps everything.
     """
 
-    def __init__(self, run_dir: Path, tensorboard: bool = True, console: Console | None = None) -> None:
+    def __init__(
+        self,
+        run_dir: Path,
+        tensorboard: bool = True,
+        console: Console | None = None,
+        resume_at: tuple[int, int] | None = None,
+    ) -> None:
         self._console = console or Console()
         try:
-            self._file = open_append(run_dir / "metrics.jsonl")
+            self._file = open_append(run_dir / "metrics.jsonl", keep=_reached(resume_at))
         except OSError as error:
             raise RunDirError(f"{run_dir}: metrics.jsonl cannot be written: {error.strerror}") from None
         self._writer: Any = None
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._writer = SummaryWriter(str(run_dir))
+            self._writer = SummaryWriter(str(run_dir), purge_step=None if resume_at is None else resume_at[1] + 1)
         self._live: Live | None = None
         self._name = self._title = str(run_dir)
         self._recent: deque[tuple[float, int, int, int]] = deque()
@@ -113,7 +121,7 @@ class RunLogger:
 
     def message(self, text: str) -> None:
         """Prints a line that stays, above the progress display."""
-        self._console.print(text, highlight=False, markup=False)
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
 
     def close(self) -> None:
         """Closes the display and the files; may be called twice."""
@@ -191,3 +199,17 @@ def _clock(seconds: float) -> str:
     minutes, second = divmod(round(seconds), 60)
     hours, minute = divmod(minutes, 60)
     return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
+
+
+def _reached(resume_at: tuple[int, int] | None) -> Callable[[bytes], bool]:
+    """Returns what tells a line of metrics up to a checkpoint from those beyond, which will come again."""
+
+    def reached(line: bytes) -> bool:
+        if resume_at is None:
+            return True
+        try:
+            return int(json.loads(line)["steps"]) <= resume_at[0]
+        except (ValueError, TypeError, KeyError, RecursionError, OverflowError):
+            return True
+
+    return reached

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from muzero_wm.config import ReplayConfig
 from muzero_wm.replay.buffer import ReplayBuffer
@@ -114,3 +116,62 @@ def test_an_episode_longer_than_the_ring_is_refused() -> None:
         buffer.extend(make_episode([0.0] * 20, players=1))
     buffer.extend(make_episode([0.0] * 19, players=1))
     assert buffer.num_steps == 19
+
+
+def same(first: dict, second: dict) -> bool:
+    return first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def test_a_loaded_ring_draws_the_same_slots(seed: int) -> None:
+    buffer, _ = filled(seed, priority_exponent=0.6)
+    rng = np.random.default_rng(seed)
+    slots = buffer.sample_slots(30, rng)
+    buffer.update_priorities(slots, rng.normal(size=30).astype(np.float32))
+    again = ReplayBuffer(make_spec(2), buffer.config, 1.0)
+    again.load_state_dict(buffer.state_dict())
+    for _ in range(3):
+        first, second = (b.sample_slots(200, np.random.default_rng(seed)) for b in (buffer, again))
+        assert np.array_equal(first, second)
+        for ring in (buffer, again):
+            ring.extend(make_episode([0.5] * 40, players=2))
+    assert same(buffer.state_dict(), again.state_dict())
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(0, 30), st.lists(st.sampled_from("epr"), max_size=8))
+@settings(deadline=None, max_examples=60)
+def test_rewind_undoes_whatever_happened_since_the_mark(seed: int, before: int, changes: list[str]) -> None:
+    rng = np.random.default_rng(seed)
+    buffer = ReplayBuffer(make_spec(2), ReplayConfig(max_steps=64, priority_exponent=0.6), 1.0)
+    for tag in range(before):
+        buffer.extend(make_episode([0.0] * int(rng.integers(1, 9)), players=2, tag=tag))
+    buffer.mark()
+    state, tree = buffer.state_dict(), buffer._tree._tree.copy()
+    for change in changes:
+        if change == "e":
+            buffer.extend(make_episode([1.0] * int(rng.integers(1, 60)), players=2, tag=99))
+        elif buffer.num_steps:
+            slots = buffer.sample_slots(5, rng)
+            if change == "p":
+                buffer.update_priorities(slots, rng.normal(0, 3, 5).astype(np.float32))
+            else:
+                slots = np.unique(slots)
+                buffer.renew(slots, rng.random((len(slots), 3)), rng.random(len(slots)))
+    buffer.rewind()
+    assert same(buffer.state_dict(), state)
+    assert np.array_equal(buffer._tree._tree, tree)
+    with pytest.raises(RuntimeError, match="nothing was marked"):
+        buffer.rewind()
+
+
+@given(st.floats(0.001, 0.2), st.lists(st.integers(1, 40), max_size=60))
+@settings(deadline=None, max_examples=40)
+def test_the_byte_budget_is_never_exceeded(mib: float, lengths: list[int]) -> None:
+    try:
+        buffer = ReplayBuffer(make_spec(2), ReplayConfig(max_mib=mib), 1.0)
+    except ValueError:
+        return
+    for length in lengths:
+        if length + 1 <= buffer.capacity:
+            buffer.extend(make_episode([0.0] * length, players=2))
+        assert buffer.nbytes <= mib * 2**20
+        assert buffer.num_steps <= buffer.capacity

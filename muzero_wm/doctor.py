@@ -1,0 +1,211 @@
+"""`muzero-wm doctor`: what this machine offers, and whether the parts work together, within about ten seconds."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.metadata
+import importlib.util
+import io
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from muzero_wm import __version__
+
+_PACKAGES = ("torch", "numpy", "numba", "gymnasium", "pydantic")
+_BACKENDS = {"openvino": "openvino", "onnxruntime": "onnxruntime"}
+_CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8")
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+_DEBUG = ["run.log_every_seconds=1000", "acting.process=false", "replay.priority_exponent=0.6"]
+
+
+def examine() -> dict[str, Any]:
+    """Looks at the machine and tests the installation.
+
+    Returns:
+        What `muzero-wm doctor --json` writes: `versions`, `machine`, `checks` (name, ok, seconds, detail, remedy) and
+        `healthy`.
+    """
+    checks = [
+        _check("search core", _native_core, "build it: pip install -e . (needs a C compiler)"),
+        _check("compiled kernels are kept", _numba_cache, "set NUMBA_CACHE_DIR to a folder that can be written"),
+        _check("search agrees with its reference", _search, "build the core again: pip install -e . --force-reinstall"),
+        _check("training, and resume bit for bit", _resume, "install the versions named in constraints.txt"),
+        _check("checkpoints", _checkpoint, "see that the temporary folder (TMPDIR) has space and can be written"),
+    ]
+    return {
+        "versions": _versions(),
+        "machine": _machine(),
+        "checks": checks,
+        "healthy": all(check["ok"] for check in checks),
+    }
+
+
+def show(report: dict[str, Any], console: Console | None = None) -> None:
+    """Prints what `examine` found.
+
+    Args:
+        report: from `examine`.
+        console: standard output when None.
+    """
+    console = console or Console()
+    facts = Table.grid(padding=(0, 2))
+    facts.add_row("versions", ", ".join(f"{name} {version}" for name, version in report["versions"].items()))
+    for name, value in report["machine"].items():
+        facts.add_row(name.replace("_", " "), ", ".join(map(str, value)) if isinstance(value, list) else str(value))
+    console.print(facts)
+    checks = Table("check", "", "seconds", "found", box=None)
+    for check in report["checks"]:
+        checks.add_row(check["name"], "ok" if check["ok"] else "BROKEN", f"{check['seconds']:.1f}", check["detail"])
+    console.print(checks)
+    for check in report["checks"]:
+        if not check["ok"]:
+            console.print(f"{check['name']}: {check['remedy']}", highlight=False, soft_wrap=True)
+
+
+def _check(name: str, test: Callable[[], str], remedy: str) -> dict[str, Any]:
+    """Runs one test; it returns what it found, or raises."""
+    begin = time.monotonic()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            detail, ok = test(), True
+    except Exception as error:  # whatever is broken is what we are here to tell
+        detail, ok = f"{type(error).__name__}: {' '.join(str(error).split())}", False
+    seconds = round(time.monotonic() - begin, 2)
+    return {"name": name, "ok": ok, "seconds": seconds, "detail": detail, "remedy": "" if ok else remedy}
+
+
+def _versions() -> dict[str, str]:
+    found = {"muzero-wm": __version__, "python": platform.python_version()}
+    for name in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _machine() -> dict[str, Any]:
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "cpu_features": _cpu_features() or ["not known here"],
+        "torch_uses": torch.backends.cpu.get_cpu_capability(),
+        "gpu": gpus or ["none"],
+        "inference_backends": [
+            "torch",
+            *(name for name, module in _BACKENDS.items() if importlib.util.find_spec(module) is not None),
+        ],
+        "threads": [
+            f"torch {torch.get_num_threads()}",
+            *(f"{name}={os.environ[name]}" for name in _THREADS if name in os.environ),
+        ],
+    }
+
+
+def _cpu_features() -> list[str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return []
+    flags = next((line.split(":", 1)[1].split() for line in text.splitlines() if line.startswith("flags")), [])
+    return [flag for flag in _CPU_FLAGS if flag in flags]
+
+
+def _native_core() -> str:
+    spec = importlib.util.find_spec("mcts._core")
+    if spec is None or spec.origin is None or not spec.origin.endswith((".so", ".pyd")):
+        raise RuntimeError("mcts._core is not compiled; searches would run in Python, some hundred times slower")
+    importlib.import_module("mcts._core")
+    return "compiled"
+
+
+def _numba_cache() -> str:
+    from muzero_wm.replay import sum_tree
+
+    stats = getattr(sum_tree._update, "stats", None)
+    path = getattr(stats, "cache_path", None)
+    if path is None:
+        raise RuntimeError("no folder for compiled code can be written: every start compiles for some seconds")
+    if not os.access(path, os.W_OK):
+        raise RuntimeError(f"{path} cannot be written")
+    return "kept on disk"
+
+
+def _search() -> str:
+    import torch
+
+    from muzero_wm import envs
+    from muzero_wm.acting.planner import Planner
+    from muzero_wm.model.inference import InferenceModel
+    from muzero_wm.model.world_model import WorldModel
+    from muzero_wm.presets import load_config
+
+    config = load_config("debug")
+    env = envs.make("connect4", 16, 0)
+    torch.manual_seed(0)
+    planner = Planner(InferenceModel(WorldModel(config.model, env.spec), "fp32"), env.spec, config.search)
+    step = env.reset()
+    results = []
+    before = os.environ.get("MCTS_BACKEND")
+    try:
+        for backend in ("native", "python"):
+            os.environ["MCTS_BACKEND"] = backend
+            results.append(planner.search(step.observation, step.legal_actions, 0, num_simulations=32, explore=True))
+    finally:
+        os.environ.pop("MCTS_BACKEND")
+        if before is not None:
+            os.environ["MCTS_BACKEND"] = before
+    native, python = results
+    if not np.array_equal(native.visit_counts, python.visit_counts):
+        raise RuntimeError("the compiled search visits other actions than the reference in Python")
+    return "16 searches of 32 simulations alike"
+
+
+def _resume() -> str:
+    from muzero_wm.presets import load_config
+    from muzero_wm.run.signals import Interrupted
+    from muzero_wm.training import train
+
+    def stop(learner: Any, progress: Any) -> None:
+        if learner.updates >= 10:
+            raise Interrupted(2, saved=False)
+
+    config = load_config("debug", overrides=_DEBUG)
+    with tempfile.TemporaryDirectory() as scratch:
+        whole = train(config, Path(scratch) / "whole")
+        with contextlib.suppress(KeyboardInterrupt):
+            train(config, Path(scratch) / "halves", on_round=stop)
+        halves = train(config, Path(scratch) / "halves", resume=True)
+    _compare(whole.model.state_dict(), halves.model.state_dict(), "a resumed run ended with other weights")
+    return f"{whole.updates} updates, twice, the same weights"
+
+
+def _checkpoint() -> str:
+    import torch
+
+    from muzero_wm.run.checkpoint import load_checkpoint, save_checkpoint
+
+    payload = {"numbers": torch.randn(1000), "counter": 3}
+    with tempfile.TemporaryDirectory() as scratch:
+        save_checkpoint(Path(scratch), payload, step=1, keep=1)
+        again = load_checkpoint(Path(scratch))
+    _compare({"numbers": payload["numbers"]}, {"numbers": again["numbers"]}, "a checkpoint came back changed")
+    return "written and read again"
+
+
+def _compare(first: dict[str, Any], second: dict[str, Any], message: str) -> None:
+    for name, tensor in first.items():
+        if not np.array_equal(tensor.numpy(), second[name].numpy()):
+            raise RuntimeError(f"{message} ({name})")

@@ -1,0 +1,79 @@
+"""Two ways in which training goes wrong while every number stays finite, and the thresholds that tell.
+
+Collapse: latents of different positions become alike, that is their mean deviation per dimension (`latent/std`) falls
+below MIN_LATENT_STD or their effective rank (`latent/effective_rank`) below MIN_EFFECTIVE_RANK.
+
+Explosion: predicted values, in the mean over a round (`value/abs_mean`), are more than EXPLOSION times the largest
+return that the stored rewards and the length of the stored episodes make possible (`value/bound`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from muzero_wm.replay.buffer import ReplayBuffer
+
+MIN_LATENT_STD = 0.01
+MIN_EFFECTIVE_RANK = 1.5
+EXPLOSION = 1.5
+
+
+def return_bound(buffer: ReplayBuffer) -> float:
+    """Returns the largest return any stored episode could have had: the largest reward at every step of the longest.
+
+    Args:
+        buffer: holds at least one episode.
+
+    Returns:
+        A number >= 0; infinity where episodes were cut short and nothing is discounted.
+    """
+    ring, discount = buffer.ring, buffer.discount
+    reward = float(np.abs(ring["reward"]).max())
+    steps = int(ring["to_end"].max())
+    if reward == 0.0:
+        return 0.0
+    cut = (ring["to_end"] == 1) & ~ring["terminated"]  # the last step of an episode that a limit ended
+    if cut.any():
+        return reward / (1.0 - discount) if discount < 1.0 else float("inf")
+    return reward * (steps if discount == 1.0 else (1.0 - discount**steps) / (1.0 - discount))
+
+
+class HealthMonitor:
+    """Turns metrics into flags, and into one warning each time a flag goes up."""
+
+    def __init__(self) -> None:
+        """Has seen nothing wrong yet."""
+        self._up: set[str] = set()
+
+    def watch(self, metrics: Mapping[str, float]) -> tuple[dict[str, float], list[str]]:
+        """Judges the metrics of a round.
+
+        Args:
+            metrics: of the learner, with `value/bound` where it is known.
+
+        Returns:
+            The flags `health/latent_collapse` and `health/value_explosion`, 0 or 1, where they can be judged; and the
+            warnings that are due, one line each.
+        """
+        warnings: dict[str, str] = {}
+        flags: dict[str, float] = {}
+        if "latent/std" in metrics:
+            std, rank = metrics["latent/std"], metrics["latent/effective_rank"]
+            flags["health/latent_collapse"] = float(std < MIN_LATENT_STD or rank < MIN_EFFECTIVE_RANK)
+            warnings["health/latent_collapse"] = (
+                f"the latent collapses: deviation {std:.3g} per dimension (warned below {MIN_LATENT_STD}), effective "
+                f"rank {rank:.3g} (below {MIN_EFFECTIVE_RANK}); every position looks alike to the model"
+            )
+        if "value/abs_mean" in metrics and metrics.get("value/bound", 0.0) > 0.0:
+            value, bound = metrics["value/abs_mean"], metrics["value/bound"]
+            flags["health/value_explosion"] = float(value > EXPLOSION * bound)
+            warnings["health/value_explosion"] = (
+                f"predicted values explode: {value:.3g} in the mean, where no return can be beyond {bound:.3g} "
+                f"(warned above {EXPLOSION:g} times that)"
+            )
+        now = {name for name, flag in flags.items() if flag}
+        due = [warnings[name] for name in sorted(now - self._up)]
+        self._up = now | (self._up - flags.keys())
+        return flags, due

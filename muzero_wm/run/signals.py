@@ -1,0 +1,82 @@
+"""Ctrl-C and SIGTERM: the first ends a run in order and within seconds, the second at once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from types import FrameType
+from typing import Any
+
+SECONDS_TO_END = 10.0
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal ended the run.
+
+    Attributes:
+        signum: which one; a program that ends by it exits with 128 + signum.
+        saved: whether a checkpoint was written because of it.
+    """
+
+    def __init__(self, signum: int, saved: bool) -> None:
+        """Keeps both."""
+        super().__init__(signal.Signals(signum).name)
+        self.signum, self.saved = signum, saved
+
+
+class RoundTooLongError(Exception):
+    """The round does not come to its end within the time that a signal leaves."""
+
+
+class StopSignals:
+    """Turns signals into a wish that the training loop looks up; a context manager.
+
+    In a thread that is not the main one nothing can be caught, and signals do what they always did.
+
+    Args:
+        seconds_to_save: time to set aside for writing the checkpoint.
+
+    Attributes:
+        requested: the signal that came, None before.
+        seconds_to_save: may be raised when saving turns out to take longer.
+    """
+
+    def __init__(self, seconds_to_save: float = 1.0) -> None:
+        """Catches nothing yet."""
+        self.requested: int | None = None
+        self.seconds_to_save = seconds_to_save
+        self._since = 0.0
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._caught) for number in _SIGNALS}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def check(self) -> None:
+        """Returns while there is time to go on with the round.
+
+        Raises:
+            RoundTooLongError: a signal came and its time is nearly over.
+        """
+        if self.requested is None:
+            return
+        left = SECONDS_TO_END - 2.0 * self.seconds_to_save - 1.0
+        if time.monotonic() - self._since > max(0.0, left):
+            raise RoundTooLongError
+
+    def _caught(self, number: int, frame: FrameType | None) -> None:
+        if self.requested is not None:
+            raise Interrupted(number, saved=False)
+        self.requested, self._since = number, time.monotonic()
+        # not print: this may interrupt a print
+        text = f"\n{signal.Signals(number).name}: saving a checkpoint, then ending; once more ends at once\n"
+        os.write(2, text.encode())

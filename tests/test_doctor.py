@@ -1,0 +1,38 @@
+"""`muzero-wm doctor` finds this installation healthy, and says what to do where it is not."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from muzero_wm import cli, doctor
+
+
+def test_a_healthy_installation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["doctor", "--json", str(tmp_path / "report.json")]) == 0
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["healthy"] and all(check["ok"] and not check["remedy"] for check in report["checks"])
+    assert {"muzero-wm", "python", "torch", "numba"} <= report["versions"].keys()
+    assert report["machine"]["cores"] >= 1 and "torch" in report["machine"]["inference_backends"]
+    out = capsys.readouterr().out
+    assert "bit for bit" in out and "BROKEN" not in out and "updates" in out
+    assert "left" not in out  # what the little runs say stays inside
+
+
+def test_what_is_broken_is_exit_code_1_with_a_remedy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+    monkeypatch.setattr(doctor, "_search", lambda: "left out here")
+    assert cli.main(["doctor"]) == 1
+    out = capsys.readouterr().out
+    assert "BROKEN" in out and "see that the temporary folder" in out
+
+
+def test_a_core_that_is_not_compiled_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    check = doctor._check("core", doctor._native_core, "build it")
+    assert not check["ok"] and "not compiled" in check["detail"] and check["remedy"] == "build it"

@@ -1,0 +1,65 @@
+"""What SIGINT and SIGTERM do to a run on the command line, in the middle of a round that takes half a minute."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from muzero_wm.run.checkpoint import load_checkpoint
+
+ROOT = Path(__file__).parents[1]
+SLOW = ["acting.num_envs=12", "acting.steps_per_round=20", "model.width=16", "run.tensorboard=false"]
+
+
+def started(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Yields a run as soon as it trains."""
+    command = [sys.executable, "-m", "muzero_wm", "train", "--run-dir", str(folder), *arguments]
+    with subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True,
+    ) as run:  # fmt: skip
+        try:
+            assert run.stdout is not None
+            assert run.stdout.readline(), run.stderr.read() if run.stderr else ""  # its title: signals are caught now
+            yield run
+        finally:
+            run.kill()
+
+
+def children(pid: int) -> set[int]:
+    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_the_first_signal_saves_and_the_second_ends_at_once(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    slow = ("cartpole", "--env", "gym:tests.acting.faulty:Slow-v0", "--max-updates", "50", "--set", *SLOW)
+    for run in started(folder, *slow, "acting.process=true"):
+        time.sleep(3)  # into the first round
+        players = children(run.pid)
+        run.send_signal(signal.SIGTERM)
+        _, errors = run.communicate(timeout=60)
+        assert run.returncode == 143, errors
+        assert "SIGTERM: saving a checkpoint, then ending" in errors
+        assert f"the run is saved; go on with: muzero-wm train --resume --run-dir {folder}" in errors
+        assert players
+        while any(Path(f"/proc/{player}").exists() for player in players):
+            time.sleep(0.1)  # the last to go is the one that watches over what multiprocessing shares
+    assert load_checkpoint(folder / "checkpoints")["progress"]["rounds"] == 0
+
+    for run in started(folder, "--resume", "--set", "acting.process=false"):
+        run.send_signal(signal.SIGINT)
+        assert run.stderr is not None
+        while "SIGINT: saving" not in run.stderr.readline():
+            pass
+        run.send_signal(signal.SIGINT)
+        _, errors = run.communicate(timeout=60)
+        assert run.returncode == 130, errors
+        assert "ended at once; the last checkpoint stands" in errors and "Traceback" not in errors
