@@ -20,8 +20,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from machine import describe
 
+from muzero_wm.replay.packs import merged
 from muzero_wm.run.checkpoint import latest, load_checkpoint
 
 ROOT = Path(__file__).parents[1]
@@ -83,6 +85,7 @@ def fingerprint(folder: Path) -> str:
     """Returns a digest of everything a run ends with except its times: weights, teacher, optimiser, replay, actor."""
     state = load_checkpoint(folder / "checkpoints")
     del state["progress"]["elapsed"]
+    state["replay"] = merged(state["replay"])
     digest = hashlib.sha256()
 
     def add(value: Any, path: str) -> None:
@@ -93,7 +96,8 @@ def fingerprint(folder: Path) -> str:
             for index, item in enumerate(value):
                 add(item, f"{path}/{index}")
         else:
-            content = value.contiguous().numpy().tobytes() if hasattr(value, "numpy") else repr(value).encode()
+            is_array = hasattr(value, "__array__")
+            content = np.ascontiguousarray(value).tobytes() if is_array else repr(value).encode()
             digest.update(path.encode() + content)
 
     add(state, "")

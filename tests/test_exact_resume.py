@@ -16,6 +16,7 @@ from muzero_wm import training
 from muzero_wm.config import Config
 from muzero_wm.learning.learner import Learner
 from muzero_wm.presets import load_config
+from muzero_wm.replay.packs import merged
 from muzero_wm.run.checkpoint import load_checkpoint
 from muzero_wm.run.signals import Interrupted
 from muzero_wm.training import Progress, train
@@ -50,6 +51,7 @@ def outcome(folder: Path) -> dict[str, Any]:
     """Returns everything a run ends with except times."""
     state = load_checkpoint(folder / "checkpoints")
     del state["progress"]["elapsed"]
+    state["replay"] = merged(state["replay"])
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return {"state": state, "metrics": [{k: v for k, v in line.items() if k not in CLOCKS} for line in lines]}
 
@@ -64,8 +66,8 @@ def assert_same(first: Any, second: Any, path: str = "") -> None:
         assert len(first) == len(second), path
         for index, pair in enumerate(zip(first, second, strict=True)):
             assert_same(*pair, f"{path}[{index}]")
-    elif isinstance(first, torch.Tensor):
-        assert first.dtype == second.dtype and np.array_equal(first.numpy(), second.numpy()), path
+    elif isinstance(first, torch.Tensor | np.ndarray):
+        assert first.dtype == second.dtype and np.array_equal(np.asarray(first), np.asarray(second)), path
     else:
         assert first == second, path
 

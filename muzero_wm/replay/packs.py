@@ -212,6 +212,25 @@ class Packs:
                 raise ValueError(f"{name}: expected finite numbers")
 
 
+def merged(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the state of a replay with its packs as one: what it holds, however often it was saved on the way.
+
+    Args:
+        state: from `ReplayBuffer.state_dict` or a checkpoint.
+    """
+    packs = [pack.arrays() for pack in state["packs"]]
+    slots = {
+        name: np.concatenate([pack[name] for pack in packs])[int(state["evicted"]) :]
+        for name in (packs[0] if packs else {})
+        if name != "lengths"
+    }
+    index = np.asarray(state["renewed"]["index"])
+    for name in ("policy", "value"):
+        if len(index):
+            slots[name][index] = np.asarray(state["renewed"][name])
+    return slots | {name: part for name, part in state.items() if name not in ("packs", "evicted", "renewed")}
+
+
 def _starts(to_end: NDArray[np.int32]) -> NDArray[np.int64]:
     """Returns where episodes begin in consecutive whole ones."""
     return np.flatnonzero(np.concatenate([[True], to_end[:-1] == 0])[: len(to_end)])
