@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mcts import _random
+from mcts.kept import KeptTree
 from mcts.qtransforms import (
     NodeStatistics,
     QTransform,
@@ -38,6 +39,9 @@ def muzero_policy(
     pb_c_init: float = 1.25,
     pb_c_base: float = 19652.0,
     temperature: float | npt.ArrayLike = 1.0,
+    leaves_per_step: int = 1,
+    virtual_loss: float = 1.0,
+    kept: KeptTree | None = None,
     num_threads: int = 1,
     backend: str | None = None,
 ) -> SearchResult:
@@ -103,6 +107,7 @@ def gumbel_muzero_policy(
     qtransform: QTransform = qtransform_completed_by_mix_value(),
     max_num_considered_actions: int = 16,
     gumbel_scale: float = 1.0,
+    leaves_per_step: int = 1,
     num_threads: int = 1,
     backend: str | None = None,
 ) -> SearchResult:

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mcts.kept import KeptTree, keep
+
 NODE_DTYPE = np.dtype(
     [
         ("value_sum", np.float64),
@@ -166,6 +168,22 @@ class Tree:
             qvalues=qvalues,
             value=self.value_sums[:, 0] / self.node_visits[:, 0],
         )
+
+    def keep(self, moves: npt.ArrayLike) -> KeptTree:
+        """Keeps the part of every tree that some moves lead to, for the next search of `mcts.muzero_policy`.
+
+        Args:
+            moves: [B] or [B, D] int, the actions taken from each root, one or several; D = 0 keeps all. A -1 keeps
+                nothing of its tree, for example because the game has begun anew.
+
+        Returns:
+            A copy of the kept nodes, and where each of them was.
+
+        Raises:
+            TypeError: moves are not integers.
+            ValueError: moves have the wrong shape, or are not actions.
+        """
+        return keep(self, moves)
 
     def to_dict(self, root: int = 0, *, max_depth: int | None = None, min_visits: int = 1) -> dict[str, Any]:
         """Exports one tree as nested dictionaries of plain Python values, for drawing or JSON.
