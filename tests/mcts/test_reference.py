@@ -10,7 +10,6 @@ import pytest
 import mcts
 from mcts.tree import NODE_DTYPE
 
-from . import oracles
 from .models import ConstantModel, RandomModel, random_masks
 
 QTRANSFORMS = {
