@@ -34,7 +34,7 @@ class Backend(Protocol):
         """Takes the arrays that the next `step` reads."""
 
     def step(self, simulation: int, begin: int, end: int) -> int:
-        """Expands, backs up and selects anew for some roots; returns the first root with unusable numbers or -1."""
+        """Expands, backs up and selects anew for some roots; returns the first row with unusable numbers or -1."""
 
     def finish(self) -> Tree:
         """Returns the tree."""
@@ -59,15 +59,20 @@ def run_search(
         TypeError: an output is not an array of floats.
     """
     search = _make_backend(problem, backend)
-    num_roots = len(problem.value)
-    inbox = _Inbox(search, num_roots, problem.prior_logits.shape[1])
+    num_roots, num_actions = problem.prior_logits.shape
+    inbox = _Inbox(search, len(search.action), num_actions)
     search.start()
     with _Stepper(search, num_roots, num_threads) as step:
-        for simulation in range(problem.num_simulations):
-            inbox.put(recurrent_fn(search.parent_index, search.action, simulation + 1), simulation)
-            bad_root = step(simulation)
-            if bad_root >= 0:
-                raise ValueError(inbox.explain(bad_root, simulation))
+        for simulation in range(0, problem.num_simulations, problem.leaves_per_step):
+            parent_index, action = search.parent_index, search.action
+            num_rows = num_roots * min(problem.leaves_per_step, problem.num_simulations - simulation)
+            if num_rows < len(action):  # the last step asks for what is left
+                parent_index, action = parent_index[:num_rows], action[:num_rows]
+                inbox = _Inbox(search, num_rows, num_actions)
+            inbox.put(recurrent_fn(parent_index, action, problem.first_node + simulation), simulation)
+            bad_row = step(simulation)
+            if bad_row >= 0:
+                raise ValueError(inbox.explain(bad_row, bad_row % num_roots, simulation + bad_row // num_roots))
     return search.finish()
 
 
@@ -143,6 +148,8 @@ def _make_backend(problem: SearchProblem, backend: str | None) -> Backend:
             "the native search core mcts._core is not built; build it with `pip install -e .` (needs a C compiler), "
             'or choose the slow reference with backend="python" or MCTS_BACKEND=python'
         ) from error
+    if problem.leaves_per_step > 1 or problem.kept is not None:
+        raise NotImplementedError('leaves_per_step > 1 and kept trees need backend="python"')
     return NativeSearch(problem)
 
 
@@ -175,9 +182,9 @@ class _Stepper:
 class _Inbox:
     """Checks what the network returns and hands it to the backend, at no cost when the same buffers come back."""
 
-    def __init__(self, search: Backend, num_roots: int, num_actions: int) -> None:
+    def __init__(self, search: Backend, num_rows: int, num_actions: int) -> None:
         self._search = search
-        self._shapes = ((num_roots,), (num_roots,), (num_roots, num_actions), (num_roots,))
+        self._shapes = ((num_rows,), (num_rows,), (num_rows, num_actions), (num_rows,))
         self._seen: list[object] = [None] * 4
         self._arrays: list[npt.NDArray[np.float32]] = [np.zeros(shape, np.float32) for shape in self._shapes]
 
@@ -200,9 +207,9 @@ class _Inbox:
             seen[i] = field if array is field else None
         self._search.receive(*self._arrays)
 
-    def explain(self, root: int, simulation: int) -> str:
-        """Says what is wrong with the numbers for one root."""
-        reward, discount, prior_logits, value = (array[root] for array in self._arrays)
+    def explain(self, row: int, root: int, simulation: int) -> str:
+        """Says what is wrong with the numbers in one row."""
+        reward, discount, prior_logits, value = (array[row] for array in self._arrays)
         where = f"recurrent_fn, simulation {simulation}, root {root}"
         if not np.isfinite(reward):
             return f"{where}: reward: expected a finite number, got {reward}"

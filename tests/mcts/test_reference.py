@@ -10,8 +10,8 @@ import pytest
 import mcts
 from mcts.tree import NODE_DTYPE
 
-from . import oracles
 from .models import ConstantModel, RandomModel, random_masks
+from .ported import require_port
 
 QTRANSFORMS = {
     "min_max": mcts.qtransform_by_min_max(min_value=-6, max_value=6),
@@ -77,6 +77,68 @@ def test_backends_agree(policy, qtransform, num_actions, num_simulations, discou
 
 
 @pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("qtransform", QTRANSFORMS)
+@pytest.mark.parametrize(
+    ("num_actions", "leaves_per_step", "virtual_loss", "max_depth"),
+    [(1, 3, 1.0, None), (3, 2, 0.0, None), (3, 8, 0.5, 3), (19, 4, 1.0, None), (60, 16, 3.0, 2), (300, 100, 1.0, 1)],
+)
+def test_backends_agree_on_several_leaves(
+    policy, qtransform, num_actions, leaves_per_step, virtual_loss, max_depth, seed
+):
+    require_port("native", leaves_per_step=leaves_per_step)
+    rng = np.random.default_rng((seed, num_actions))
+    worlds = rng.integers(2**31, size=3)
+    search_both(
+        policy,
+        lambda: RandomModel(worlds, num_actions, discount=-1.0),
+        70,
+        rng=seed,
+        invalid_actions=random_masks(rng, 3, num_actions),
+        max_depth=max_depth,
+        leaves_per_step=leaves_per_step,
+        qtransform=QTRANSFORMS[qtransform],
+        **({"virtual_loss": virtual_loss} if policy == "puct" else {}),
+    )
+
+
+@pytest.mark.parametrize("qtransform", QTRANSFORMS)
+@pytest.mark.parametrize(
+    ("num_actions", "leaves_per_step", "max_depth"), [(1, 1, None), (3, 1, None), (3, 4, 5), (19, 3, None), (60, 1, 2)]
+)
+def test_backends_agree_on_kept_trees(qtransform, num_actions, leaves_per_step, max_depth, seed):
+    """Three searches in a row, of which each backend goes on with its own trees."""
+    require_port("native", kept=True)
+    rng = np.random.default_rng((seed, num_actions))
+    worlds, keys = rng.integers(2**31, size=3), rng.integers(2**64, size=3, dtype=np.uint64)
+    models = [RandomModel(worlds, num_actions, discount=-1.0) for _ in range(2)]
+    kept: list[mcts.KeptTree | None] = [None, None]
+    for num_simulations in (50, 1, 30):
+        invalid = random_masks(rng, 3, num_actions, share=0.3)
+        results = [
+            mcts.muzero_policy(
+                model.root(),
+                model,
+                num_simulations,
+                rng=keys,
+                invalid_actions=invalid,
+                max_depth=max_depth,
+                leaves_per_step=leaves_per_step,
+                qtransform=QTRANSFORMS[qtransform],
+                kept=tree,
+                backend=backend,
+            )
+            for backend, model, tree in zip(("native", "python"), models, kept, strict=True)
+        ]
+        assert_same(*results)
+        moves = results[0].visit_counts.argmax(axis=1)[:, None]
+        moves[0] = rng.integers(-1, num_actions)
+        kept = [result.tree.keep(moves) for result in results]
+        np.testing.assert_array_equal(kept[0].source, kept[1].source)
+        for model, tree in zip(models, kept, strict=True):
+            model.go_on(tree.source, moves)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
 def test_backends_agree_on_a_world_of_ties(policy, seed):
     """Equal priors and values everywhere: every decision is a tie, and the lowest action must win it."""
     result = search_both(policy, lambda: ConstantModel(2, 7, discount=-1.0), 40, rng=seed)
@@ -102,51 +164,6 @@ def test_backends_agree_on_extreme_logits(policy, spread, seed):
 
     search_both(policy, Model, 39, rng=seed, qtransform=QTRANSFORMS["completed_steep"])
     search_both(policy, Model, 39, rng=seed)
-
-
-class PathModel(RandomModel):
-    """A random world that the oracles can ask for a path of actions."""
-
-    def evaluate(self, history):
-        reward, discount, logits, value = self._node((self.worlds[0], *history))
-        return (
-            float(np.float32(reward)),
-            float(np.float32(discount)),
-            logits.astype(np.float32).tolist(),
-            float(np.float32(value)),
-        )
-
-
-def compare_with_oracle(node, entry):
-    assert len(node.values) == entry["visits"]
-    assert node.value == pytest.approx(entry["value"], rel=1e-9, abs=1e-12)
-    assert sorted(node.children) == sorted(child["action"] for child in entry["children"])
-    for child in entry["children"]:
-        edge = node.children[child["action"]]
-        assert edge.q == pytest.approx(child["qvalue"], rel=1e-9, abs=1e-12)
-        compare_with_oracle(edge.child, child)
-
-
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("num_actions", [2, 5, 20])
-@pytest.mark.parametrize("discount", [-1.0, 0.9])
-@pytest.mark.parametrize("max_depth", [None, 2])
-def test_search_equals_the_textbook(policy, num_actions, discount, max_depth, seed, backend):
-    rng = np.random.default_rng((seed, num_actions))
-    model = PathModel([seed], num_actions, discount=discount)
-    invalid = random_masks(rng, 1, num_actions, share=0.3)
-    root = model.root()
-    quiet = {"dirichlet_fraction": 0.0} if policy == "puct" else {"gumbel_scale": 0.0, "max_num_considered_actions": 8}
-    result = POLICIES[policy](
-        root, model, 60, rng=0, invalid_actions=invalid, max_depth=max_depth, backend=backend, **quiet
-    )
-    arguments = (root.prior_logits[0].tolist(), float(root.value[0]), model.evaluate, 60)
-    limits = {"allowed": (~invalid[0]).tolist(), "max_depth": max_depth or 10**9}
-    if policy == "puct":
-        oracle = oracles.puct_search(*arguments, **limits)
-    else:
-        oracle = oracles.gumbel_search(*arguments, **limits, num_considered=8)
-    compare_with_oracle(oracle, result.tree.to_dict())
 
 
 def test_environment_variable_chooses_the_backend(monkeypatch):
