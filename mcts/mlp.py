@@ -291,8 +291,8 @@ class ResidualMLP:
                 raise ValueError(f"{name}: expected a number >= {least}, got {number}")
         if max(num_nodes, leaves_per_step) * len(states) > _MAX_ROWS:
             raise ValueError(
-                f"num_nodes: expected at most {_MAX_ROWS:,} latents, got {num_nodes} nodes and {leaves_per_step} leaves of "
-                f"{len(states)} roots"
+                f"num_nodes: expected at most {_MAX_ROWS:,} latents, got {num_nodes} nodes, {leaves_per_step} "
+                f"leaves of {len(states)} roots"
             )
         if not -1.0 <= discount <= 1.0:
             raise ValueError(f"discount: expected a number in [-1, 1], got {discount}")
