@@ -57,7 +57,7 @@ typedef struct {
 } mcts_mlp_search;
 
 typedef void (*mcts_mlp_initial_fn)(const mcts_mlp *network, const float *observation, int num_rows, float *rows,
-                                    float *latent, float *prior_logits, float *value);
+                                    int max_rows, float *latent, float *prior_logits, float *value);
 
 /* The evaluator in one instruction set. */
 typedef struct {
@@ -66,7 +66,7 @@ typedef struct {
     mcts_mlp_initial_fn initial;
 } mcts_mlp_isa;
 
-/* Bytes of working memory, in numbers, for each row. */
+/* Numbers of working memory for each row. */
 static inline size_t mcts_mlp_row_size(const mcts_mlp *network) {
     return (size_t)network->latent_stride + network->hidden_stride + network->logits_stride;
 }
@@ -79,6 +79,8 @@ static inline mcts_mlp_rows mcts_mlp_rows_at(const mcts_mlp *network, float *row
                     row * network->logits_stride;
     return result;
 }
+
+typedef float mcts_mlp_quad __attribute__((vector_size(16), aligned(4), may_alias));
 
 /* x with h(x) = y, h(x) = sign(x) (sqrt(|x| + 1) - 1) + x / 1000 (MuZero, appendix F), written without the difference
    of two nearly equal roots. */

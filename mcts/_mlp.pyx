@@ -35,7 +35,8 @@ cdef extern from "_mlp.h" nogil:
         float discount
         int num_nodes, num_roots, max_rows
     ctypedef void (*mcts_mlp_initial_fn)(const mcts_mlp *network, const float *observation, int num_rows, float *rows,
-                                         float *latent, float *prior_logits, float *value) noexcept nogil
+                                         int max_rows, float *latent, float *prior_logits,
+                                         float *value) noexcept nogil
     ctypedef struct mcts_mlp_isa:
         const char *name
         mcts_evaluate_fn evaluate
@@ -50,13 +51,12 @@ PANEL = 16
 TILE = 64
 
 
-def aligned_zeros(shape):
-    """Returns a float32 array of zeros whose first number begins a cache line."""
-    size = int(np.prod(shape))
+def aligned_zeros(Py_ssize_t size):
+    """Returns `size` zeros, float32, of which the first begins a cache line."""
     buffer = np.zeros(size + 16, np.float32)
     cdef float[::1] view = buffer
-    begin = (-<uintptr_t>&view[0] % 64) // 4
-    return buffer[begin:begin + size].reshape(shape)
+    cdef Py_ssize_t begin = (-<uintptr_t>&view[0] % 64) // 4
+    return buffer[begin:begin + size]
 
 
 def instruction_sets():
@@ -155,14 +155,15 @@ cdef class Network:
         latent = np.empty((num_rows, self._network.width), np.float32)
         prior_logits = np.empty((num_rows, self._network.num_actions), np.float32)
         value = np.empty(num_rows, np.float32)
-        cdef float[::1] rows = aligned_zeros(MCTS_MLP_CHUNK * mcts_mlp_row_size(&self._network))
+        cdef int max_rows = min(num_rows, MCTS_MLP_CHUNK)
+        cdef float[::1] rows = aligned_zeros(max_rows * mcts_mlp_row_size(&self._network))
         cdef float[:, ::1] latent_view = latent
         cdef float[:, ::1] logits_view = prior_logits
         cdef float[::1] value_view = value
         if num_rows:
             with nogil:
-                self._isa.initial(&self._network, &observation[0, 0], num_rows, &rows[0], &latent_view[0, 0],
-                                  &logits_view[0, 0], &value_view[0])
+                self._isa.initial(&self._network, &observation[0, 0], num_rows, &rows[0], max_rows,
+                                  &latent_view[0, 0], &logits_view[0, 0], &value_view[0])
         return latent, prior_logits, value
 
 

@@ -128,20 +128,21 @@ MLP_TARGET static void MLP_NAME(trunk)(const mcts_mlp *network, const mcts_mlp_d
 
 /* Sixteen partial results into one, always in the same order. */
 MLP_INLINE float MLP_NAME(total)(const float *lane) {
-    float sum[8];
-    int j;
-    for (j = 0; j < 8; j++) sum[j] = lane[j] + lane[j + 8];
-    return ((sum[0] + sum[4]) + (sum[2] + sum[6])) + ((sum[1] + sum[5]) + (sum[3] + sum[7]));
+    const mcts_mlp_quad *quad = (const mcts_mlp_quad *)lane, sum = (quad[0] + quad[2]) + (quad[1] + quad[3]);
+    return (sum[0] + sum[2]) + (sum[1] + sum[3]);
 }
 
 MLP_INLINE float MLP_NAME(largest)(const float *lane) {
-    float most[8], result;
+    float most[4], low, high;
     int j;
-    for (j = 0; j < 8; j++) most[j] = lane[j] > lane[j + 8] ? lane[j] : lane[j + 8];
-    for (j = 0; j < 4; j++) most[j] = most[j] > most[j + 4] ? most[j] : most[j + 4];
-    result = most[0];
-    for (j = 1; j < 4; j++) result = most[j] > result ? most[j] : result;
-    return result;
+    for (j = 0; j < 4; j++) {
+        low = lane[j] > lane[j + 8] ? lane[j] : lane[j + 8];
+        high = lane[j + 4] > lane[j + 12] ? lane[j + 4] : lane[j + 12];
+        most[j] = low > high ? low : high;
+    }
+    low = most[0] > most[2] ? most[0] : most[2];
+    high = most[1] > most[3] ? most[1] : most[3];
+    return low > high ? low : high;
 }
 
 /* Scales one latent of `width` numbers in place; what overflows becomes NaN and so stops the search. */
@@ -229,14 +230,15 @@ MLP_TARGET static void MLP_NAME(predict)(const mcts_mlp *network, int num_rows, 
     }
 }
 
-/* Latents, policies and values of observations; `rows` holds MCTS_MLP_CHUNK working rows. */
+/* Latents, policies and values of observations; there is working memory for max_rows of them at a time. */
 MLP_TARGET static void MLP_NAME(initial)(const mcts_mlp *network, const float *observation, int num_rows, float *rows,
-                                         float *latent, float *prior_logits, float *value) {
-    const mcts_mlp_rows work = mcts_mlp_rows_at(network, rows, MCTS_MLP_CHUNK, 0);
-    ptrdiff_t begin, size = network->stem.inputs;
+                                         int max_rows, float *latent, float *prior_logits, float *value) {
+    const mcts_mlp_rows work = mcts_mlp_rows_at(network, rows, max_rows, 0);
+    const ptrdiff_t size = network->stem.inputs;
+    ptrdiff_t begin;
     int r;
-    for (begin = 0; begin < num_rows; begin += MCTS_MLP_CHUNK) {
-        const int count = num_rows - begin < MCTS_MLP_CHUNK ? num_rows - (int)begin : MCTS_MLP_CHUNK;
+    for (begin = 0; begin < num_rows; begin += max_rows) {
+        const int count = num_rows - begin < max_rows ? num_rows - (int)begin : max_rows;
         MLP_NAME(dense)(&network->stem, count, observation + begin * size, size, NULL, RELU, work.latent,
                         network->latent_stride);
         MLP_NAME(trunk)(network, network->representation, network->num_representation, count, NULL, work);

@@ -90,7 +90,7 @@ class PackedLayer:
         self.name, self.inputs, self.shape = name, inputs, (outputs, inputs)
         self.outputs = -(-outputs // _PANEL) * _PANEL
         self.weight = aligned_zeros(self.outputs * inputs)
-        self.bias = aligned_zeros((rows, self.outputs))
+        self.bias = aligned_zeros(rows * self.outputs).reshape(rows, self.outputs)
 
     def check(self, layer: Layer) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """Returns weight and bias as float32 arrays of this layer's shape, or raises what is wrong with them."""

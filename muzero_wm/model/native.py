@@ -49,16 +49,7 @@ class NativeModel:
 
     def __init__(self, model: WorldModel) -> None:
         """Takes the first snapshot; see the class for the arguments."""
-        reason = supported(model)
-        if reason is not None:
-            raise ValueError(f"model: expected an MLP that can be evaluated natively, but {reason}")
-        self._mlp = mcts.ResidualMLP(
-            export_weights(model),
-            value_support=_support(model.value_support),
-            reward_support=_support(model.reward_support),
-            latent_norm=model.config.latent_norm,
-            change_sides=model.dynamics.change_sides,
-        )
+        self._mlp = build_mlp(model)
 
     def refresh(self, model: WorldModel) -> None:
         """Replaces the weights by a snapshot of `model`, in place; no search may be running."""
@@ -90,6 +81,32 @@ class NativeModel:
         """
         latent, prior_logits, value = self._mlp.initial(observation)
         return prior_logits, value, self._mlp.recurrent_fn(latent, num_nodes, discount, leaves_per_step)
+
+
+def build_mlp(model: WorldModel, instruction_set: str | None = None) -> mcts.ResidualMLP:
+    """Returns the native evaluator of a model.
+
+    Args:
+        model: the weights to start from.
+        instruction_set: one of those of `mcts.ResidualMLP`; None is the fastest of this machine.
+
+    Returns:
+        The evaluator, which shares no memory with the model.
+
+    Raises:
+        ValueError: the model has no native evaluator; see `supported`.
+    """
+    reason = supported(model)
+    if reason is not None:
+        raise ValueError(f"model: expected an MLP that can be evaluated natively, but {reason}")
+    return mcts.ResidualMLP(
+        export_weights(model),
+        value_support=_support(model.value_support),
+        reward_support=_support(model.reward_support),
+        latent_norm=model.config.latent_norm,
+        change_sides=model.dynamics.change_sides,
+        instruction_set=instruction_set,
+    )
 
 
 def export_weights(model: WorldModel) -> mcts.MLPWeights:
