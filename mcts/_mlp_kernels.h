@@ -201,7 +201,7 @@ MLP_INLINE float MLP_NAME(decode)(const mcts_mlp_support *support, const float *
     int i, j;
     for (j = 0; j < 16; j++) most[j] = x[0];
     for (i = 0; i < n; i += 16)
-        for (j = 0; j < 16; j++) most[j] = (i + j < n) & (x[i + j] > most[j]) ? x[i + j] : most[j];
+        for (j = 0; j < 16; j++) most[j] = ((i + j < n) & (x[i + j] > most[j])) ? x[i + j] : most[j];
     top = MLP_NAME(largest)(most);
     for (i = 0; i < n; i += 16)
         for (j = 0; j < 16; j++) {

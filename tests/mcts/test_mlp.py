@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from tests.mcts.mlps import Architecture, Textbook, architectures, unsquash
 
 pytest.importorskip("mcts._mlp")
 
+PAGE = Path(__file__).parents[2] / "docs" / "mlp.md"
 SETS = mcts.ResidualMLP.instruction_sets()
 EVALUATE = ctypes.CFUNCTYPE(
     ctypes.c_int, ctypes.c_void_p, *[ctypes.c_void_p] * 2, *[ctypes.c_int32] * 4, *[ctypes.c_void_p] * 4
@@ -287,6 +290,14 @@ def test_observations_may_have_any_real_dtype_and_axes(dtype: npt.DTypeLike) -> 
         np.testing.assert_array_equal(one, other)
     turned = np.ascontiguousarray(planes.transpose(3, 2, 1, 0)).transpose(3, 2, 1, 0)
     np.testing.assert_array_equal(model.initial(turned)[0], expected[0])
+
+
+def test_the_example_of_the_page(capsys: pytest.CaptureFixture[str]) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(compile(block, PAGE.name, "exec"), names)
+    assert (names["result"].visit_counts.sum(axis=1) == 100).all()
+    assert capsys.readouterr().out
 
 
 def test_no_rows_give_no_rows() -> None:
