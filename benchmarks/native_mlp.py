@@ -3,8 +3,8 @@
     python benchmarks/native_mlp.py --json native_mlp.json
 
 The model is that of tic-tac-toe with 64 features everywhere and one dynamics block. A search is everything from the
-observations to the result. All variants of a size take turns; the shortest time of
-each counts.
+observations to the result. All variants of a size take turns; the shortest time
+of each counts.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def time_searches(
 
 
 def time_evaluations(model: WorldModel, batches: list[int], seconds: float) -> list[dict[str, Any]]:
-    """Measures recurrent calls alone, for every instruction set; a call from Python costs 0.5 microseconds of it."""
+    """Measures recurrent calls alone, for every instruction set; a call from Python costs about a microsecond of it."""
     results = []
     for batch, instruction_set in itertools.product(batches, mcts.ResidualMLP.instruction_sets()):
         latent = np.ones((batch, model.latent_shape[0]), np.float32)
