@@ -7,6 +7,8 @@ The search passes indices, never states: whoever owns the model keeps a pool of 
 from __future__ import annotations
 
 from mcts.kept import KeptTree
+from mcts.mlp import CategoricalSupport, MLPWeights, ResidualMLP
+from mcts.native import NativeRecurrentFn
 from mcts.policies import gumbel_muzero_policy, muzero_policy
 from mcts.qtransforms import (
     QTransform,
@@ -21,9 +23,13 @@ from mcts.types import RecurrentFn, RecurrentOutput, RootOutput, SearchResult
 
 __all__ = [
     "KeptTree",
+    "CategoricalSupport",
+    "MLPWeights",
+    "NativeRecurrentFn",
     "QTransform",
     "RecurrentFn",
     "RecurrentOutput",
+    "ResidualMLP",
     "RootOutput",
     "SearchResult",
     "Tree",

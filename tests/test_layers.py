@@ -48,9 +48,9 @@ def test_imports_point_down(path: Path) -> None:
             assert RANK[rest[0]] >= own, f"{path.name} imports {name} from a layer above"
 
 
-def test_only_the_planner_imports_the_search() -> None:
+def test_only_the_planner_and_the_native_model_import_the_search() -> None:
     users = {path.name for path in FILES if any(name.split(".")[0] == "mcts" for name in imports(path))}
-    assert users == {"planner.py"}
+    assert users == {"planner.py", "native.py"}
 
 
 def test_the_search_imports_neither_torch_nor_the_agent() -> None:

@@ -69,11 +69,11 @@ def test_a_wheel_carries_presets_stubs_and_the_core(tmp_path: Path) -> None:
         names = set(archive.namelist())
         installed = tmp_path / "installed"
         archive.extractall(installed)
-    assert {"mcts/py.typed", "mcts/_core.pyi", "muzero_wm/py.typed"} <= names
+    assert {"mcts/py.typed", "mcts/_core.pyi", "mcts/_mlp.pyi", "muzero_wm/py.typed"} <= names
     assert {f"muzero_wm/configs/{name}.yaml" for name in preset_names()} <= names
     code = (
         "import sys; sys.path.insert(0, sys.argv[1]);"
-        "import mcts._core, muzero_wm.presets as presets;"
+        "import mcts._core, mcts._mlp, muzero_wm.presets as presets;"
         "assert mcts._core.__file__.startswith(sys.argv[1]), mcts._core.__file__;"
         "assert presets.__file__.startswith(sys.argv[1]), presets.__file__;"
         "print(*presets.preset_names()); presets.load_config('debug')"
