@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 import mcts
+from tests.native.native_network import AVAILABLE, native_network
 
 POLICIES: dict[str, Callable[..., mcts.SearchResult]] = {
     "puct": mcts.muzero_policy,
@@ -68,7 +69,7 @@ QTRANSFORMS = (
 )
 # How the network hands out its numbers. All but the first few change what NumPy sees, none what is meant.
 STYLES = ("views", "views", "views", "copies", "one buffer", "read-only", "float64", "fortran", "reversed",
-          "big-endian", "lists", "shared", "broadcast")  # fmt: skip
+          "big-endian", "lists", "shared", "broadcast", *(["native"] if AVAILABLE else []))  # fmt: skip
 
 
 @dataclass
@@ -106,7 +107,9 @@ class Case:
 
     def search(self) -> mcts.SearchResult:
         """Makes the search."""
-        network = self.answer if self.network is None else self.network
+        network = self.network
+        if network is None:
+            network = native_network(self) if self.style == "native" else self.answer
         return POLICIES[self.policy](self.root, network, self.num_simulations, **self.arguments)
 
     def answer(self, parent_index: npt.NDArray[np.int32], action: npt.NDArray[np.int32], node_index: int) -> Any:

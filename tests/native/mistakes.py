@@ -10,6 +10,7 @@ import numpy as np
 
 import mcts
 from tests.native.cases import PARAMETERS, Case
+from tests.native.native_network import AVAILABLE, native_network
 
 Mistake = Callable[[random.Random, Case], None]
 
@@ -113,6 +114,11 @@ def failing_network(rnd: random.Random, case: Case) -> None:
     case.network = network
 
 
+def failing_native_network(rnd: random.Random, case: Case) -> None:
+    """Answers with an error code in the middle of the search."""
+    case.network = native_network(case, fails_at=rnd.randrange(case.num_simulations))
+
+
 def bad_mask(rnd: random.Random, case: Case) -> None:
     """Gives a mask of the wrong kind, or one that leaves a root without actions."""
     num_roots, num_actions = case.root.prior_logits.shape
@@ -165,6 +171,7 @@ MISTAKES: tuple[Mistake, ...] = (
     answer_shape,
     answer_container,
     failing_network,
+    *((failing_native_network,) if AVAILABLE else ()),
     bad_mask,
     bad_number,
     bad_number,
