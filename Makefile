@@ -3,6 +3,8 @@
 PYTHON ?= python3
 # More options for pip when it installs torch, for example an index with CPU builds.
 TORCH_ARGS ?=
+# Of the fuzzer: every seed makes other searches.
+SEED ?= 0
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,10 +14,10 @@ BUILD_INPUTS := pyproject.toml setup.cfg constraints.txt $(wildcard mcts/*.pyx m
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help quickstart test check lint bench clean distclean
+.PHONY: help quickstart test test-native fuzz check lint bench clean distclean
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /  make \1	/' | expand -t 20
+	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 20
 
 quickstart: $(VENV)/.installed  ## install, train tic-tac-toe in under 90 seconds, evaluate it
 	@if [ -e $(RUN) ]; then \
@@ -32,6 +34,12 @@ quickstart: $(VENV)/.installed  ## install, train tic-tac-toe in under 90 second
 
 test: $(VENV)/.installed-dev  ## run the tests that take seconds (the marks slow and gpu are left out)
 	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
+
+test-native: $(VENV)/.installed-dev  ## the search tests and a short fuzz under bounds checks and under sanitizers
+	$(BIN)/python -m tests.native.checked
+
+fuzz: $(VENV)/.installed-dev  ## a million random searches under the sanitizers: a quarter of an hour (SEED=n)
+	$(BIN)/python -m tests.native.checked sanitizers --no-tests --fuzz 1000000 --seed $(SEED)
 
 lint: $(VENV)/.installed-dev  ## ruff, mypy, cython-lint
 	$(BIN)/ruff check .

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import describe
 
 from muzero_wm.agent import Agent
+from muzero_wm.bench.machine import describe
 from muzero_wm.evaluation.solved import share_kept
 from muzero_wm.learning.learner import Learner
 from muzero_wm.presets import load_config

@@ -22,8 +22,8 @@ from mcts.tree import Tree, TreeSummary
 from mcts.types import RecurrentFn, RecurrentOutput, RootOutput, SearchResult
 
 __all__ = [
-    "KeptTree",
     "CategoricalSupport",
+    "KeptTree",
     "MLPWeights",
     "NativeRecurrentFn",
     "QTransform",

@@ -34,6 +34,8 @@ class _Parser(argparse.ArgumentParser):
         """Exits with code 2."""
         if unknown := re.match(r"argument COMMAND: invalid choice: '([^']*)'", message):
             message = f"unknown command {unknown[1]!r}{did_you_mean(unknown[1], _COMMANDS)}"
+        elif unknown := re.match(r"argument BENCHMARK: invalid choice: '([^']*)'", message):
+            message = f"unknown benchmark {unknown[1]!r}{did_you_mean(unknown[1], _BENCHMARKS)}"
         elif unknown := re.match(r"unrecognized arguments: (-\S+)", message):
             message = f"unknown option {unknown[1]}{did_you_mean(unknown[1], self.known_options())}"
         self.exit(MISTAKE, f"{self.prog}: error: {_shown(message)} (see {self.prog} --help)\n")
@@ -158,12 +160,27 @@ def _envs(args: argparse.Namespace) -> None:
     write_json(args.json, rows)
 
 
+def _bench(args: argparse.Namespace) -> None:
+    from muzero_wm.cli_bench import run
+
+    run(args)
+
+
 _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "train": _train,
     "evaluate": _evaluate,
     "play": _play,
     "envs": _envs,
     "doctor": _doctor,
+    "bench": _bench,
+}
+_BENCHMARKS = {
+    "search": (
+        "time the tree search, alone or with --network",
+        "muzero-wm bench search --only 64,82,200 --json s.json",
+    ),
+    "inference": ("time the network in every way it can run", "muzero-wm bench inference --batch 1 128"),
+    "learner": ("time the updates of presets", "muzero-wm bench learner connect4 --seconds 20"),
 }
 
 
@@ -230,7 +247,45 @@ def _parser() -> _Parser:
         "muzero-wm doctor --json doctor.json",
     )
     _json_argument(doctor)
+
+    _bench_commands(_command(commands, "bench", "measure how fast this machine is", "muzero-wm bench search --network"))
     return parser
+
+
+def _bench_commands(bench: _Parser) -> None:
+    kinds = bench.add_subparsers(metavar="BENCHMARK", required=True)
+    parsers: dict[str, _Parser] = {}
+    for name, (what, example) in _BENCHMARKS.items():
+        parsers[name] = kind = kinds.add_parser(
+            name, help=what, description=f"{what[0].upper()}{what[1:]}.", epilog=f"Example:\n  {example}"
+        )
+        kind.set_defaults(parser=kind, benchmark=name)
+        kind.add_argument(
+            "--seconds", type=_positive, default=1.0, metavar="S", help="for each measurement (default: 1)"
+        )
+        kind.add_argument("--threads", type=_integer(1), default=1, metavar="N", help="threads (default: 1)")
+        kind.add_argument("--seed", type=_integer(0), default=0, metavar="N", help="of all numbers (default: 0)")
+        _json_argument(kind)
+    search = parsers["search"]
+    search.add_argument("--only", type=_case, metavar="B,A,S", help="one case: roots, actions, simulations")
+    search.add_argument(
+        "--model", choices=("random", "constant", "both"), default="both", help="the free network (default: both)"
+    )
+    search.add_argument(
+        "--network",
+        nargs="*",
+        type=_integer(1),
+        metavar="B",
+        help="with real networks instead, for B roots (default: 1 16 128)",
+    )
+    parsers["inference"].add_argument(
+        "--batch", nargs="+", type=_integer(1), metavar="B", help="batch sizes (default: 1 16 128 256)"
+    )
+    learner = parsers["learner"]
+    learner.add_argument("presets", nargs="*", metavar="PRESET", help="which (default: connect4 tictactoe)")
+    learner.add_argument(
+        "--set", action="extend", nargs="+", default=[], metavar="a.b=VALUE", help="change settings, by their path"
+    )
 
 
 def _command(commands: Any, name: str, what: str, example: str) -> _Parser:
@@ -275,6 +330,25 @@ def _checkpoint(text: str) -> Any:
     if text in ("last", "best") or (text.isdecimal() and len(text) <= 18):
         return text if text in ("last", "best") else int(text)
     raise argparse.ArgumentTypeError(f"expected last, best or a number of updates, got {text[:40]!r}")
+
+
+def _positive(text: str) -> float:
+    """Converts to a finite number > 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number > 0, got {text!r}")
+    return value
+
+
+def _case(text: str) -> tuple[int, int, int]:
+    """Converts "roots,actions,simulations"."""
+    parts = text.split(",")
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+        raise argparse.ArgumentTypeError(f"expected roots,actions,simulations like 64,82,200, got {text!r}")
+    return int(parts[0]), int(parts[1]), int(parts[2])
 
 
 def _run_folder(text: str) -> Path:

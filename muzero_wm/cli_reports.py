@@ -14,8 +14,6 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from muzero_wm import envs
-from muzero_wm.envs import games
 from muzero_wm.errors import UserError
 
 
@@ -101,6 +99,9 @@ def print_evaluation(report: Mapping[str, Any]) -> None:
 
 def environments() -> list[dict[str, Any]]:
     """Returns one row for each built-in environment."""
+    from muzero_wm import envs
+    from muzero_wm.envs import games
+
     rows: list[dict[str, Any]] = []
     for name in envs.names():
         spec = envs.spec(name)

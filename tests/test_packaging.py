@@ -109,5 +109,5 @@ def test_make_says_what_is_wrong_with_the_python(python: str | None, message: st
 
 def test_make_alone_lists_the_targets() -> None:
     done = subprocess.run(["make", "-C", str(ROOT)], capture_output=True, text=True, check=True)
-    for target in ("quickstart", "test", "check", "bench", "clean"):
+    for target in ("quickstart", "test", "test-native", "fuzz", "check", "bench", "clean"):
         assert f"make {target}" in done.stdout

@@ -1,0 +1,1 @@
+"""Micro-benchmarks behind ``muzero-wm bench``: each returns a report of plain numbers."""

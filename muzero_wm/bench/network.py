@@ -1,0 +1,143 @@
+"""A complete planner search with a real network, and what share of its time the planner takes for itself."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
+
+import numpy as np
+import torch
+
+import mcts
+from muzero_wm.acting.planner import Planner
+from muzero_wm.bench.machine import machine
+from muzero_wm.bench.models import NETWORKS, Network, make_network, observations
+from muzero_wm.bench.timing import Stopwatch, interleave
+from muzero_wm.model.inference import InferenceModel
+
+ROOTS = (1, 16, 128)
+_POLICIES = ("muzero_policy", "gumbel_muzero_policy")
+
+
+def bench_network(
+    roots: Sequence[int] = ROOTS,
+    networks: Sequence[str] = tuple(NETWORKS),
+    *,
+    seconds: float = 1.0,
+    threads: int = 1,
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Any]:
+    """Times searches with the settings of each network's preset.
+
+    Args:
+        roots: batch sizes.
+        networks: names of `muzero_wm.bench.models.NETWORKS`.
+        seconds: for each measurement.
+        threads: of the network.
+        seed: of weights, observations and noise.
+        progress: called with (done, total).
+
+    Returns:
+        A report; the shares of each row are parts of the whole time and sum to 1.
+    """
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        plan = [(name, count) for name in networks for count in roots]
+        rows = []
+        for done, (name, count) in enumerate(plan):
+            progress(done, len(plan))
+            rows.append({"network": name} | _row(make_network(name, seed), count, seconds, seed))
+        progress(len(plan), len(plan))
+    finally:
+        torch.set_num_threads(before)
+    settings = {"seconds": seconds, "threads": threads, "seed": seed}
+    return {"benchmark": "search --network", "machine": machine(), "settings": settings, "rows": rows}
+
+
+def _row(network: Network, num_roots: int, seconds: float, seed: int) -> dict[str, Any]:
+    config, spec, model = network
+    options = {"batch_size": num_roots} if "batch_size" in inspect.signature(InferenceModel).parameters else {}
+    inference: Any = cast(Any, InferenceModel)(model, **options)
+    stopwatch = Stopwatch()
+    plain = Planner(inference, spec, config.search)
+    watched = Planner(cast(InferenceModel, _Watched(inference, stopwatch)), spec, config.search)
+    roots = observations(network, num_roots, seed)
+    legal = np.ones((num_roots, spec.num_actions), np.bool_)
+    timing = interleave({"search": lambda: plain.search(roots, legal, seed, explore=True)}, seconds)["search"]
+    whole = stopwatch.timed(lambda: watched.search(roots, legal, seed, explore=True), "whole")
+    with _watched_policies(stopwatch):
+        while stopwatch.seconds["whole"] < seconds or not stopwatch.seconds["whole"]:
+            whole()
+    return {
+        "roots": num_roots,
+        "actions": spec.num_actions,
+        "simulations": config.search.num_simulations,
+        "backend": getattr(inference, "backend", str(getattr(inference, "dtype", "")).removeprefix("torch.")),
+        "search": timing.per(num_roots * config.search.num_simulations),
+        "share": _shares(stopwatch.seconds),
+    }
+
+
+def _shares(spent: dict[str, float]) -> dict[str, float] | None:
+    """Splits the time of a search: inside the network, inside the tree, and what joins them.
+
+    None where tree and network run together in native code and no clock fits between them.
+    """
+    if "answer" not in spent:
+        return None
+    network = (spent["initial"] + spent["recurrent"]) / spent["whole"]
+    tree = (spent["policy"] - spent["answer"]) / spent["whole"]
+    return {"network": network, "tree": tree, "glue": 1.0 - network - tree, "planner": 1.0 - network}
+
+
+class _Watched:
+    """Stands in for an inference model and times its calls, also those of its sessions."""
+
+    def __init__(self, inference: Any, stopwatch: Stopwatch) -> None:
+        self._inference = inference
+        self.initial = stopwatch.timed(inference.initial, "initial")
+        self.recurrent = stopwatch.timed(inference.recurrent, "recurrent")
+        self._stopwatch = stopwatch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inference, name)
+
+    def session(self) -> Any:
+        session = self._inference.session()
+        start = self._stopwatch.timed(session.start, "initial")
+
+        def started(*args: Any, **kwargs: Any) -> Any:
+            *root, recurrent_fn = start(*args, **kwargs)
+            return *root, _timed(recurrent_fn, self._stopwatch, "recurrent")
+
+        session.start = started
+        return session
+
+
+@contextmanager
+def _watched_policies(stopwatch: Stopwatch) -> Iterator[None]:
+    """Times the policies, and inside them the answers of the network."""
+    before = {name: getattr(mcts, name) for name in _POLICIES}
+
+    def watched(policy: Callable[..., Any]) -> Callable[..., Any]:
+        timed = stopwatch.timed(policy, "policy")
+        return lambda root, recurrent_fn, *args, **kwargs: timed(
+            root, _timed(recurrent_fn, stopwatch, "answer"), *args, **kwargs
+        )
+
+    for name, policy in before.items():
+        setattr(mcts, name, watched(policy))
+    try:
+        yield
+    finally:
+        for name, policy in before.items():
+            setattr(mcts, name, policy)
+
+
+def _timed(recurrent_fn: Any, stopwatch: Stopwatch, section: str) -> Any:
+    """Times a network written in Python; one in native code goes to the search as it is."""
+    return recurrent_fn if hasattr(recurrent_fn, "address") else stopwatch.timed(recurrent_fn, section)
