@@ -212,6 +212,29 @@ class Packs:
                 raise ValueError(f"{name}: expected finite numbers")
 
 
+def contents(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a saved replay holds, oldest slot first, however it is split into packs.
+
+    Two replays are the same when this is; which packs they lie in depends on when checkpoints were saved.
+
+    Args:
+        state: from `ReplayBuffer.state_dict` or a checkpoint.
+
+    Returns:
+        What the slots hold, by name; where episodes end; priorities and counters.
+    """
+    packs = [pack.arrays() for pack in state["packs"]]
+    lengths = [pack.pop("lengths") for pack in packs]
+    out: dict[str, Any] = {name: np.concatenate([pack[name] for pack in packs]) for name in (packs or [{}])[0]}
+    out = {name: array[state["evicted"] :].copy() for name, array in out.items()}
+    for name in ("policy", "value"):
+        if name in out:
+            out[name][np.asarray(state["renewed"]["index"])] = np.asarray(state["renewed"][name])
+    out["episode_ends"] = np.cumsum(np.concatenate([np.zeros(0, np.int64), *lengths])) - state["evicted"]
+    out["episode_ends"] = out["episode_ends"][out["episode_ends"] > 0]
+    return out | {name: state[name] for name in ("capacity", "head", "priority", "max_priority", "counters")}
+
+
 def _starts(to_end: NDArray[np.int32]) -> NDArray[np.int64]:
     """Returns where episodes begin in consecutive whole ones."""
     return np.flatnonzero(np.concatenate([[True], to_end[:-1] == 0])[: len(to_end)])
