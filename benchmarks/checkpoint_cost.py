@@ -2,10 +2,9 @@
 
     python benchmarks/checkpoint_cost.py connect4 tictactoe --json cost.json
 
-Plays and learns with a preset for some time, saving at its interval shortened by `--speed-up`; then it measures what one
-whole interval would bring: the episodes of `checkpoint_every_minutes` (as many as were really played per second), in a
-ring that is as full as it would be. The buffer is filled with the episodes played, repeated with other policies where
-they do not reach.
+Plays and learns with a preset for some time, then measures what whole intervals bring: as many steps as were really
+played per second, in a ring that fills up accordingly. Its episodes are those played, in other orders and with slightly
+other policies and values, since exact copies would compress too well.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ def main() -> None:
     """Prints one row for each preset."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("presets", nargs="+")
-    parser.add_argument("--seconds", type=float, default=45.0, help="how long to play and learn (default: 45)")
+    parser.add_argument("--seconds", type=float, default=90.0, help="how long to play and learn (default: 90)")
     parser.add_argument("--json", type=Path, metavar="FILE")
     args = parser.parse_args()
     rows = [measure(preset, args.seconds) for preset in args.presets]
@@ -61,6 +60,8 @@ def measure(preset: str, seconds: float) -> dict[str, Any]:
         learner.load_state_dict(played["learner"])
         source = ReplayBuffer(spec, config.replay, config.search.discount)
         source.load_state_dict(played["replay"])
+        if len(steps) < 2:
+            raise SystemExit(f"{preset}: no update within {seconds:g} seconds; give it more by --seconds")
         (first_time, first), (last_time, last) = steps[0], steps[-1]
         rate = (last - first) / (last_time - first_time)
         interval = 60.0 * config.run.checkpoint_every_minutes
@@ -81,6 +82,11 @@ def measure(preset: str, seconds: float) -> dict[str, Any]:
         payload = {"learner": learner.state_dict(), "replay": buffer.state_dict(), "env": spec.to_dict()}
         save_checkpoint(Path(name) / "cost", payload, step=9, keep=1)
         nothing_new = time.perf_counter() - begin
+        buffer._packs.forget(buffer._used)
+        begin = time.perf_counter()
+        payload = {"learner": learner.state_dict(), "replay": buffer.state_dict(), "env": spec.to_dict()}
+        save_checkpoint(Path(name) / "cost", payload, step=10, keep=1)
+        everything_new = time.perf_counter() - begin
         sizes = {path.name.partition("-")[0]: 0 for path in (Path(name) / "cost").glob("*.mzw")}
         for path in (Path(name) / "cost").glob("*.mzw"):
             sizes[path.name.partition("-")[0]] += path.stat().st_size
@@ -94,10 +100,11 @@ def measure(preset: str, seconds: float) -> dict[str, Any]:
         "seconds_per_save": [round(second, 3) for second in saves],
         "share_of_run_time": round(max(saves) / interval, 5),
         "seconds_nothing_new": round(nothing_new, 3),
+        "seconds_everything_new": round(everything_new, 3),
         "seconds_to_restore": round(restore, 3),
         "mib_replay_in_memory": round(raw / 2**20, 1),
         "mib_replay_on_disk": round(sizes["episodes"] / 2**20, 1),
-        "compression": round(raw / sizes["episodes"] * buffer.num_steps / used, 1),
+        "compression": round(raw / sizes["episodes"], 1),
         "mib_state": round(sizes["state"] / 2**20, 2),
     }
 

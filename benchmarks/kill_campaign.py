@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from machine import describe
 
-from muzero_wm.replay.packs import merged
+from muzero_wm.replay.packs import contents
 from muzero_wm.run.checkpoint import latest, load_checkpoint
 
 ROOT = Path(__file__).parents[1]
@@ -85,7 +85,7 @@ def fingerprint(folder: Path) -> str:
     """Returns a digest of everything a run ends with except its times: weights, teacher, optimiser, replay, actor."""
     state = load_checkpoint(folder / "checkpoints")
     del state["progress"]["elapsed"]
-    state["replay"] = merged(state["replay"])
+    state["replay"] = contents(state["replay"])
     digest = hashlib.sha256()
 
     def add(value: Any, path: str) -> None:

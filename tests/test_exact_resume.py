@@ -16,7 +16,7 @@ from muzero_wm import training
 from muzero_wm.config import Config
 from muzero_wm.learning.learner import Learner
 from muzero_wm.presets import load_config
-from muzero_wm.replay.packs import merged
+from muzero_wm.replay.packs import contents
 from muzero_wm.run.checkpoint import load_checkpoint
 from muzero_wm.run.signals import Interrupted
 from muzero_wm.training import Progress, train
@@ -51,7 +51,7 @@ def outcome(folder: Path) -> dict[str, Any]:
     """Returns everything a run ends with except times."""
     state = load_checkpoint(folder / "checkpoints")
     del state["progress"]["elapsed"]
-    state["replay"] = merged(state["replay"])
+    state["replay"] = contents(state["replay"])
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return {"state": state, "metrics": [{k: v for k, v in line.items() if k not in CLOCKS} for line in lines]}
 

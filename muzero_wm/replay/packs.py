@@ -212,23 +212,27 @@ class Packs:
                 raise ValueError(f"{name}: expected finite numbers")
 
 
-def merged(state: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the state of a replay with its packs as one: what it holds, however often it was saved on the way.
+def contents(state: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns what a saved replay holds, oldest slot first, however it is split into packs.
+
+    Two replays are the same when this is; which packs they lie in depends on when checkpoints were saved.
 
     Args:
         state: from `ReplayBuffer.state_dict` or a checkpoint.
+
+    Returns:
+        What the slots hold, by name; where episodes end; priorities and counters.
     """
     packs = [pack.arrays() for pack in state["packs"]]
-    slots = {
-        name: np.concatenate([pack[name] for pack in packs])[int(state["evicted"]) :]
-        for name in (packs[0] if packs else {})
-        if name != "lengths"
-    }
-    index = np.asarray(state["renewed"]["index"])
+    lengths = [pack.pop("lengths") for pack in packs]
+    out: dict[str, Any] = {name: np.concatenate([pack[name] for pack in packs]) for name in (packs or [{}])[0]}
+    out = {name: array[state["evicted"] :].copy() for name, array in out.items()}
     for name in ("policy", "value"):
-        if len(index):
-            slots[name][index] = np.asarray(state["renewed"][name])
-    return slots | {name: part for name, part in state.items() if name not in ("packs", "evicted", "renewed")}
+        if name in out:
+            out[name][np.asarray(state["renewed"]["index"])] = np.asarray(state["renewed"][name])
+    out["episode_ends"] = np.cumsum(np.concatenate([np.zeros(0, np.int64), *lengths])) - state["evicted"]
+    out["episode_ends"] = out["episode_ends"][out["episode_ends"] > 0]
+    return out | {name: state[name] for name in ("capacity", "head", "priority", "max_priority", "counters")}
 
 
 def _starts(to_end: NDArray[np.int32]) -> NDArray[np.int64]:

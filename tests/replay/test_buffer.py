@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from muzero_wm.config import ReplayConfig
 from muzero_wm.replay.buffer import ReplayBuffer
-from muzero_wm.replay.packs import merged
+from muzero_wm.replay.packs import contents
 from muzero_wm.replay.trajectory import Trajectories
 from tests.replay.helpers import assert_same, make_episode, make_spec
 
@@ -120,7 +120,7 @@ def test_an_episode_longer_than_the_ring_is_refused() -> None:
 
 
 def same(first: dict, second: dict) -> bool:
-    first, second = merged(first), merged(second)
+    first, second = contents(first), contents(second)
     return first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
 
 

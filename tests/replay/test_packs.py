@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from muzero_wm.config import ReplayConfig
 from muzero_wm.replay.buffer import ReplayBuffer
+from muzero_wm.replay.packs import contents
 from muzero_wm.run.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from muzero_wm.run.episodes import EpisodePack
 from tests.replay.helpers import assert_same, make_episode, make_spec, random_games
@@ -94,6 +95,18 @@ def test_packs_go_when_their_episodes_are_evicted(tmp_path: Path, seed: int) -> 
     in_files = sum(len(pack.arrays()["action"]) for pack in load_checkpoint(tmp_path)["replay"]["packs"])
     assert len(list(tmp_path.glob("episodes-*"))) < 12
     assert buffer._used <= in_files < 2 * buffer.capacity
+
+
+def test_the_split_into_packs_says_nothing_about_the_content(tmp_path: Path, seed: int) -> None:
+    often, once = empty(), empty()
+    for step in range(20):
+        work(often, np.random.default_rng(step), 4)
+        work(once, np.random.default_rng(step), 4)
+        save_checkpoint(tmp_path, {"replay": often.state_dict()}, step=step, keep=1)
+    first, second = contents(load_checkpoint(tmp_path)["replay"]), contents(once.state_dict())
+    assert first.keys() == second.keys()
+    for name in first:
+        assert np.array_equal(first[name], second[name]), name
 
 
 def test_a_failed_save_keeps_no_second_copy_in_memory(tmp_path: Path, seed: int) -> None:
