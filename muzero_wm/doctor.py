@@ -9,6 +9,7 @@ import importlib.util
 import io
 import os
 import platform
+import signal
 import tempfile
 import time
 from collections.abc import Callable
@@ -26,7 +27,8 @@ _BACKENDS = {"openvino": "openvino", "onnxruntime": "onnxruntime"}
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
-_DEBUG = ["run.log_every_seconds=1000", "acting.process=false", "replay.priority_exponent=0.6"]
+# a checkpoint after every round, so that ending at once loses one
+_DEBUG = ["run.checkpoint_every_minutes=1e-9", "acting.process=false", "replay.priority_exponent=0.6"]
 
 
 def examine() -> dict[str, Any]:
@@ -175,18 +177,21 @@ def _search() -> str:
 
 def _resume() -> str:
     from muzero_wm.presets import load_config
+    from muzero_wm.run.checkpoint import latest
     from muzero_wm.run.signals import Interrupted
     from muzero_wm.training import train
 
     def stop(learner: Any, progress: Any) -> None:
         if learner.updates >= 10:
-            raise Interrupted(2, saved=False)
+            raise Interrupted(signal.SIGINT, saved=False)
 
     config = load_config("debug", overrides=_DEBUG)
     with tempfile.TemporaryDirectory() as scratch:
         whole = train(config, Path(scratch) / "whole")
         with contextlib.suppress(KeyboardInterrupt):
             train(config, Path(scratch) / "halves", on_round=stop)
+        if latest(Path(scratch) / "halves" / "checkpoints") in (None, 0):
+            raise RuntimeError("a run that was ended has left no checkpoint")
         halves = train(config, Path(scratch) / "halves", resume=True)
     _compare(whole.model.state_dict(), halves.model.state_dict(), "a resumed run ended with other weights")
     return f"{whole.updates} updates, twice, the same weights"

@@ -93,6 +93,12 @@ def test_resume_goes_on_where_the_run_stopped(tmp_path: Path) -> None:
     assert not all(torch.equal(before[name], tensor) for name, tensor in weights(agent).items())
 
 
+def test_a_run_is_not_resumed_with_another_number_of_environments(tmp_path: Path) -> None:
+    train(small(), tmp_path / "run")
+    with pytest.raises(envs.EnvError, match=r"acting.num_envs: the checkpoint holds the episodes of 16 .* got 4"):
+        train(small("acting.num_envs=4", updates=48), tmp_path / "run", resume=True)
+
+
 def test_an_interrupt_after_the_last_update_can_be_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The round is not over, but its updates are: the resumed run has nothing left to learn."""
     learn = training._learn

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from muzero_wm.envs.base import EnvSpec
+from muzero_wm.envs.base import EnvError, EnvSpec
 from muzero_wm.replay.trajectory import Trajectories
 
 FIRST_LENGTH = 64
@@ -159,11 +159,14 @@ class OpenEpisodes:
         """Restores `state_dict` of as many environments.
 
         Raises:
-            ValueError: the state is of another number of environments.
+            EnvError: the state is of another number of environments.
         """
         length = np.asarray(state["length"])
         if length.shape != self.length.shape:
-            raise ValueError(f"acting.num_envs: the run has {len(self.length)}, the checkpoint {len(length)}")
+            raise EnvError(
+                f"acting.num_envs: the checkpoint holds the episodes of {len(length)} environments, got "
+                f"{len(self.length)}; resume with the old number"
+            )
         self.length[:] = length
         self._reserve(int(length.max()) + 2)
         inside = np.arange(self._columns["action"].shape[1])[None, :] < length[:, None]
