@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from muzero_wm import envs
+from muzero_wm.acting.actor import acting_network
 from muzero_wm.acting.worker import make_actor
 from muzero_wm.agent import Agent
 from muzero_wm.config import Config
@@ -116,10 +117,14 @@ def train(config: Config, run_dir: str | Path, *, resume: bool = False, on_round
         payload = {name: part.state_dict() for name, part in parts.items()}
         save_checkpoint(folder / "checkpoints", payload, step=learner.updates, keep=config.run.keep_checkpoints)
 
-    actor = make_actor(config, progress.rounds)
+    # chosen once, here, so that acting inline and in a process of its own uses the same
+    network = acting_network(config, learner.teacher)
+    inference = config.inference.model_copy(update={"backend": network.backend})
+    actor = make_actor(config.model_copy(update={"inference": inference}), progress.rounds)
     try:
         with RunLogger(folder, tensorboard=config.run.tensorboard) as log:
             log.start(config.learning)
+            log.message(network.describe())
             last_log = last_save = progress.elapsed
             while progress.fraction < 1.0:
                 actor.begin(learner.acting_weights())

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from muzero_wm import envs
 from muzero_wm.acting.planner import Planner
+from muzero_wm.acting.shards import resolve_workers, shard_size
 from muzero_wm.config import Config
 from muzero_wm.envs.base import EnvSpec, Step
 from muzero_wm.model.inference import InferenceModel
@@ -112,6 +113,21 @@ class ActingResult:
     stats: dict[str, float]
 
 
+def acting_network(config: Config, model: WorldModel) -> InferenceModel:
+    """Returns the network that self-play calls, on the backend that the configuration names or "auto" finds.
+
+    Args:
+        config: the run's configuration.
+        model: the first weights.
+
+    Returns:
+        The network; its `backend` is the name to configure where the same one is wanted again.
+    """
+    inference = config.inference
+    rows = shard_size(config.acting.num_envs)
+    return InferenceModel(model, backend=inference.backend, precision=inference.precision, batch_size=rows)
+
+
 class Actor:
     """Plays all environments of a run with searched moves.
 
@@ -130,8 +146,10 @@ class Actor:
         if acting.random_openings > 0.0 and acting.max_random_plies > 0:
             openings = {"random_openings": acting.random_openings, "max_random_plies": acting.max_random_plies}
         self.env = envs.make(config.env, acting.num_envs, seed, **openings)
-        self.network = InferenceModel(model, config.learning.precision)
-        self.planner = Planner(self.network, self.env.spec, config.search)
+        self.network = acting_network(config, model)
+        # beside a learner in another process, its cores are taken
+        workers = resolve_workers(config.inference.workers, config.run.threads if acting.process else 0)
+        self.planner = Planner(self.network, self.env.spec, config.search, workers)
         self.open = OpenEpisodes(self.env.spec, acting.num_envs)
         self._moves = start_round * acting.steps_per_round
         self._step: Step = self.env.reset()

@@ -128,7 +128,8 @@ class Learner:
         count = round(self.config.replay.reanalyze_fraction * slots.shape[1])
         if count == 0:
             return 0
-        network = InferenceModel(self.teacher, self.config.learning.precision)
+        inference = self.config.inference
+        network = InferenceModel(self.teacher, backend=inference.backend, precision=inference.precision)
         planner = Planner(network, self.spec, self.config.search)
 
         def search(
