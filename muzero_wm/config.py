@@ -162,6 +162,7 @@ class InferenceConfig(Section):
         "auto", description="auto: bf16 where it is allowed to win, for conv on CPUs that have it"
     )
     workers: Positive | Literal["auto"] = Field("auto", description="threads that share the roots of large searches")
+    shard_roots: Positive = Field(256, description="training: about how many roots a worker searches together")
 
 
 class RunConfig(Section):

@@ -124,7 +124,7 @@ def acting_network(config: Config, model: WorldModel) -> InferenceModel:
         The network; its `backend` is the name to configure where the same one is wanted again.
     """
     inference = config.inference
-    rows = shard_size(config.acting.num_envs)
+    rows = shard_size(config.acting.num_envs, inference.shard_roots)
     return InferenceModel(model, backend=inference.backend, precision=inference.precision, batch_size=rows)
 
 
@@ -149,7 +149,7 @@ class Actor:
         self.network = acting_network(config, model)
         # beside a learner in another process, its cores are taken
         workers = resolve_workers(config.inference.workers, config.run.threads if acting.process else 0)
-        self.planner = Planner(self.network, self.env.spec, config.search, workers)
+        self.planner = Planner(self.network, self.env.spec, config.search, workers, config.inference.shard_roots)
         self.open = OpenEpisodes(self.env.spec, acting.num_envs)
         self._moves = start_round * acting.steps_per_round
         self._step: Step = self.env.reset()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 import mcts
 from mcts import SearchResult
 from mcts._random import root_keys
-from muzero_wm.acting.shards import run_shards, shard_bounds
+from muzero_wm.acting.shards import SHARD_ROOTS, run_shards, shard_bounds
 from muzero_wm.config import SearchConfig
 from muzero_wm.envs.base import EnvSpec
 from muzero_wm.model.inference import InferenceModel, Session
@@ -33,11 +33,21 @@ class Planner:
         spec: the environment's shapes and number of players.
         config: algorithm and constants.
         workers: threads that share the shards of a large batch; the results do not depend on it.
+        shard_roots: about how many roots make a shard; the shapes that the network sees depend on it, and so does the
+            last digit of the results.
     """
 
-    def __init__(self, network: InferenceModel, spec: EnvSpec, config: SearchConfig, workers: int = 1) -> None:
+    def __init__(
+        self,
+        network: InferenceModel,
+        spec: EnvSpec,
+        config: SearchConfig,
+        workers: int = 1,
+        shard_roots: int = SHARD_ROOTS,
+    ) -> None:
         """Keeps the arguments; latent pools are made at the first search."""
-        self.network, self.spec, self.config, self.workers = network, spec, config, workers
+        self.network, self.spec, self.config = network, spec, config
+        self.workers, self.shard_roots = workers, shard_roots
         self.edge_discount = -config.discount if spec.num_players == 2 else config.discount
         self._sessions: list[Session] = []
 
@@ -74,7 +84,7 @@ class Planner:
         leaves = leaves_for(batch, simulations) if leaves_per_step == "auto" else leaves_per_step
         noise = float(explore) if gumbel_scale is None else gumbel_scale
         keys, temperatures = root_keys(rng, batch), np.broadcast_to(np.asarray(temperature, np.float32), batch)
-        bounds = shard_bounds(max(batch, 1))
+        bounds = shard_bounds(max(batch, 1), self.shard_roots)
         workers = min(self.workers, len(bounds))
         while len(self._sessions) < workers:
             self._sessions.append(self.network.session())

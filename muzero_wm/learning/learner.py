@@ -130,7 +130,7 @@ class Learner:
             return 0
         inference = self.config.inference
         network = InferenceModel(self.teacher, backend=inference.backend, precision=inference.precision)
-        planner = Planner(network, self.spec, self.config.search)
+        planner = Planner(network, self.spec, self.config.search, shard_roots=inference.shard_roots)
 
         def search(
             observations: NDArray[Any], legal_actions: NDArray[np.bool_], rng: NDArray[np.uint64]

@@ -59,9 +59,10 @@ class Measured(NamedTuple):
     Attributes:
         name: for example "fused-bf16".
         evals_per_second: imagined steps per second in batches of the size in use, on one thread; 0 if not measured.
+            One call at a time: a native evaluator is faster within a search.
         errors: the larger of the gate's two measurements; None if it could not be built.
         passed: it may be used.
-        reason: why not, or why it was not measured; empty otherwise.
+        reason: why not; empty when it may.
     """
 
     name: str
@@ -159,10 +160,12 @@ def choose(
         found[name] = gate.measure(name, backend)
         if found[name].passed:
             ready[name] = backend
-    best = ""
+    # a backend with sessions of its own runs a whole search without Python: single calls say nothing about it
+    best = next((name for name, backend in ready.items() if hasattr(backend, "session")), "")
+    fixed = bool(best)
     for name, speed in _speeds(ready, model, batch_size).items():
         found[name] = found[name]._replace(evals_per_second=speed)
-        if not best or speed > MARGIN * found[best].evals_per_second:
+        if not best or (not fixed and speed > MARGIN * found[best].evals_per_second):
             best = name
     if not best:
         return REFERENCE, make_backend(REFERENCE, model), list(found.values())
@@ -209,7 +212,7 @@ def _too_far(name: str, errors: Errors) -> str:
 
 
 def _speeds(backends: dict[str, Backend], model: WorldModel, batch_size: int) -> dict[str, float]:
-    """Returns evaluations per second of those that are not clearly behind: minima over interleaved rounds."""
+    """Returns evaluations per second: minima over interleaved rounds, or one call for those that are clearly behind."""
     calls: dict[str, Callable[[], object]] = {}
     best: dict[str, float] = {}
     observation = probe_observations(model, batch_size)
@@ -225,7 +228,7 @@ def _speeds(backends: dict[str, Backend], model: WorldModel, batch_size: int) ->
     for _ in range(_ROUNDS):
         for name, repeats in racing.items():
             best[name] = min(best[name], _seconds(calls[name], repeats))
-    return {name: batch_size / best[name] for name in racing}
+    return {name: batch_size / seconds for name, seconds in best.items()}
 
 
 def _call(function: Callable[..., object], *arguments: object) -> Callable[[], object]:
@@ -233,10 +236,11 @@ def _call(function: Callable[..., object], *arguments: object) -> Callable[[], o
 
 
 def _seconds(call: Callable[[], object], repeats: int) -> float:
-    start = time.perf_counter()
+    """Returns the time of one call, in seconds of this process: what else the machine is doing does not count."""
+    start = time.process_time()
     for _ in range(repeats):
         call()
-    return (time.perf_counter() - start) / repeats
+    return max(time.process_time() - start, 1e-9) / repeats
 
 
 def _scalar_error(support: Support, pairs: list[tuple[NDArray, NDArray]]) -> float:

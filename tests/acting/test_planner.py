@@ -46,7 +46,7 @@ def test_any_number_of_workers_finds_the_same(algorithm: str, case: str, rng: st
         planner = Planner(InferenceModel(model, backend="fused"), make_spec("connect4"), config, workers)
         stream = {"seed": 5, "generator": np.random.default_rng(5), "keys": np.arange(300).astype(np.uint64)}[rng]
         results.append(planner.search(observations, legal, stream, explore=True, temperature=temperature))
-    assert len(shard_bounds(300)) >= 2
+    assert len(shard_bounds(300, 64)) >= 2
     for other in results[1:]:
         assert_same(other, results[0])
 
@@ -57,7 +57,7 @@ def test_shards_are_the_searches_of_their_roots() -> None:
     observations, legal = roots(128)
     keys = np.arange(128).astype(np.uint64)
     whole = planner.search(observations, legal, keys, explore=True)
-    for begin, end in shard_bounds(128):
+    for begin, end in shard_bounds(128, 64):
         part = planner.search(observations[begin:end], legal[begin:end], keys[begin:end], explore=True)
         for field in FIELDS:
             assert np.array_equal(getattr(whole, field)[begin:end], getattr(part, field))
@@ -110,11 +110,11 @@ def test_several_leaves_per_step_are_answered_leaf_by_leaf(case: str) -> None:
 
 def test_shards_follow_from_the_number_of_roots() -> None:
     for count in (1, 7, 127, 128, 129, 256, 300, 1024):
-        bounds = shard_bounds(count)
+        bounds = shard_bounds(count, 64)
         assert bounds[0][0] == 0 and bounds[-1][1] == count
         assert all(before[1] == after[0] for before, after in pairwise(bounds))
         sizes = [end - begin for begin, end in bounds]
-        assert max(sizes) - min(sizes) <= 1 and max(sizes) == shard_size(count) <= 192
+        assert max(sizes) - min(sizes) <= 1 and max(sizes) == shard_size(count, 64) <= 96
         assert len(bounds) >= 2 or count < 128
 
 
