@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
 from muzero_wm.acting.planner import Planner, SearchResult
+from muzero_wm.acting.shards import SHARD_ROOTS, resolve_workers
 from muzero_wm.config import Config
 from muzero_wm.envs.base import EnvSpec
 from muzero_wm.errors import UserError
@@ -16,6 +18,8 @@ from muzero_wm.model.inference import InferenceModel
 from muzero_wm.model.world_model import WorldModel
 from muzero_wm.presets import parse_config
 from muzero_wm.run.checkpoint import CheckpointError, Which, load_checkpoint
+
+FEW, MANY = 8, SHARD_ROOTS
 
 
 class Agent:
@@ -33,10 +37,25 @@ class Agent:
     """
 
     def __init__(self, config: Config, spec: EnvSpec, model: WorldModel, updates: int) -> None:
-        """Takes a frozen snapshot of the weights for inference; see the class for the arguments."""
+        """Keeps the arguments; the backend that evaluates the network is chosen at the first use."""
         self.config, self.spec, self.model, self.updates = config, spec, model.eval(), updates
-        self._network = InferenceModel(model, config.learning.precision)
-        self._planner = Planner(self._network, spec, config.search)
+        self._planners: dict[int, Planner] = {}
+
+    def _planner(self, rows: int) -> Planner:
+        """Returns the planner for a number of observations: what is fastest for one is not for a hundred."""
+        size = FEW if rows <= FEW else MANY
+        if size not in self._planners:
+            inference = self.config.inference
+            network = InferenceModel(
+                self.model,
+                backend=inference.backend,
+                precision=inference.precision,
+                batch_size=1 if size == FEW else size,
+                frozen=True,
+            )
+            workers = resolve_workers(inference.workers)
+            self._planners[size] = Planner(network, self.spec, self.config.search, workers)
+        return self._planners[size]
 
     def search(
         self,
@@ -46,6 +65,7 @@ class Agent:
         *,
         rng: int | np.random.Generator | NDArray[np.uint64] = 0,
         gumbel_scale: float = 0.0,
+        leaves_per_step: int | Literal["auto"] = 1,
     ) -> SearchResult:
         """Searches one tree per observation, greedily unless `gumbel_scale` says otherwise.
 
@@ -55,6 +75,8 @@ class Agent:
             num_simulations: per root; the trained number when None.
             rng: seed, generator, or [n] uint64 with one stream per root.
             gumbel_scale: noise of the Gumbel root, 0 is deterministic.
+            leaves_per_step: simulations of one root that are evaluated together, faster but each a little less
+                informed; "auto" takes several for few roots with many simulations.
 
         Returns:
             mcts.SearchResult over the n roots.
@@ -63,8 +85,13 @@ class Agent:
             ValueError: shapes do not fit the environment, or a row has no legal action.
         """
         observations, legal = self._check(observations, legal_actions)
-        return self._planner.search(
-            observations, legal, rng, num_simulations=num_simulations, gumbel_scale=gumbel_scale
+        return self._planner(len(observations)).search(
+            observations,
+            legal,
+            rng,
+            num_simulations=num_simulations,
+            gumbel_scale=gumbel_scale,
+            leaves_per_step=leaves_per_step,
         )
 
     def policy(
@@ -80,7 +107,7 @@ class Agent:
             Probabilities [n, A] over the legal actions and values [n], seen by the player to move.
         """
         observations, legal = self._check(observations, legal_actions)
-        out = self._network.initial(observations)
+        out = self._planner(len(observations)).network.initial(observations)
         logits = np.where(legal, out.prior_logits, -np.inf)
         weights = np.exp(logits - logits.max(1, keepdims=True))
         return (weights / weights.sum(1, keepdims=True)).astype(np.float32), out.value

@@ -176,6 +176,17 @@ class LearningConfig(Section):
         return self
 
 
+class InferenceConfig(Section):
+    """The network as the search calls it, while acting and afterwards."""
+
+    backend: str = Field("auto", description="auto measures; or eager, torch, fused, native, onnxruntime, openvino")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto: bf16 where it is allowed to win, for conv on CPUs that have it"
+    )
+    workers: Positive | Literal["auto"] = Field("auto", description="threads that share the roots of large searches")
+    shard_roots: Positive = Field(256, description="training: about how many roots a worker searches together")
+
+
 class RunConfig(Section):
     """Logging, checkpoints and threads."""
 
@@ -204,4 +215,5 @@ class Config(Section):
     acting: ActingConfig = ActingConfig()
     replay: ReplayConfig = ReplayConfig()
     learning: LearningConfig = LearningConfig(max_minutes=10.0)
+    inference: InferenceConfig = InferenceConfig()
     run: RunConfig = RunConfig()

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from muzero_wm import envs
-from muzero_wm.acting.actor import proceed
+from muzero_wm.acting.actor import acting_network, proceed
 from muzero_wm.acting.worker import ActingError, ActorHandle, make_actor
 from muzero_wm.agent import Agent
 from muzero_wm.config import Config
@@ -184,17 +184,21 @@ def _train(config: Config, folder: Path, resume: bool, stop: StopSignals, on_rou
 
     def save(payload: dict[str, Any], last: bool = False) -> None:
         start = time.monotonic()
-        described = {"config": dump_config(config), "env": spec.to_dict()}
+        described = {"config": dump_config(config), "env": spec.to_dict(), "backend": network.backend}
         saver.save(payload | described, int(payload["learner"]["updates"]), last=last)
         stop.seconds_to_save = max(1.0, time.monotonic() - start)
 
-    actor = make_actor(config, acting_state)
+    # chosen once, here, and kept: acting inline, in a process of its own and after a resume uses the same
+    chosen = config.inference.backend if not resume or config.inference.backend != "auto" else saved["backend"]
+    network = acting_network(_with_backend(config, chosen), learner.teacher)
+    actor = make_actor(_with_backend(config, network.backend), acting_state)
     border = Border(learner, replay, progress, actor)
     resume_at = (progress.steps, progress.updates) if resume else None
     health = HealthMonitor()
     try:
         with RunLogger(folder, config.run.tensorboard, resume_at=resume_at) as log:
             log.start(config.learning)
+            log.message(network.describe())
             if not resume:
                 save(border.now())
             last_log = last_save = progress.elapsed
@@ -237,6 +241,11 @@ def _train(config: Config, folder: Path, resume: bool, stop: StopSignals, on_rou
     finally:
         actor.close()
     return Agent(config, spec, learner.teacher, learner.updates)
+
+
+def _with_backend(config: Config, backend: str) -> Config:
+    inference = config.inference.model_copy(update={"backend": backend})
+    return config.model_copy(update={"inference": inference})
 
 
 def _write_config(folder: Path, config: Config) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from muzero_wm import envs
 from muzero_wm.acting.episodes import Played
 from muzero_wm.acting.planner import Planner, SearchResult
+from muzero_wm.acting.shards import resolve_workers, shard_size
 from muzero_wm.config import Config
 from muzero_wm.envs.base import Step
 from muzero_wm.errors import UserError
@@ -35,6 +36,21 @@ class SearchError(UserError):
 
 def proceed() -> None:
     """Does nothing: the default of what is called between two steps."""
+
+
+def acting_network(config: Config, model: WorldModel) -> InferenceModel:
+    """Returns the network that self-play calls, on the backend that the configuration names or "auto" finds.
+
+    Args:
+        config: the run's configuration.
+        model: the first weights.
+
+    Returns:
+        The network; its `backend` is the name to configure where the same one is wanted again.
+    """
+    inference = config.inference
+    rows = shard_size(config.acting.num_envs, inference.shard_roots)
+    return InferenceModel(model, backend=inference.backend, precision=inference.precision, batch_size=rows)
 
 
 class Actor:
@@ -63,8 +79,10 @@ class Actor:
         if acting.random_openings > 0.0 and acting.max_random_plies > 0:
             openings = {"random_openings": acting.random_openings, "max_random_plies": acting.max_random_plies}
         self.env = envs.make(config.env, acting.num_envs, derive_seed(config.seed, "envs"), **openings)
-        self.network = InferenceModel(model, config.learning.precision)
-        self.planner = Planner(self.network, self.env.spec, config.search)
+        self.network = acting_network(config, model)
+        # beside a learner in another process, its cores are taken
+        workers = resolve_workers(config.inference.workers, config.run.threads if acting.process else 0)
+        self.planner = Planner(self.network, self.env.spec, config.search, workers, config.inference.shard_roots)
         self._moves = 0
         self._length = np.zeros(acting.num_envs, np.int64)
         self.goes_on = np.ones(acting.num_envs, np.bool_)

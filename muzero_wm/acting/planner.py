@@ -1,23 +1,28 @@
-"""The planner joins the network to the tree search. The only file that imports `mcts`.
+"""The planner joins the network to the tree search.
 
-The search speaks in indices; this file owns the latents: one pool, one slot per node, gathered and filled in place.
+The search speaks in indices; the network's sessions own the latents. Large batches are searched in shards, see
+`muzero_wm.acting.shards`.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 import mcts
 from mcts import SearchResult
+from mcts._random import root_keys
+from muzero_wm.acting.shards import SHARD_ROOTS, run_shards, shard_bounds
 from muzero_wm.config import SearchConfig
 from muzero_wm.envs.base import EnvSpec
-from muzero_wm.model.inference import InferenceModel
+from muzero_wm.model.inference import InferenceModel, Session
 
-__all__ = ["Planner", "SearchResult"]
+__all__ = ["Planner", "SearchResult", "leaves_for"]
+
+_FULL_BATCH = 16
+_SIMULATIONS_PER_LEAF = 50
 
 
 class Planner:
@@ -27,13 +32,24 @@ class Planner:
         network: evaluates observations and imagined steps.
         spec: the environment's shapes and number of players.
         config: algorithm and constants.
+        workers: threads that share the shards of a large batch; the results do not depend on it.
+        shard_roots: about how many roots make a shard; the shapes that the network sees depend on it, and so does the
+            last digit of the results.
     """
 
-    def __init__(self, network: InferenceModel, spec: EnvSpec, config: SearchConfig) -> None:
-        """Keeps the arguments; the latent pool is made at the first search."""
+    def __init__(
+        self,
+        network: InferenceModel,
+        spec: EnvSpec,
+        config: SearchConfig,
+        workers: int = 1,
+        shard_roots: int = SHARD_ROOTS,
+    ) -> None:
+        """Keeps the arguments; latent pools are made at the first search."""
         self.network, self.spec, self.config = network, spec, config
+        self.workers, self.shard_roots = workers, shard_roots
         self.edge_discount = -config.discount if spec.num_players == 2 else config.discount
-        self._pool = torch.empty(0)
+        self._sessions: list[Session] = []
 
     def search(
         self,
@@ -45,6 +61,7 @@ class Planner:
         explore: bool = False,
         temperature: float | NDArray[np.float32] = 0.0,
         gumbel_scale: float | None = None,
+        leaves_per_step: int | Literal["auto"] = 1,
     ) -> SearchResult:
         """Searches one tree per observation.
 
@@ -56,53 +73,76 @@ class Planner:
             explore: draw the noise of self-play (Gumbel or Dirichlet) at the root.
             temperature: scalar or [B], PUCT only: of the action drawn from the visits, 0 is greedy.
             gumbel_scale: overrides the noise of the Gumbel root; 1 while exploring, else 0.
+            leaves_per_step: simulations of one root that are evaluated together; "auto" takes several for few roots
+                with many simulations, see `leaves_for`.
 
         Returns:
             The planner's SearchResult.
         """
-        config = self.config
-        simulations = config.num_simulations if num_simulations is None else num_simulations
         batch = len(observations)
-        root = self.network.initial(observations)
-        pool = self._latent_pool(max(simulations, 0) + 1, batch, root.latent)
-        flat_pool = pool.view(-1, pool.shape[-1])
-        rows = np.arange(batch, dtype=np.int64)
-        discount = np.full(batch, self.edge_discount, np.float32)
+        simulations = self.config.num_simulations if num_simulations is None else num_simulations
+        leaves = leaves_for(batch, simulations) if leaves_per_step == "auto" else leaves_per_step
+        noise = float(explore) if gumbel_scale is None else gumbel_scale
+        keys, temperatures = root_keys(rng, batch), np.broadcast_to(np.asarray(temperature, np.float32), batch)
+        bounds = shard_bounds(max(batch, 1), self.shard_roots)
+        workers = min(self.workers, len(bounds))
+        while len(self._sessions) < workers:
+            self._sessions.append(self.network.session())
 
-        def recurrent_fn(
-            parent_index: NDArray[np.int32], action: NDArray[np.int32], node_index: int
-        ) -> mcts.RecurrentOutput:
-            parents = flat_pool.index_select(0, torch.from_numpy(parent_index * np.int64(batch) + rows))
-            out = self.network.recurrent(parents, action)
-            pool[node_index] = out.latent
-            return mcts.RecurrentOutput(out.reward, discount, out.prior_logits, out.value)
-
-        shared: dict[str, Any] = {"invalid_actions": ~legal_actions, "rng": rng, "max_depth": config.max_depth}
-        root_output = mcts.RootOutput(root.prior_logits, root.value)
-        if config.algorithm == "gumbel":
-            scale = float(explore) if gumbel_scale is None else gumbel_scale
-            return mcts.gumbel_muzero_policy(
-                root_output,
-                recurrent_fn,
-                simulations,
-                qtransform=mcts.qtransform_completed_by_mix_value(
-                    value_scale=config.value_scale, maxvisit_init=config.maxvisit_init, epsilon=config.rescale_floor
-                ),
-                max_num_considered_actions=config.max_num_considered_actions,
-                gumbel_scale=scale,
-                **shared,
+        def search_shard(shard: int, worker: int) -> SearchResult:
+            rows = slice(*bounds[shard])
+            logits, value, recurrent_fn = self._sessions[worker].start(
+                observations[rows], max(simulations, 0) + 1, self.edge_discount, leaves
             )
+            options: dict[str, Any] = {"invalid_actions": ~legal_actions[rows], "rng": keys[rows]}
+            if leaves != 1:
+                options["leaves_per_step"] = leaves
+            root = mcts.RootOutput(logits, value)
+            if self.config.algorithm == "gumbel":
+                return self._gumbel(root, recurrent_fn, simulations, noise, options)
+            return self._puct(root, recurrent_fn, simulations, explore, temperatures[rows], options)
+
+        return _joined(run_shards(len(bounds), workers, search_shard))
+
+    def _gumbel(
+        self, root: mcts.RootOutput, recurrent_fn: Any, simulations: int, scale: float, options: dict[str, Any]
+    ) -> SearchResult:
+        config = self.config
+        return mcts.gumbel_muzero_policy(
+            root,
+            recurrent_fn,
+            simulations,
+            qtransform=mcts.qtransform_completed_by_mix_value(
+                value_scale=config.value_scale, maxvisit_init=config.maxvisit_init, epsilon=config.rescale_floor
+            ),
+            max_num_considered_actions=config.max_num_considered_actions,
+            max_depth=config.max_depth,
+            gumbel_scale=scale,
+            **options,
+        )
+
+    def _puct(
+        self,
+        root: mcts.RootOutput,
+        recurrent_fn: Any,
+        simulations: int,
+        explore: bool,
+        temperature: NDArray[np.float32],
+        options: dict[str, Any],
+    ) -> SearchResult:
+        config = self.config
         return mcts.muzero_policy(
-            root_output,
+            root,
             recurrent_fn,
             simulations,
             qtransform=self._puct_qtransform(),
+            max_depth=config.max_depth,
             dirichlet_fraction=config.dirichlet_fraction if explore else 0.0,
             dirichlet_alpha=config.dirichlet_alpha,
             pb_c_init=config.pb_c_init,
             pb_c_base=config.pb_c_base,
             temperature=temperature,
-            **shared,
+            **options,
         )
 
     def _puct_qtransform(self) -> mcts.QTransform:
@@ -118,9 +158,32 @@ class Planner:
         low, high = self.spec.value_bounds
         return mcts.qtransform_by_min_max(min_value=low, max_value=high)
 
-    def _latent_pool(self, nodes: int, batch: int, root_latent: torch.Tensor) -> torch.Tensor:
-        shape = (nodes, batch, root_latent.shape[-1])
-        if self._pool.shape != shape or self._pool.dtype != root_latent.dtype:
-            self._pool = torch.empty(shape, dtype=root_latent.dtype)
-        self._pool[0] = root_latent
-        return self._pool
+
+def leaves_for(num_roots: int, num_simulations: int) -> int:
+    """Returns how many leaves of one root to evaluate together, for play and analysis.
+
+    A call of the network costs nearly the same for one row as for sixteen, so few roots with many simulations take
+    several leaves at once: until the batch has 16 rows, but never more than one in fifty of the simulations, because
+    each of them is chosen without knowing what the others find.
+
+    Args:
+        num_roots: B.
+        num_simulations: S.
+
+    Returns:
+        K >= 1.
+    """
+    return max(1, min(_FULL_BATCH // max(num_roots, 1), num_simulations // _SIMULATIONS_PER_LEAF))
+
+
+def _joined(parts: list[SearchResult]) -> SearchResult:
+    """Returns the results of the shards as one."""
+    if len(parts) == 1:
+        return parts[0]
+    roots = sum(part.tree.num_roots for part in parts)
+    tree = mcts.Tree.allocate(roots, parts[0].tree.num_nodes, parts[0].tree.num_actions)
+    np.concatenate([part.tree.nodes for part in parts], out=tree.nodes)
+    np.concatenate([part.tree.prior_logits for part in parts], out=tree.prior_logits)
+    fields = ("action", "action_weights", "visit_counts", "qvalues", "root_value")
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in fields}
+    return SearchResult(**arrays, tree=tree)

@@ -201,8 +201,9 @@ class Learner:
         count = round(self.config.replay.reanalyze_fraction * slots.shape[1])
         if count == 0:
             return 0
-        network = InferenceModel(self.teacher, self.config.learning.precision)
-        planner = Planner(network, self.spec, self.config.search)
+        inference = self.config.inference
+        network = InferenceModel(self.teacher, backend=inference.backend, precision=inference.precision)
+        planner = Planner(network, self.spec, self.config.search, shard_roots=inference.shard_roots)
 
         def search(
             observations: NDArray[Any], legal_actions: NDArray[np.bool_], rng: NDArray[np.uint64]

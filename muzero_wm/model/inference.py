@@ -1,29 +1,39 @@
-"""The network as the search calls it: frozen, folded, in the fastest safe precision, flat latents in and out."""
+"""The network as the search calls it: a frozen snapshot behind one of several backends, and the sessions of searches.
+
+`InferenceModel` holds the weights, which all threads share; a `Session` holds what one search needs for itself: the
+latents of its nodes and the buffers of its network calls.
+"""
 
 from __future__ import annotations
 
-import copy
-import math
-from typing import NamedTuple
+import warnings
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+from torch import Tensor
 
-from muzero_wm.model.fused import fuse
-from muzero_wm.model.networks import Residual
+from muzero_wm.model import auto
+from muzero_wm.model.auto import Errors, Measured
+from muzero_wm.model.backends import Backend, BackendError, Inference, make_backend, names_for, resolve_name
+from muzero_wm.model.backends.base import Worker, remember
 from muzero_wm.model.world_model import WorldModel
 
+__all__ = [
+    "AccuracyWarning", "BackendError", "Errors", "Inference", "InferenceModel", "Measured", "Session",
+    "resolve_precision", "supports_bf16",
+]  # fmt: skip
 
-class Inference(NamedTuple):
-    """One batch of network outputs; the latent stays where the network runs."""
+Arrays = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+RecurrentFn = Callable[[NDArray[np.int32], NDArray[np.int32], int], Arrays]
 
-    latent: Tensor  # [B, D] in the inference dtype
-    reward: NDArray[np.float32]  # [B] of the edge into the latent
-    prior_logits: NDArray[np.float32]  # [B, A]
-    value: NDArray[np.float32]  # [B] seen by the player to move
+_choices: dict[str, tuple[str, list[Measured]]] = {}
+
+
+class AccuracyWarning(UserWarning):
+    """A backend that was asked for by name is further from float32 than the gate allows."""
 
 
 def supports_bf16() -> bool:
@@ -37,48 +47,65 @@ def resolve_precision(precision: str, conv: bool) -> torch.dtype:
     return torch.bfloat16 if bf16 else torch.float32
 
 
-def fold_batch_norm(model: nn.Module) -> None:
-    """Merges every batch norm of a residual block into the layer before it, in place, for evaluation only."""
-    for block in model.modules():
-        if isinstance(block, Residual):
-            for layer_name, norm_name in (("first", "norm1"), ("second", "norm2")):
-                layer, norm = getattr(block, layer_name), getattr(block, norm_name)
-                if isinstance(norm, nn.BatchNorm2d):
-                    setattr(block, layer_name, fuse_conv_bn_eval(layer, norm))
-                elif isinstance(norm, nn.BatchNorm1d):
-                    setattr(block, layer_name, fuse_linear_bn_eval(layer, norm))
-                setattr(block, norm_name, nn.Identity())
-
-
 class InferenceModel:
     """A snapshot of a world model for acting and searching.
 
     Args:
         model: the weights to start from; later changes of it are seen after `refresh` only.
-        precision: "auto", "fp32" or "bf16".
+        backend: "auto" measures what is there and takes the fastest that is accurate enough; else the name of one,
+            "fused" or "fused-bf16" for example (see `muzero_wm.model.backends`).
+        precision: "auto" (bf16 may be used for convolutions on CPUs that have it), "fp32" or "bf16".
+        batch_size: rows of a usual call, which "auto" measures with.
+        frozen: the weights hardly ever change, so that backends may bake them in; a refresh may then take longer.
+
+    Attributes:
+        backend: full name of the one in use, for example "fused-bf16".
+        candidates: what was found out before the choice; empty for "eager".
+
+    Raises:
+        BackendError: the backend asked for is unknown, not installed, or does not fit the model.
     """
 
-    def __init__(self, model: WorldModel, precision: str = "auto") -> None:
+    def __init__(
+        self,
+        model: WorldModel,
+        *,
+        backend: str = "auto",
+        precision: str = "auto",
+        batch_size: int = 256,
+        frozen: bool = False,
+    ) -> None:
         """Takes the first snapshot; see the class for the arguments."""
-        self.dtype = resolve_precision(precision, model.conv)
-        self.latent_shape = model.latent_shape
-        self.latent_size = math.prod(model.latent_shape)
-        self.refresh(model)
+        bf16 = resolve_precision(precision, model.conv) == torch.bfloat16
+        if backend == "auto":
+            names = names_for("auto" if precision == "auto" and bf16 else "bf16" if bf16 else "fp32")
+        else:
+            names = [resolve_name(backend, "bf16" if bf16 else "fp32")]
+        # one choice per process for one kind of model: two runs side by side must not differ by a measurement
+        key = f"{names} {batch_size} {frozen} {model.config} {model.observation_shape} {model.num_actions}"
+        if key in _choices:
+            self.backend, self.candidates = _choices[key]
+            self._backend = make_backend(self.backend, model, batch_size=batch_size, frozen=frozen)
+        else:
+            self.backend, self._backend, self.candidates = _select(model, names, batch_size, frozen)
+            _choices[key] = self.backend, self.candidates
+        if backend != "auto" and self.candidates and self.candidates[0].reason:
+            warnings.warn(
+                f"inference.backend: {self.backend} is less accurate than the gate allows: {self.candidates[0].reason}",
+                AccuracyWarning,
+                stacklevel=2,
+            )
+        self._worker = self._backend.worker()
+
+    def describe(self) -> str:
+        """Returns one line about the choice, for a log."""
+        rates = ", ".join(f"{c.name} {c.evals_per_second:,.0f}/s" for c in self.candidates if c.evals_per_second)
+        return f"inference: {self.backend}" + (f" ({rates})" if rates else "")
 
     def refresh(self, model: WorldModel) -> None:
-        """Replaces the weights by a snapshot of `model`."""
-        snapshot = copy.deepcopy(model).eval().requires_grad_(False)
-        fold_batch_norm(snapshot)
-        snapshot.representation.to(self.dtype)
-        snapshot.dynamics.to(self.dtype)
-        snapshot.heads.to(self.dtype)
-        snapshot.heads.output.float()
-        if snapshot.conv:
-            snapshot.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-            fuse(snapshot, self.latent_shape)
-        self._model = snapshot
+        """Replaces the weights by a snapshot of `model`; no search may be running."""
+        self._backend.refresh(model)
 
-    @torch.inference_mode()
     def initial(self, observation: NDArray) -> Inference:
         """Evaluates observations.
 
@@ -88,9 +115,8 @@ class InferenceModel:
         Returns:
             Latents and predictions; the reward means nothing at a root.
         """
-        return self._read(self._model.represent(torch.from_numpy(np.ascontiguousarray(observation))))
+        return self._worker.initial(observation)
 
-    @torch.inference_mode()
     def recurrent(self, latent: Tensor, action: NDArray[np.int32]) -> Inference:
         """Evaluates one imagined step.
 
@@ -99,24 +125,99 @@ class InferenceModel:
             action: [B] integers.
 
         Returns:
-            The next latents and their predictions.
+            The next latents and their predictions, in memory of their own.
         """
-        return self._read(self._model.step(self._shape(latent), torch.from_numpy(action).long()))
+        out = self._worker.recurrent(latent.clone(), np.ascontiguousarray(action, np.int32), torch.empty_like(latent))
+        return Inference(out.latent, *(np.array(array) for array in out[1:]))
 
-    def _shape(self, flat: Tensor) -> Tensor:
-        if len(self.latent_shape) == 1:
-            return flat
-        channels, height, width = self.latent_shape
-        return flat.view(-1, height, width, channels).permute(0, 3, 1, 2)
+    def session(self) -> Session:
+        """Returns a new session on these weights; each thread needs one of its own."""
+        native: Callable[[], Any] | None = getattr(self._backend, "session", None)
+        return Session(self._backend.worker()) if native is None else native()
 
-    def _flatten(self, latent: Tensor) -> Tensor:
-        return latent if latent.ndim == 2 else latent.permute(0, 2, 3, 1).reshape(latent.shape[0], -1)
 
-    def _read(self, latent: Tensor) -> Inference:
-        prediction = self._model.predict(latent)
-        return Inference(
-            self._flatten(latent),
-            self._model.reward_support.decode(prediction.reward_logits).numpy(),
-            prediction.policy_logits.float().numpy(),
-            self._model.value_support.decode(prediction.value_logits).numpy(),
-        )
+class Session:
+    """The network's side of one search after another: latents of all nodes, and buffers that are used again.
+
+    Args:
+        worker: evaluates; nobody else may use it at the same time.
+    """
+
+    def __init__(self, worker: Worker) -> None:
+        """Starts without memory; the first search allocates it."""
+        self._worker = worker
+        self._memory = torch.empty(0)
+        self._rows: dict[int, _Rows] = {}
+
+    def start(
+        self, observation: NDArray, num_nodes: int, discount: float, leaves_per_step: int = 1
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32], RecurrentFn]:
+        """Evaluates the roots of a search.
+
+        Args:
+            observation: [B, *observation_shape].
+            num_nodes: most nodes of one tree, the root included.
+            discount: of every edge, in [-1, 1].
+            leaves_per_step: K; the recurrent function is asked for up to K * B rows, leaf by leaf.
+
+        Returns:
+            Policy logits [B, A] and values [B] of the roots, and the recurrent function of the search. The latter ends
+            with the next call of `start`, and its results with its own next call.
+        """
+        root = self._worker.initial(observation)
+        batch, size = root.latent.shape
+        pool = self._pool(num_nodes, batch, root.latent)
+        pool[:batch].copy_(root.latent)
+        worker, rows_cache = self._worker, self._rows
+
+        def recurrent_fn(parent_index: NDArray[np.int32], action: NDArray[np.int32], node_index: int) -> Arrays:
+            count = len(action)
+            rows = remember(rows_cache, count, lambda: _Rows(count, size, root.latent.dtype))
+            latent = rows.gather(pool, parent_index, batch, discount)
+            out = pool[node_index * batch : node_index * batch + count]
+            result = worker.recurrent(latent, action, out)
+            return result.reward, rows.discount, result.prior_logits, result.value
+
+        return root.prior_logits, root.value, recurrent_fn
+
+    def _pool(self, num_nodes: int, batch: int, like: Tensor) -> Tensor:
+        """Returns [num_nodes * batch, D] of uninitialised memory, the same again while it is large enough."""
+        needed = num_nodes * batch * like.shape[1]
+        if self._memory.numel() < needed or self._memory.dtype != like.dtype:
+            self._memory = torch.empty(needed, dtype=like.dtype)
+        return self._memory[:needed].view(-1, like.shape[1])
+
+
+class _Rows:
+    """Where the latents of one network call are gathered, for one number of rows."""
+
+    def __init__(self, count: int, size: int, dtype: torch.dtype) -> None:
+        self._latent = torch.empty(count, size, dtype=dtype)
+        self._index = torch.empty(count, dtype=torch.int64)
+        self._index_array = self._index.numpy()
+        self._offset = np.zeros(count, np.int64)
+        self._batch = 0
+        self.discount = np.zeros(count, np.float32)
+
+    def gather(self, pool: Tensor, parent_index: NDArray[np.int32], batch: int, discount: float) -> Tensor:
+        """Returns the latents of the parents: row r belongs to root r mod batch."""
+        if batch != self._batch:
+            self._batch = batch
+            self._offset[:] = np.arange(len(self._offset)) % batch
+        self.discount.fill(discount)
+        np.multiply(parent_index, batch, out=self._index_array)
+        np.add(self._index_array, self._offset, out=self._index_array)
+        return torch.index_select(pool, 0, self._index, out=self._latent)
+
+
+def _select(model: WorldModel, names: list[str], batch_size: int, frozen: bool) -> tuple[str, Backend, list[Measured]]:
+    """Returns the name of the backend to use, the backend, and what is known about the candidates."""
+    if len(names) > 1:
+        return auto.choose(model, names, batch_size=batch_size, frozen=frozen)
+    (name,) = names
+    backend = make_backend(name, model, batch_size=batch_size, frozen=frozen)
+    if name == auto.REFERENCE:
+        return name, backend, []
+    gate = auto.Gate(model)
+    backend.refresh(gate.noisy)
+    return name, backend, [gate.measure(name, backend)]

@@ -1,8 +1,7 @@
-"""World model, teacher and the inference snapshot."""
+"""World model and teacher."""
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 
 import numpy as np
@@ -13,9 +12,7 @@ from muzero_wm import envs
 from muzero_wm.config import ModelConfig
 from muzero_wm.envs.base import EnvSpec
 from muzero_wm.model.ema import make_teacher, update_teacher
-from muzero_wm.model.fused import FusedResidual, fuse
-from muzero_wm.model.inference import InferenceModel, fold_batch_norm
-from muzero_wm.model.networks import Residual, normalize_latent
+from muzero_wm.model.networks import normalize_latent
 from muzero_wm.model.world_model import WorldModel
 
 
@@ -101,77 +98,3 @@ def test_teacher_is_an_exponential_average(decay: float) -> None:
     for ours, theirs in zip(teacher.parameters(), expected, strict=True):
         torch.testing.assert_close(ours, theirs)
         assert not ours.requires_grad
-
-
-@pytest.mark.parametrize("torso", ["mlp", "conv"])
-def test_folded_batch_norm_gives_the_same_outputs(torso: str) -> None:
-    spec = envs.spec("connect4")
-    model = build(spec, torso=torso, batch_norm=True)
-    for _ in range(5):  # statistics worth folding
-        model.step(model.represent(torch.from_numpy(boards(spec, 64))), torch.randint(7, (64,)))
-    model.eval()
-    with torch.no_grad():
-        latent = model.step(model.represent(torch.from_numpy(boards(spec, 8, 1))), torch.arange(8) % 7)
-        before = model.predict(latent)
-        fold_batch_norm(model)
-        latent = model.step(model.represent(torch.from_numpy(boards(spec, 8, 1))), torch.arange(8) % 7)
-        after = model.predict(latent)
-    for ours, theirs in zip(after, before, strict=True):
-        torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("torso", "precision", "tolerance"), [("mlp", "fp32", 1e-5), ("conv", "fp32", 1e-4), ("conv", "bf16", 0.08)]
-)
-def test_inference_agrees_with_the_model(torso: str, precision: str, tolerance: float) -> None:
-    spec = envs.spec("connect4")
-    model = build(spec, torso=torso)
-    network = InferenceModel(model, precision)
-    out = network.initial(boards(spec, 8))
-    for step in range(3):
-        out = network.recurrent(out.latent, np.full(8, step, np.int32))
-    with torch.no_grad():
-        latent = model.represent(torch.from_numpy(boards(spec, 8)))
-        for step in range(3):
-            latent = model.step(latent, torch.full((8,), step))
-        prediction = model.predict(latent)
-    np.testing.assert_allclose(out.prior_logits, prediction.policy_logits, atol=tolerance, rtol=tolerance)
-    np.testing.assert_allclose(out.value, model.value_support.decode(prediction.value_logits), atol=tolerance)
-    np.testing.assert_allclose(out.reward, model.reward_support.decode(prediction.reward_logits), atol=tolerance)
-
-
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.bfloat16, 0.05)])
-@pytest.mark.parametrize("channels", [5, 16, 32])
-def test_fused_blocks_agree_with_plain_ones(channels: int, dtype: torch.dtype, tolerance: float) -> None:
-    torch.manual_seed(0)
-    block = Residual(channels, conv=True, batch_norm=False)
-    torch.nn.init.kaiming_normal_(block.second.weight)
-    plain = torch.nn.ModuleList([block]).to(dtype).to(memory_format=torch.channels_last)
-    fused = copy.deepcopy(plain)
-    x, bias = (torch.randn(9, channels, 6, 7, dtype=dtype) for _ in range(2))
-    assert fuse(fused, (channels, 6, 7)) and isinstance(fused[0], FusedResidual)
-    with torch.no_grad():
-        for arguments in ((x,), (x, bias)):
-            torch.testing.assert_close(fused[0](*arguments), plain[0](*arguments), rtol=tolerance, atol=tolerance)
-
-
-def test_without_the_fused_operators_the_plain_blocks_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*_: object) -> None:
-        raise AttributeError("no such operator")
-
-    monkeypatch.setattr(FusedResidual, "_convolve", missing)
-    blocks = torch.nn.ModuleList([Residual(8, conv=True, batch_norm=False)])
-    assert not fuse(blocks, (8, 3, 3))
-    assert isinstance(blocks[0], Residual)
-
-
-def test_a_snapshot_changes_only_when_refreshed() -> None:
-    spec = envs.spec("tictactoe")
-    model = build(spec)
-    network = InferenceModel(model)
-    before = network.initial(boards(spec, 4)).value.copy()
-    with torch.no_grad():
-        model.heads.output.bias.add_(torch.linspace(-1, 1, len(model.heads.output.bias)))
-    assert np.array_equal(network.initial(boards(spec, 4)).value, before)
-    network.refresh(model)
-    assert not np.allclose(network.initial(boards(spec, 4)).value, before)

@@ -1,0 +1,113 @@
+"""OpenVINO (extra `openvino`), in float32 or bf16."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import openvino
+import torch
+from numpy.typing import NDArray
+
+from muzero_wm.model.backends.graph_worker import Buffers, GraphWorker
+from muzero_wm.model.backends.onnx_graph import OUTPUTS, root_graph, step_graph, weight_arrays
+from muzero_wm.model.folded import Folded, fold
+from muzero_wm.model.world_model import WorldModel
+
+_MAX_FIXED = 4
+_ANY = -1
+
+
+class OpenVinoBackend:
+    """Evaluates the ONNX graphs with OpenVINO's CPU plugin.
+
+    The step is compiled for a fixed number of rows, which is up to twice as fast as leaving it open; beyond a few
+    different numbers one graph with open rows takes over.
+
+    Args:
+        model: the first snapshot.
+        dtype: precision of the computation; latents are float32 either way.
+        frozen: bake the weights in; a refresh then compiles again. Else weights are inputs, and a refresh only replaces
+            arrays.
+    """
+
+    latent_dtype = torch.float32
+
+    def __init__(self, model: WorldModel, *, dtype: torch.dtype = torch.float32, frozen: bool = False) -> None:
+        """Compiles the graphs; see the class for the arguments."""
+        self._frozen, self.generation = frozen, 0
+        self.num_actions, self.conv = model.num_actions, model.conv
+        self._size = math.prod(model.latent_shape)
+        self._core = openvino.Core()
+        self._options: dict[str, Any] = {
+            # said explicitly, because the plugin takes bf16 by itself where the CPU has it
+            "INFERENCE_PRECISION_HINT": "bf16" if dtype == torch.bfloat16 else "f32",
+            "INFERENCE_NUM_THREADS": 1,
+            "NUM_STREAMS": 1,
+            "ENABLE_CPU_PINNING": False,
+            "PERFORMANCE_HINT": "LATENCY",
+        }
+        if not model.conv:
+            # with one thread, OpenVINO 2026.4 crashes while it fuses chains of residual linear layers
+            self._options["SNIPPETS_MODE"] = "DISABLE"
+        net = fold(model)
+        self._load(net)
+        self._read(net)
+
+    def refresh(self, model: WorldModel) -> None:
+        """Replaces the weights by a snapshot of `model`."""
+        net = fold(model)
+        self._load(net)
+        if self._frozen:
+            self._read(net)
+        self.generation += 1
+
+    def worker(self) -> GraphWorker:
+        """Returns a worker with requests and buffers of its own; compiled graphs are shared by all threads."""
+        return GraphWorker(self)
+
+    def run_root(self, observation: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Evaluates observations; see `GraphBackend`."""
+        request = self.root.create_infer_request()
+        weights = {name: self._weights[name] for name in _weight_names(self.root)}
+        request.infer({"observation": observation, **weights}, share_inputs=True)
+        return [request.get_tensor(name).data.copy() for name in OUTPUTS]
+
+    def bind_step(self, buffers: Buffers) -> Callable[[], None]:
+        """Binds buffers to the step; see `GraphBackend`."""
+        compiled = self._compiled_step(len(buffers.inputs["action"]))
+        request = compiled.create_infer_request()
+        weights = {name: self._weights[name] for name in _weight_names(compiled)}
+        arrays = buffers.inputs | buffers.outputs | weights
+        for name, array in arrays.items():
+            request.set_tensor(name, openvino.Tensor(array, shared_memory=True))
+
+        # the request only points at the arrays, so whoever may run it has to hold them
+        def run(_held: dict[str, NDArray] = arrays) -> None:
+            request.infer()
+
+        return run
+
+    def _load(self, net: Folded) -> None:
+        self._weights = {} if self._frozen else weight_arrays(net)
+
+    def _read(self, net: Folded) -> None:
+        root = self._core.read_model(root_graph(net, frozen=self._frozen))
+        self.root = self._core.compile_model(root, "CPU", self._options)
+        self._step_bytes = step_graph(net, frozen=self._frozen)
+        self._steps: dict[int, Any] = {}
+
+    def _compiled_step(self, rows: int) -> Any:
+        key = rows if rows in self._steps or len(self._steps) < _MAX_FIXED else _ANY
+        if key not in self._steps:
+            graph = self._core.read_model(self._step_bytes)
+            graph.reshape({"latent": [key, self._size], "action": [key]})
+            self._steps[key] = self._core.compile_model(graph, "CPU", self._options)
+        return self._steps[key]
+
+
+def _weight_names(compiled: Any) -> set[str]:
+    names = {name for port in compiled.inputs for name in port.get_names()}
+    return names - {"observation", "latent", "action"}

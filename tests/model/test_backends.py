@@ -1,0 +1,184 @@
+"""Every backend computes the same network; the oracle is the module itself, step by step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from muzero_wm.model.backends import BackendError, make_backend, names_for, resolve_name
+from muzero_wm.model.backends.module import fold_batch_norm
+from muzero_wm.model.inference import InferenceModel
+from muzero_wm.model.world_model import WorldModel
+from tests.model.models import CASES, make_model, needs, observations
+
+TOLERANCE = {"fp32": 2e-5, "bf16": 0.06}
+BACKENDS = [
+    "eager-fp32",
+    "torch-fp32",
+    "torch-bf16",
+    "fused-fp32",
+    "fused-bf16",
+    pytest.param("onnxruntime-fp32", marks=needs("onnx", "onnxruntime")),
+    pytest.param("openvino-fp32", marks=needs("onnx", "openvino")),
+    pytest.param("openvino-bf16", marks=needs("onnx", "openvino")),
+]
+
+
+@torch.no_grad()
+def expected(model: WorldModel, observation: np.ndarray, actions: np.ndarray) -> list[tuple[np.ndarray, ...]]:
+    """Returns reward, prior logits and value of the roots and after each row of actions, by the module."""
+    latent = model.represent(torch.from_numpy(observation))
+    results = []
+    for step in range(len(actions) + 1):
+        prediction = model.predict(latent)
+        results.append(
+            (
+                model.reward_support.decode(prediction.reward_logits).numpy(),
+                prediction.policy_logits.numpy(),
+                model.value_support.decode(prediction.value_logits).numpy(),
+            )
+        )
+        if step < len(actions):
+            latent = model.step(latent, torch.from_numpy(actions[step]).long())
+    return results
+
+
+def assert_agree(backend: Any, model: WorldModel, rows: int, tolerance: float) -> None:
+    observation = observations(model, rows)
+    actions = np.random.default_rng(1).integers(0, model.num_actions, (3, rows)).astype(np.int32)
+    worker = backend.worker()
+    out = worker.initial(observation)
+    # bins of the transformed supports are far apart in environment units
+    scale = np.maximum(1.0, [abs(model.reward_support.high), 1.0, abs(model.value_support.high)])
+    for step, results in enumerate(expected(model, observation, actions)):
+        for ours, theirs, size in zip(out[1:], results, scale, strict=True):
+            assert ours.shape == theirs.shape and ours.dtype == np.float32
+            np.testing.assert_allclose(ours / size, theirs / size, atol=tolerance, rtol=tolerance)
+        if step < len(actions):
+            out = worker.recurrent(out.latent.clone(), actions[step], torch.empty_like(out.latent))
+
+
+FROZEN = [
+    pytest.param("onnxruntime-fp32 frozen", marks=needs("onnx", "onnxruntime")),
+    pytest.param("openvino-fp32 frozen", marks=needs("onnx", "openvino")),
+]
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("name", [*BACKENDS, *FROZEN])
+def test_every_backend_computes_the_network(name: str, case: str) -> None:
+    name, _, frozen = name.partition(" ")
+    model = make_model(case)
+    backend = make_backend(name, model, batch_size=7, frozen=bool(frozen))
+    tolerance = TOLERANCE[name.rpartition("-")[2]]
+    assert_agree(backend, model, 7, tolerance)
+    other = make_model(case, seed=1)
+    backend.refresh(other)
+    assert_agree(backend, other, 7, tolerance)
+
+
+@pytest.mark.parametrize("case", ["mlp", "conv"])
+@pytest.mark.parametrize("name", BACKENDS)
+def test_every_backend_takes_any_number_of_rows(name: str, case: str) -> None:
+    model = make_model(case)
+    backend = make_backend(name, model)
+    for rows in (1, 128, 7, 2, 3, 5, 1):
+        assert_agree(backend, model, rows, TOLERANCE[name.rpartition("-")[2]])
+
+
+@pytest.mark.parametrize("case", ["mlp", "conv"])
+@pytest.mark.parametrize("name", BACKENDS)
+def test_the_latents_asked_about_stay_when_called_from_outside(name: str, case: str) -> None:
+    model = make_model(case)
+    network = InferenceModel(model, backend=name)
+    root = network.initial(observations(model, 4))
+    before = root.latent.clone()
+    first = network.recurrent(root.latent, np.zeros(4, np.int64))
+    kept = [array.copy() for array in first[1:]]
+    network.recurrent(root.latent, np.ones(4, np.int32))
+    assert torch.equal(root.latent, before)
+    assert all(np.array_equal(now, then) for now, then in zip(first[1:], kept, strict=True))
+
+
+@pytest.mark.parametrize("case", ["mlp", "conv"])
+@pytest.mark.parametrize("name", BACKENDS)
+def test_refresh_compiles_nothing_and_is_seen_by_old_workers(
+    name: str, case: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, other = make_model(case), make_model(case, seed=1)
+    backend = make_backend(name, model)
+    worker = backend.worker()
+    action = np.zeros(3, np.int32)
+
+    def value() -> np.ndarray:
+        root = worker.initial(observations(model, 3))
+        return worker.recurrent(root.latent.clone(), action, torch.empty_like(root.latent)).value.copy()
+
+    before = value()
+    if name.startswith("onnxruntime"):
+        monkeypatch.delattr("onnxruntime.InferenceSession")
+    elif name.startswith("openvino"):
+        monkeypatch.delattr("openvino.Core.compile_model")
+    backend.refresh(other)
+    after = value()
+    assert not np.allclose(before, after)
+    backend.refresh(model)
+    assert np.array_equal(value(), before)
+
+
+def test_a_snapshot_changes_only_when_refreshed() -> None:
+    for name in ("eager", "torch", "fused"):
+        model = make_model("mlp")
+        network = InferenceModel(model, backend=name, precision="fp32")
+        before = network.initial(observations(model, 4)).value
+        with torch.no_grad():
+            model.heads.output.bias.add_(torch.linspace(-1, 1, len(model.heads.output.bias)))
+        assert np.array_equal(network.initial(observations(model, 4)).value, before)
+        network.refresh(model)
+        assert not np.allclose(network.initial(observations(model, 4)).value, before)
+
+
+@pytest.mark.parametrize("case", ["mlp-batch-norm-minmax", "conv-batch-norm-minmax"])
+def test_folded_batch_norm_gives_the_same_outputs(case: str) -> None:
+    model = make_model(case)
+    actions = np.zeros((2, 5), np.int32)
+    before = expected(model, observations(model, 5), actions)
+    fold_batch_norm(model)
+    assert not any("norm" in name for name, _ in model.named_parameters())
+    for ours, theirs in zip(expected(model, observations(model, 5), actions), before, strict=True):
+        for now, then in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(now, then, rtol=1e-4, atol=1e-5)
+
+
+def test_names_say_kind_and_precision() -> None:
+    assert resolve_name("fused", "bf16") == "fused-bf16"
+    assert resolve_name("fused-fp32", "bf16") == "fused-fp32"
+    assert resolve_name("eager", "bf16") == "eager-fp32"
+    assert {name.rpartition("-")[2] for name in names_for("bf16")} == {"bf16"}
+    assert set(names_for("auto")) == set(names_for("bf16")) | set(names_for("fp32"))
+    for name in ("fussed", "eager-bf16", "fused-fp16"):
+        with pytest.raises(BackendError, match=name):
+            resolve_name(name, "fp32")
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "command"),
+    [("onnxruntime", "onnxruntime", r"muzero-wm\[onnx\]"), ("openvino", "openvino", r"muzero-wm\[openvino\]")],
+)
+def test_a_missing_extra_is_told_with_the_command(
+    name: str, module: str, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(__import__("sys").modules, module, None)
+    monkeypatch.delitem(__import__("sys").modules, f"muzero_wm.model.backends.{name}_backend", raising=False)
+    with pytest.raises(BackendError, match=f"^{name}: .* not installed: pip install '{command}'$"):
+        InferenceModel(make_model("mlp"), backend=name, precision="fp32")
+
+
+def test_a_torch_without_the_operators_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("muzero_wm.model.backends.fused.torch.ops.mkldnn", raising=False)
+    monkeypatch.setattr("muzero_wm.model.backends.fused.torch.ops", object())
+    with pytest.raises(BackendError, match="fused: this PyTorch lacks"):
+        make_backend("fused-fp32", make_model("conv"))
