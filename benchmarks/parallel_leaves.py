@@ -30,6 +30,10 @@ from muzero_wm.evaluation.solved import solved_positions
 
 LEAVES = (1, 4, 8, 16, 32)
 VIRTUAL_LOSSES = (0.0, 1.0, 3.0)
+QTRANSFORMS = {
+    "min_max": mcts.qtransform_by_min_max(min_value=-1.0, max_value=1.0),
+    "siblings": mcts.qtransform_by_parent_and_siblings(),
+}
 BATCH = 256
 PLAYOUTS = 4
 
@@ -100,23 +104,23 @@ def by_playouts(seed: int) -> Predict:
     return predict
 
 
-def search(policy: str, model: TrueRules, num_simulations: int, seed: int, **options: Any) -> mcts.SearchResult:
-    """Searches greedily, with the Q-transform that suits a game of known bounds."""
-    shared = {"invalid_actions": ~model.game.legal_actions(model.pool[0]), "rng": seed, **options}
+def search(policy: str, model: TrueRules, args: argparse.Namespace, **options: Any) -> mcts.SearchResult:
+    """Searches greedily."""
+    shared = {"invalid_actions": ~model.game.legal_actions(model.pool[0]), "rng": args.seed, **options}
     if policy == "puct":
         return mcts.muzero_policy(
             model.root(),
             model,
-            num_simulations,
+            args.simulations,
             dirichlet_fraction=0.0,
             temperature=0.0,
-            qtransform=mcts.qtransform_by_min_max(min_value=-1.0, max_value=1.0),
+            qtransform=QTRANSFORMS[args.qtransform],
             **shared,
         )
     return mcts.gumbel_muzero_policy(
         model.root(),
         model,
-        num_simulations,
+        args.simulations,
         gumbel_scale=0.0,
         qtransform=mcts.qtransform_completed_by_mix_value(value_scale=0.5, rescale_values=False),
         **shared,
@@ -130,7 +134,7 @@ def measure(policy: str, predict: Predict, args: argparse.Namespace, **options: 
     for begin in range(0, args.positions, BATCH):
         states, keeps = positions.states[begin : begin + BATCH], positions.keeps[begin : begin + BATCH]
         model = TrueRules(states, predict, args.simulations)
-        result = search(policy, model, args.simulations, args.seed, **options)
+        result = search(policy, model, args, **options)
         kept.append(keeps[np.arange(len(keeps)), result.action])
         weight.append((result.action_weights * keeps).sum(axis=1))
         repeated += int((result.tree.node_visits == 0).sum())
@@ -152,6 +156,7 @@ def main() -> None:
     parser.add_argument("--positions", type=int, default=1000)
     parser.add_argument("--leaves", type=int, nargs="+", default=LEAVES)
     parser.add_argument("--losses", type=float, nargs="+", default=VIRTUAL_LOSSES, help="virtual losses of PUCT")
+    parser.add_argument("--qtransform", choices=QTRANSFORMS, default="min_max", help="of PUCT")
     parser.add_argument("--policies", nargs="+", choices=("puct", "gumbel"), default=("puct", "gumbel"))
     parser.add_argument("--backend", choices=("native", "python"), default="native")
     parser.add_argument("--seed", type=int, default=0)
@@ -177,9 +182,10 @@ def main() -> None:
             flush=True,
         )
     if args.json:
-        record = {"machine": describe(), "simulations": args.simulations, "positions": args.positions}
+        record = {name: getattr(args, name) for name in ("simulations", "positions", "qtransform", "seed")}
         evaluator = "network" if args.run else f"{PLAYOUTS} random playouts"
-        args.json.write_text(json.dumps(record | {"evaluator": evaluator, "rows": rows}, indent=2) + "\n")
+        record |= {"machine": describe(), "evaluator": evaluator, "rows": rows}
+        args.json.write_text(json.dumps(record, indent=2) + "\n")
 
 
 if __name__ == "__main__":
