@@ -110,6 +110,8 @@ def work(seed: int, numbers: range, seconds: float, current: Any, results: Conne
         current: shared integer that tells the number of the search.
         results: takes (counts, findings).
     """
+    from tests.native import guard  # noqa: F401
+
     faulthandler.enable()
     warnings.simplefilter("ignore", RuntimeWarning)  # overflows on the way; what comes out is checked
     unraisable: list[str] = []  # what native functions that cannot raise had to swallow
