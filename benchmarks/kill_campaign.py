@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from machine import describe
 
 from muzero_wm.run.checkpoint import latest, load_checkpoint
@@ -93,7 +94,7 @@ def fingerprint(folder: Path) -> str:
             for index, item in enumerate(value):
                 add(item, f"{path}/{index}")
         else:
-            content = value.contiguous().numpy().tobytes() if hasattr(value, "numpy") else repr(value).encode()
+            content = np.ascontiguousarray(value).tobytes() if hasattr(value, "shape") else repr(value).encode()
             digest.update(path.encode() + content)
 
     add(state, "")

@@ -64,8 +64,8 @@ def assert_same(first: Any, second: Any, path: str = "") -> None:
         assert len(first) == len(second), path
         for index, pair in enumerate(zip(first, second, strict=True)):
             assert_same(*pair, f"{path}[{index}]")
-    elif isinstance(first, torch.Tensor):
-        assert first.dtype == second.dtype and np.array_equal(first.numpy(), second.numpy()), path
+    elif isinstance(first, torch.Tensor | np.ndarray):
+        assert first.dtype == second.dtype and np.array_equal(np.asarray(first), np.asarray(second)), path
     else:
         assert first == second, path
 
