@@ -96,8 +96,7 @@ def fingerprint(folder: Path) -> str:
             for index, item in enumerate(value):
                 add(item, f"{path}/{index}")
         else:
-            is_array = hasattr(value, "__array__")
-            content = np.ascontiguousarray(value).tobytes() if is_array else repr(value).encode()
+            content = np.ascontiguousarray(value).tobytes() if hasattr(value, "shape") else repr(value).encode()
             digest.update(path.encode() + content)
 
     add(state, "")
