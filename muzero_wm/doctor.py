@@ -157,7 +157,7 @@ def _search() -> str:
     config = load_config("debug")
     env = envs.make("connect4", 16, 0)
     torch.manual_seed(0)
-    planner = Planner(InferenceModel(WorldModel(config.model, env.spec), "fp32"), env.spec, config.search)
+    planner = Planner(InferenceModel(WorldModel(config.model, env.spec), backend="eager"), env.spec, config.search)
     step = env.reset()
     results = []
     before = os.environ.get("MCTS_BACKEND")

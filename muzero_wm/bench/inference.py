@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -14,10 +13,11 @@ from numpy.typing import NDArray
 from muzero_wm.bench.machine import machine
 from muzero_wm.bench.models import NETWORKS, Network, make_network, observations
 from muzero_wm.bench.timing import interleave
-from muzero_wm.model.inference import Inference, InferenceModel
+from muzero_wm.model.inference import InferenceModel
 from muzero_wm.model.world_model import WorldModel
 
 BATCH_SIZES = (1, 16, 128, 256)
+REFERENCE = "eager-fp32"
 
 
 class Answer(NamedTuple):
@@ -67,11 +67,11 @@ def bench_inference(
 
 
 def _rows(network: Network, batch_size: int, seconds: float, seed: int) -> list[dict[str, Any]]:
-    backends: dict[str, Any] = {"plain": Plain(network.model)} | candidates(network.model, batch_size)
+    backends = candidates(network.model, batch_size)
     observed = observations(network, batch_size, seed)
     action = np.random.default_rng(seed).integers(0, network.spec.num_actions, batch_size).astype(np.int32)
     calls = {name: _recurrent_call(backend, observed, action) for name, backend in backends.items()}
-    expected = calls["plain"]()
+    expected = calls[REFERENCE]()
     errors = {name: _errors(call(), expected) for name, call in calls.items()}
     timings = interleave(calls, seconds)
     refreshes = interleave({name: _refresh(backend, network.model) for name, backend in backends.items()}, seconds / 5)
@@ -81,8 +81,8 @@ def _rows(network: Network, batch_size: int, seconds: float, seed: int) -> list[
             "batch": batch_size,
             "evaluations": timings[name].per(batch_size),
             "ratio": {
-                "minimum": timings["plain"].minimum / timings[name].minimum,
-                "median": timings["plain"].median / timings[name].median,
+                "minimum": timings[REFERENCE].minimum / timings[name].minimum,
+                "median": timings[REFERENCE].median / timings[name].median,
             },
             "error": errors[name],
             "refresh_seconds": {"minimum": refreshes[name].minimum, "median": refreshes[name].median},
@@ -91,7 +91,7 @@ def _rows(network: Network, batch_size: int, seconds: float, seed: int) -> list[
     ]
 
 
-def candidates(model: WorldModel, batch_size: int) -> dict[str, Any]:
+def candidates(model: WorldModel, batch_size: int) -> dict[str, InferenceModel]:
     """Makes an inference model of every kind that runs on this machine.
 
     Args:
@@ -99,27 +99,15 @@ def candidates(model: WorldModel, batch_size: int) -> dict[str, Any]:
         batch_size: what they are to be tuned for.
 
     Returns:
-        Inference models by the name of their backend.
+        Inference models by the name of their backend, the float32 reference first.
     """
-    if "backend" not in inspect.signature(InferenceModel).parameters:
-        precisions = ("fp32", "bf16") if model.conv else ("fp32",)
-        return {precision: InferenceModel(model, precision) for precision in precisions}
-    make: Any = InferenceModel
-    measured = make(model, backend="auto", batch_size=batch_size).candidates
-    names = [candidate.name for candidate in measured if candidate.errors is not None]
-    return {name: make(model, backend=name, batch_size=batch_size) for name in names}
+    measured = InferenceModel(model, batch_size=batch_size).candidates
+    names = dict.fromkeys([REFERENCE, *(candidate.name for candidate in measured if candidate.errors is not None)])
+    return {name: InferenceModel(model, backend=name, batch_size=batch_size) for name in names}
 
 
-def _recurrent_call(backend: Any, observed: NDArray, action: NDArray[np.int32]) -> Callable[[], Answer]:
+def _recurrent_call(backend: InferenceModel, observed: NDArray, action: NDArray[np.int32]) -> Callable[[], Answer]:
     """Returns a function that imagines one step from each observation, in the way a search would ask for it."""
-    if not hasattr(backend, "session"):
-        latent = backend.initial(observed).latent.clone()
-
-        def recurrent() -> Answer:
-            found = backend.recurrent(latent, action)
-            return Answer(found.reward, found.prior_logits, found.value)
-
-        return recurrent
     prior_logits, _, recurrent_fn = backend.session().start(observed, 2, 1.0)
     parents = np.zeros_like(action)
     if hasattr(recurrent_fn, "address"):
@@ -152,41 +140,7 @@ def _native_call(
     return call
 
 
-class Plain:
-    """Evaluates the model as it is, in float32: what the others are held against.
-
-    Args:
-        model: in evaluation mode.
-    """
-
-    def __init__(self, model: WorldModel) -> None:
-        self._model = model
-
-    def refresh(self, model: WorldModel) -> None:
-        """Takes other weights."""
-        self._model = model
-
-    @torch.inference_mode()
-    def initial(self, observation: NDArray) -> Inference:
-        """Evaluates observations [B, ...]."""
-        return self._read(self._model.represent(torch.from_numpy(observation)))
-
-    @torch.inference_mode()
-    def recurrent(self, latent: torch.Tensor, action: NDArray[np.int32]) -> Inference:
-        """Evaluates a step from latents [B, ...] by actions [B]."""
-        return self._read(self._model.step(latent, torch.from_numpy(action).long()))
-
-    def _read(self, latent: torch.Tensor) -> Inference:
-        prediction = self._model.predict(latent)
-        return Inference(
-            latent,
-            self._model.reward_support.decode(prediction.reward_logits).numpy(),
-            prediction.policy_logits.numpy(),
-            self._model.value_support.decode(prediction.value_logits).numpy(),
-        )
-
-
-def _refresh(backend: Any, model: WorldModel) -> Callable[[], None]:
+def _refresh(backend: InferenceModel, model: WorldModel) -> Callable[[], None]:
     return lambda: backend.refresh(model)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
@@ -12,6 +11,7 @@ import torch
 
 import mcts
 from muzero_wm.acting.planner import Planner
+from muzero_wm.acting.shards import SHARD_ROOTS, shard_size
 from muzero_wm.bench.machine import machine
 from muzero_wm.bench.models import NETWORKS, Network, make_network, observations
 from muzero_wm.bench.timing import Stopwatch, interleave
@@ -36,21 +36,21 @@ def bench_network(
         roots: batch sizes.
         networks: names of `muzero_wm.bench.models.NETWORKS`.
         seconds: for each measurement.
-        threads: of the network.
+        threads: workers that share the shards of a search; the network computes with one thread in each.
         seed: of weights, observations and noise.
         progress: called with (done, total).
 
     Returns:
-        A report; the shares of each row are parts of the whole time and sum to 1.
+        A report; the shares of each row are parts of the whole time with one worker and sum to 1.
     """
     before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    torch.set_num_threads(1)
     try:
         plan = [(name, count) for name in networks for count in roots]
         rows = []
         for done, (name, count) in enumerate(plan):
             progress(done, len(plan))
-            rows.append({"network": name} | _row(make_network(name, seed), count, seconds, seed))
+            rows.append({"network": name} | _row(make_network(name, seed), count, threads, seconds, seed))
         progress(len(plan), len(plan))
     finally:
         torch.set_num_threads(before)
@@ -58,12 +58,11 @@ def bench_network(
     return {"benchmark": "search --network", "machine": machine(), "settings": settings, "rows": rows}
 
 
-def _row(network: Network, num_roots: int, seconds: float, seed: int) -> dict[str, Any]:
+def _row(network: Network, num_roots: int, threads: int, seconds: float, seed: int) -> dict[str, Any]:
     config, spec, model = network
-    options = {"batch_size": num_roots} if "batch_size" in inspect.signature(InferenceModel).parameters else {}
-    inference: Any = cast(Any, InferenceModel)(model, **options)
+    inference = InferenceModel(model, batch_size=shard_size(num_roots, SHARD_ROOTS))
     stopwatch = Stopwatch()
-    plain = Planner(inference, spec, config.search)
+    plain = Planner(inference, spec, config.search, workers=threads)
     watched = Planner(cast(InferenceModel, _Watched(inference, stopwatch)), spec, config.search)
     roots = observations(network, num_roots, seed)
     legal = np.ones((num_roots, spec.num_actions), np.bool_)
@@ -76,7 +75,7 @@ def _row(network: Network, num_roots: int, seconds: float, seed: int) -> dict[st
         "roots": num_roots,
         "actions": spec.num_actions,
         "simulations": config.search.num_simulations,
-        "backend": getattr(inference, "backend", str(getattr(inference, "dtype", "")).removeprefix("torch.")),
+        "backend": inference.backend,
         "search": timing.per(num_roots * config.search.num_simulations),
         "share": _shares(stopwatch.seconds),
     }

@@ -91,7 +91,7 @@ def test_inference(tmp_path: Path) -> None:
         check_timing(row["evaluations"])
         assert row["refresh_seconds"]["minimum"] >= 0
         largest = [row["error"][name]["max"] for name in ("value", "reward", "policy")]
-        if row["backend"] == "plain":
+        if row["backend"] == "eager-fp32":
             assert row["ratio"] == {"minimum": 1, "median": 1}
             assert largest == [0, 0, 0]
         else:
