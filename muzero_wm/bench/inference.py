@@ -129,11 +129,11 @@ def _native_call(
     evaluate = ctypes.CFUNCTYPE(ctypes.c_int, *kinds)(recurrent_fn.address)
     reward, discount, value = (np.zeros(batch, np.float32) for _ in range(3))
     logits = np.zeros(shape, np.float32)
-    outputs = [array.ctypes.data for array in (reward, discount, logits, value)]
-    inputs = [recurrent_fn.context, parents.ctypes.data, action.ctypes.data, 1, batch, 0, batch]
+    outputs = [array.ctypes.data_as(ctypes.c_void_p) for array in (reward, discount, logits, value)]
+    inputs = [*(array.ctypes.data_as(ctypes.c_void_p) for array in (parents, action)), 1, batch, 0, batch]
 
     def call() -> Answer:
-        if evaluate(*inputs, *outputs):
+        if evaluate(recurrent_fn.context, *inputs, *outputs):  # a reference to what owns the latents stays here
             raise RuntimeError("the native network reported an error")
         return Answer(reward, logits, value)
 
