@@ -6,6 +6,8 @@ The search passes indices, never states: whoever owns the model keeps a pool of 
 
 from __future__ import annotations
 
+from mcts.kept import KeptTree
+from mcts.native import NativeRecurrentFn
 from mcts.policies import gumbel_muzero_policy, muzero_policy
 from mcts.qtransforms import (
     QTransform,
@@ -19,6 +21,8 @@ from mcts.tree import Tree, TreeSummary
 from mcts.types import RecurrentFn, RecurrentOutput, RootOutput, SearchResult
 
 __all__ = [
+    "KeptTree",
+    "NativeRecurrentFn",
     "QTransform",
     "RecurrentFn",
     "RecurrentOutput",

@@ -14,7 +14,7 @@ from mcts.qtransforms import NodeStatistics
 from mcts.tree import Tree
 from mcts.types import SearchProblem
 
-UNVISITED = -1
+NO_CHILD = -1
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -23,58 +23,69 @@ class ReferenceSearch:
     """Searches B roots, each in a tree of its own; the counterpart of `mcts._core.NativeSearch`.
 
     Attributes:
-        parent_index: [B] int32, where the selected edges start.
-        action: [B] int32, the selected edges.
+        parent_index: [R] int32, where the selected edges start; row k * B + b is leaf k of root b.
+        action: [R] int32, the selected edges.
     """
 
     def __init__(self, problem: SearchProblem) -> None:
-        self.parent_index = np.zeros(len(problem.value), np.int32)
-        self.action = np.zeros(len(problem.value), np.int32)
         self._problem = problem
         self._roots = [RootSearch(problem, row) for row in range(len(problem.value))]
+        self._num_leaves = min(problem.leaves_per_step, problem.num_simulations)
+        self.parent_index = np.zeros(self._num_leaves * len(self._roots), np.int32)
+        self.action = np.zeros_like(self.parent_index)
         self._received: tuple[Any, Any, Any, Any]
 
     def start(self) -> None:
-        """Selects the first edge of every root."""
-        for row in range(len(self._roots)):
-            self._select(row)
+        """Selects the first leaves of every root."""
+        for root in range(len(self._roots)):
+            self._select(root, 0)
 
     def receive(self, reward: Any, discount: Any, prior_logits: Any, value: Any) -> None:
         """Takes the arrays that the next `step` reads."""
         self._received = (reward, discount, prior_logits, value)
 
     def step(self, simulation: int, begin: int, end: int) -> int:
-        """Expands and backs up one simulation and selects the next, for the roots in [begin, end).
+        """Expands and backs up the leaves of one step and selects those of the next, for the roots in [begin, end).
 
         Args:
-            simulation: number of the simulation the received arrays answer, from 0.
+            simulation: number of the first simulation the received arrays answer, from 0.
             begin: first root.
             end: one past the last root.
 
         Returns:
-            The first root whose received numbers are not usable, or -1.
+            The first row whose received numbers are not usable, or -1.
         """
-        for row in range(begin, end):
-            reward, discount, prior_logits, value = (array[row] for array in self._received)
-            if not _is_usable(reward, discount, prior_logits, value):
-                return row
-            self._roots[row].expand(
-                int(self.parent_index[row]),
-                int(self.action[row]),
-                simulation + 1,
-                float(reward),
-                float(discount),
-                prior_logits,
-                float(value),
-            )
-            if simulation + 1 < self._problem.num_simulations:
-                self._select(row)
+        num_roots = len(self._roots)
+        num_leaves = self._leaves_at(simulation)
+        for leaf in range(num_leaves):
+            for row in range(leaf * num_roots + begin, leaf * num_roots + end):
+                reward, discount, prior_logits, value = (array[row] for array in self._received)
+                if not _is_usable(reward, discount, prior_logits, value):
+                    return row
+                self._roots[row % num_roots].expand(
+                    int(self.parent_index[row]),
+                    int(self.action[row]),
+                    float(reward),
+                    float(discount),
+                    prior_logits,
+                    float(value),
+                )
+        for root in range(begin, end):
+            self._select(root, simulation + num_leaves)
         return -1
+
+    def _leaves_at(self, simulation: int) -> int:
+        return min(self._problem.leaves_per_step, self._problem.num_simulations - simulation)
+
+    def _select(self, root: int, simulation: int) -> None:
+        for leaf in range(self._leaves_at(simulation)):
+            row = leaf * len(self._roots) + root
+            self.parent_index[row], self.action[row] = self._roots[root].select(simulation + leaf)
 
     def finish(self) -> Tree:
         """Returns the trees in the common form."""
         num_roots, num_actions = self._problem.prior_logits.shape
-        tree = Tree.allocate(num_roots, self._problem.num_simulations + 1, num_actions)
+        tree = Tree.allocate(num_roots, self._problem.num_nodes, num_actions)
         tree.nodes[:] = np.zeros((), tree.nodes.dtype)
         tree.nodes["parent"] = tree.nodes["action"] = -1
         for row, root in enumerate(self._roots):
@@ -83,7 +94,7 @@ class ReferenceSearch:
             nodes["visits"] = root.node_visits
             nodes["value_sum"] = root.value_sums
             nodes["raw_value"] = root.raw_values
-            for parent, action in np.argwhere(root.children_index != UNVISITED):
+            for parent, action in np.argwhere(root.children_index != NO_CHILD):
                 child = nodes[root.children_index[parent, action] :][:1]
                 child["parent"] = parent
                 child["action"] = action
@@ -94,9 +105,6 @@ class ReferenceSearch:
                 child["prior_prob"] = root.prior_probs(parent)[action]
         return tree
 
-    def _select(self, row: int) -> None:
-        self.parent_index[row], self.action[row] = self._roots[row].select()
-
 
 class RootSearch:
     """Holds and grows the tree of one root.
@@ -106,25 +114,43 @@ class RootSearch:
         value_sums: [N] sums of the values backed up to each node.
         raw_values: [N] the network's values.
         prior_logits: [N, A] the network's logits, at the root -inf where forbidden.
-        children_index: [N, A] node that each edge leads to, UNVISITED if none yet.
+        children_index: [N, A] node that each edge leads to, NO_CHILD if none yet.
         rewards: [N, A] rewards on the edges.
         discounts: [N, A] discounts on the edges.
+        pending: [N] simulations that were selected through each node, or for it, and are not backed up yet.
     """
 
     def __init__(self, problem: SearchProblem, row: int) -> None:
-        num_nodes, num_actions = problem.num_simulations + 1, problem.prior_logits.shape[1]
+        num_nodes, num_actions = problem.num_nodes, problem.prior_logits.shape[1]
         self.node_visits = np.zeros(num_nodes, np.int64)
         self.value_sums = np.zeros(num_nodes)
         self.raw_values = np.zeros(num_nodes)
         self.prior_logits = np.zeros((num_nodes, num_actions), np.float32)
-        self.children_index = np.full((num_nodes, num_actions), UNVISITED)
+        self.children_index = np.full((num_nodes, num_actions), NO_CHILD)
         self.rewards = np.zeros((num_nodes, num_actions))
         self.discounts = np.zeros((num_nodes, num_actions))
+        self.pending = np.zeros(num_nodes, np.int64)
         self._problem = problem
         self._row = row
-        self.prior_logits[0] = problem.prior_logits[row]
         self.raw_values[0] = self.value_sums[0] = self._tree_min = self._tree_max = problem.value[row]
         self.node_visits[0] = 1
+        if problem.kept is not None:
+            self._plant(problem.kept.tree)
+        self.prior_logits[0] = problem.prior_logits[row]
+
+    def _plant(self, kept: Tree) -> None:
+        """Copies the nodes of an earlier search."""
+        nodes, num_kept = kept.nodes[self._row], kept.num_nodes
+        self.node_visits[:num_kept] = nodes["visits"]
+        self.value_sums[:num_kept] = nodes["value_sum"]
+        self.raw_values[:num_kept] = nodes["raw_value"]
+        self.prior_logits[:num_kept] = kept.prior_logits[self._row]
+        for child in np.flatnonzero(nodes["parent"] >= 0):
+            edge = nodes["parent"][child], nodes["action"][child]
+            self.children_index[edge] = child
+            self.rewards[edge] = nodes["reward"][child]
+            self.discounts[edge] = nodes["discount"][child]
+            self._widen_bounds(*edge)
 
     # What the tree knows about a node ---------------------------------------------------------------------------------
 
@@ -138,9 +164,14 @@ class RootSearch:
         return float(self.rewards[node, action] + self.discounts[node, action] * self.node_value(child))
 
     def visit_counts(self, node: int) -> npt.NDArray[np.int64]:
-        """Returns the simulations through each edge, [A]."""
+        """Returns the simulations through each edge that are backed up, [A]."""
         children = self.children_index[node]
-        return np.where(children == UNVISITED, 0, self.node_visits[children])
+        return np.where(children == NO_CHILD, 0, self.node_visits[children])
+
+    def pending_counts(self, node: int) -> npt.NDArray[np.int64]:
+        """Returns the simulations through each edge that are not backed up yet, [A]."""
+        children = self.children_index[node]
+        return np.where(children == NO_CHILD, 0, self.pending[children])
 
     def prior_probs(self, node: int) -> FloatArray:
         """Returns the softmax of a node's logits, [A]."""
@@ -165,16 +196,28 @@ class RootSearch:
 
     # Simulate ---------------------------------------------------------------------------------------------------------
 
-    def select(self) -> tuple[int, int]:
-        """Walks down from the root to an edge to evaluate: an unvisited one, or the last that max_depth allows."""
-        node, depth = 0, 0
+    def select(self, simulation: int) -> tuple[int, int]:
+        """Walks down from the root to an edge to evaluate, and counts the walk as pending on every node it meets.
+
+        The edge is an unvisited one, one whose evaluation is pending already, or the last that max_depth allows.
+
+        Args:
+            simulation: number of the simulation, which names the node that a new edge leads to.
+
+        Returns:
+            The node the edge starts from, and its action.
+        """
+        walk = [0]
         while True:
+            node = walk[-1]
             action = int(np.argmax(self._scores(node)))  # the lowest action wins a tie
-            depth += 1
+            if self.children_index[node, action] == NO_CHILD:
+                self.children_index[node, action] = self._problem.first_node + simulation
             child = int(self.children_index[node, action])
-            if child == UNVISITED or depth >= self._problem.max_depth:
+            walk.append(child)
+            if self.node_visits[child] == 0 or len(walk) > self._problem.max_depth:
+                self.pending[walk] += 1
                 return node, action
-            node = child
 
     def _scores(self, node: int) -> FloatArray:
         if node == 0 and self._problem.root_scores is not None:
@@ -182,34 +225,40 @@ class RootSearch:
         scores = self._puct_scores(node) if self._problem.root_scores is None else self._improved_policy_scores(node)
         # Unvisited actions share one Q-value, so the largest prior wins among them. Said outright, because in a sum
         # with a large Q-value small priors would be rounded to a tie.
-        open_actions = self.children_index[node] == UNVISITED
+        contenders = self.children_index[node] != NO_CHILD
+        open_actions = ~contenders
         if node == 0:
             open_actions &= ~self._problem.invalid_actions[self._row]
-        contenders = self.children_index[node] != UNVISITED
         if open_actions.any():
             contenders[np.flatnonzero(open_actions)[self.prior_logits[node][open_actions].argmax()]] = True
         return np.where(contenders, scores, -np.inf)
 
+    # Pending simulations count like visits: "Watch the Unobserved" (arXiv:1810.11755), equation 4.
+
     def _puct_scores(self, node: int) -> FloatArray:
         """Source: MuZero (arXiv:1911.08265), appendix B, equation 2."""
-        exploration = self._problem.exploration[self.node_visits[node]]
-        prior_term = exploration * self.prior_probs(node) / (1 + self.visit_counts(node))
-        return self.transformed_qvalues(node) + prior_term
+        visit_counts, pending = self.visit_counts(node), self.pending_counts(node)
+        exploration = self._problem.exploration[self.node_visits[node] + self.pending[node]]
+        prior_term = exploration * self.prior_probs(node) / (1 + visit_counts + pending)
+        # Without a completed visit there is no Q-value that a virtual loss could lower.
+        completed = np.maximum(visit_counts, 1)
+        lost = np.where(visit_counts > 0, self._problem.virtual_loss * pending, 0.0)
+        return self.transformed_qvalues(node) * (completed / (completed + lost)) + prior_term
 
     def _halving_scores(self) -> FloatArray:
         """Source: "Policy improvement by planning with Gumbel", algorithm 1; a floor keeps -inf logits eligible."""
         assert self._problem.root_scores is not None and self._problem.considered_visits is not None
-        visit_counts = self.visit_counts(0)
-        considered = self._problem.considered_visits[self._row, visit_counts.sum()]
+        counts = self.visit_counts(0) + self.pending_counts(0)
+        considered = self._problem.considered_visits[self._row, counts.sum()]
         scores = np.maximum(self._problem.root_scores[self._row] + self.transformed_qvalues(0), -1e9)
-        eligible = (visit_counts == considered) & ~self._problem.invalid_actions[self._row]
+        eligible = (counts == considered) & ~self._problem.invalid_actions[self._row]
         return np.where(eligible, scores, -np.inf)
 
     def _improved_policy_scores(self, node: int) -> FloatArray:
         """Source: "Policy improvement by planning with Gumbel", section 5, equation 14."""
-        visit_counts = self.visit_counts(node)
+        counts = self.visit_counts(node) + self.pending_counts(node)
         improved = _softmax(self.prior_logits[node] + self.transformed_qvalues(node))
-        return improved - visit_counts / (1 + visit_counts.sum())
+        return improved - counts / (1 + counts.sum())
 
     # Expand and back up -----------------------------------------------------------------------------------------------
 
@@ -217,41 +266,42 @@ class RootSearch:
         self,
         parent: int,
         action: int,
-        new_node: int,
         reward: float,
         discount: float,
         prior_logits: npt.NDArray[np.float32],
         value: float,
     ) -> None:
-        """Puts an evaluated edge into the tree and backs its value up to the root.
+        """Puts the answer to a selected edge into the tree and backs its value up to the root.
 
         Args:
             parent: node the edge starts from.
             action: the edge.
-            new_node: number of the node it leads to, if it was not visited before.
             reward: on the edge.
             discount: on the edge.
-            prior_logits: [A] float32, logits at the node.
-            value: the network's value of the node.
+            prior_logits: [A] float32, logits at the node it leads to.
+            value: the network's value of that node.
         """
         path = [*self._path_to(parent), (parent, action)]
-        if self.children_index[parent, action] == UNVISITED:
-            self.children_index[parent, action] = new_node
         leaf = int(self.children_index[parent, action])
         self.rewards[parent, action] = reward
         self.discounts[parent, action] = discount
         self.prior_logits[leaf] = prior_logits
         self.raw_values[leaf] = value
         self.node_visits[leaf] += 1
+        self.pending[leaf] -= 1
         self.value_sums[leaf] = value * self.node_visits[leaf]  # a repeated evaluation replaces the first
         backed_up = value
         for node, taken in reversed(path):
             backed_up = self.rewards[node, taken] + self.discounts[node, taken] * backed_up
             self.value_sums[node] += backed_up
             self.node_visits[node] += 1
+            self.pending[node] -= 1
         for node, taken in path:
-            self._tree_min = min(self._tree_min, self.qvalue(node, taken))
-            self._tree_max = max(self._tree_max, self.qvalue(node, taken))
+            self._widen_bounds(node, taken)
+
+    def _widen_bounds(self, node: int, action: int) -> None:
+        self._tree_min = min(self._tree_min, self.qvalue(node, action))
+        self._tree_max = max(self._tree_max, self.qvalue(node, action))
 
     def _path_to(self, node: int) -> list[tuple[int, int]]:
         """Lists the edges from the root to a node."""

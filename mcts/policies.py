@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mcts import _random
+from mcts.kept import KeptTree, depth, replant
 from mcts.qtransforms import (
     NodeStatistics,
     QTransform,
@@ -38,54 +39,74 @@ def muzero_policy(
     pb_c_init: float = 1.25,
     pb_c_base: float = 19652.0,
     temperature: float | npt.ArrayLike = 1.0,
+    leaves_per_step: int = 1,
+    virtual_loss: float = 1.0,
+    kept: KeptTree | None = None,
     num_threads: int = 1,
     backend: str | None = None,
 ) -> SearchResult:
     """Searches with PUCT and acts in proportion to the visit counts.
 
-    Source: MuZero (arXiv:1911.08265), appendix B.
+    Source: MuZero (arXiv:1911.08265), appendix B; several leaves per step: WU-UCT (arXiv:1810.11755).
 
     Args:
         root: prediction at the B roots.
-        recurrent_fn: the network; called once per simulation, see `mcts.RecurrentFn`.
-        num_simulations: S >= 1.
+        recurrent_fn: the network; called once per step, see `mcts.RecurrentFn`.
+        num_simulations: S >= 1, of this search.
         invalid_actions: [B, A] bool, True = forbidden at the root; None forbids nothing.
         rng: a seed, a NumPy generator, or one uint64 key per root.
-        max_depth: longest path in edges; None = S.
+        max_depth: longest path in edges, not less than the depth of a kept tree; None = no limit.
         qtransform: puts Q-values on the scale of the prior.
         dirichlet_fraction: share of the noise in the root's prior, in [0, 1]; 0 switches it off.
         dirichlet_alpha: concentration of the noise, > 0; about 10 / (mean number of legal actions).
         pb_c_init: c1 of PUCT.
         pb_c_base: c2 of PUCT, > 0.
         temperature: one for all or [B]; actions are drawn from visits ** (1 / temperature), 0 takes the most visited.
+        leaves_per_step: K, how many leaves each root selects before `recurrent_fn` is called for all of them; K > 1
+            fills a batch from one root. While a leaf waits for its answer, its path counts as visited.
+        virtual_loss: how many visits with the worst Q-value each waiting leaf counts for, >= 0; 0 lets it count in the
+            exploration term only. No effect where leaves_per_step is 1.
+        kept: what an earlier search left behind the moves since made, see `mcts.Tree.keep`. Its visits count on, its
+            first node gets the new prediction, and simulation i makes node M + i instead of 1 + i.
         num_threads: threads that share the roots between network calls; the result does not depend on it.
         backend: "native" or "python"; None reads MCTS_BACKEND, native where it is not set.
 
     Returns:
-        The search's result; `action_weights` are the shares of the visits.
+        The search's result; `action_weights` are the shares of the visits, kept ones included.
 
     Raises:
         ValueError: an argument or a network output is out of range or has the wrong shape.
         TypeError: an argument or a network output has the wrong type.
     """
     logits, value, invalid = _check_common(root, recurrent_fn, num_simulations, invalid_actions, qtransform)
-    depth = _check_execution(num_simulations, max_depth, num_threads)
+    num_kept = _check_kept(kept, logits.shape, num_simulations)
+    limit = _check_execution(num_simulations + num_kept, max_depth, leaves_per_step, num_threads)
+    if kept is not None and max_depth is not None and depth(kept.tree) > limit:
+        raise ValueError(f"max_depth: expected at least the kept tree's depth, {depth(kept.tree)}, got {max_depth}")
     fraction = _check_number("dirichlet_fraction", dirichlet_fraction, 0.0, 1.0)
     alpha = _check_number("dirichlet_alpha", dirichlet_alpha, 0.0, math.inf, open_lower=True)
     c_init = _check_number("pb_c_init", pb_c_init, 0.0, math.inf)
     c_base = _check_number("pb_c_base", pb_c_base, 0.0, math.inf, open_lower=True)
+    loss = _check_number("virtual_loss", virtual_loss, 0.0, math.inf)
     temperatures = _check_temperature(temperature, len(value))
     keys = _random.root_keys(rng, len(value))
     if fraction > 0.0:
         logits = _add_dirichlet_noise(logits, invalid, keys, fraction, alpha)
+    most_visits = num_simulations + 1
+    if kept is not None:
+        kept = replant(kept, logits, _softmax(logits.astype(np.float64)), value, invalid)
+        most_visits = num_simulations + int(kept.tree.node_visits.max())
     problem = SearchProblem(
         prior_logits=logits,
         value=value,
         invalid_actions=invalid,
         num_simulations=num_simulations,
-        max_depth=depth,
+        max_depth=limit,
         qtransform=qtransform,
-        exploration=_exploration_table(num_simulations, c_init, c_base),
+        exploration=_exploration_table(most_visits, c_init, c_base),
+        leaves_per_step=int(leaves_per_step),
+        virtual_loss=loss,
+        kept=kept,
     )
     tree = run_search(problem, recurrent_fn, num_threads=num_threads, backend=backend)
     summary = tree.summary()
@@ -103,6 +124,7 @@ def gumbel_muzero_policy(
     qtransform: QTransform = qtransform_completed_by_mix_value(),
     max_num_considered_actions: int = 16,
     gumbel_scale: float = 1.0,
+    leaves_per_step: int = 1,
     num_threads: int = 1,
     backend: str | None = None,
 ) -> SearchResult:
@@ -112,14 +134,16 @@ def gumbel_muzero_policy(
 
     Args:
         root: prediction at the B roots.
-        recurrent_fn: the network; called once per simulation, see `mcts.RecurrentFn`.
+        recurrent_fn: the network; called once per step, see `mcts.RecurrentFn`.
         num_simulations: S >= 1.
         invalid_actions: [B, A] bool, True = forbidden at the root; None forbids nothing.
         rng: a seed, a NumPy generator, or one uint64 key per root.
-        max_depth: longest path in edges; None = S.
+        max_depth: longest path in edges; None = no limit.
         qtransform: puts Q-values on the scale of the logits.
         max_num_considered_actions: how many root actions enter the halving, >= 1.
         gumbel_scale: scale of the noise, >= 0; 0 for evaluation in games of perfect information.
+        leaves_per_step: K, how many leaves each root selects before `recurrent_fn` is called for all of them; K > 1
+            fills a batch from one root. While a leaf waits for its answer, its path counts as visited.
         num_threads: threads that share the roots between network calls; the result does not depend on it.
         backend: "native" or "python"; None reads MCTS_BACKEND, native where it is not set.
 
@@ -131,7 +155,7 @@ def gumbel_muzero_policy(
         TypeError: an argument or a network output has the wrong type.
     """
     logits, value, invalid = _check_common(root, recurrent_fn, num_simulations, invalid_actions, qtransform)
-    depth = _check_execution(num_simulations, max_depth, num_threads)
+    limit = _check_execution(num_simulations, max_depth, leaves_per_step, num_threads)
     max_considered = _check_count("max_num_considered_actions", max_num_considered_actions)
     scale = _check_number("gumbel_scale", gumbel_scale, 0.0, math.inf)
     keys = _random.root_keys(rng, len(value))
@@ -144,11 +168,12 @@ def gumbel_muzero_policy(
         value=value,
         invalid_actions=invalid,
         num_simulations=num_simulations,
-        max_depth=depth,
+        max_depth=limit,
         qtransform=qtransform,
         exploration=np.zeros(num_simulations + 2),
         root_scores=scores,
         considered_visits=considered_visits_by_root(num_considered, num_simulations),
+        leaves_per_step=int(leaves_per_step),
     )
     tree = run_search(problem, recurrent_fn, num_threads=num_threads, backend=backend)
     summary = tree.summary()
@@ -194,8 +219,8 @@ def _add_dirichlet_noise(
         return np.log(probs).astype(np.float32)
 
 
-def _exploration_table(num_simulations: int, pb_c_init: float, pb_c_base: float) -> FloatArray:
-    visits = np.arange(num_simulations + 2, dtype=np.float64)
+def _exploration_table(most_visits: int, pb_c_init: float, pb_c_base: float) -> FloatArray:
+    visits = np.arange(most_visits + 1, dtype=np.float64)
     return np.sqrt(visits) * (pb_c_init + np.log((visits + pb_c_base + 1.0) / pb_c_base))
 
 
@@ -275,9 +300,25 @@ def _check_common(
     return logits, value, invalid
 
 
-def _check_execution(num_simulations: int, max_depth: int | None, num_threads: int) -> int:
+def _check_execution(longest_path: int, max_depth: int | None, leaves_per_step: int, num_threads: int) -> int:
+    """Returns the depth limit."""
+    _check_count("leaves_per_step", leaves_per_step)
     _check_count("num_threads", num_threads)
-    return num_simulations if max_depth is None else _check_count("max_depth", max_depth)
+    return longest_path if max_depth is None else _check_count("max_depth", max_depth)
+
+
+def _check_kept(kept: KeptTree | None, shape: tuple[int, ...], num_simulations: int) -> int:
+    """Returns how many nodes below the roots are kept."""
+    if kept is None:
+        return 0
+    if not isinstance(kept, KeptTree):
+        raise TypeError(f"kept: expected what mcts.Tree.keep returns, got {type(kept).__name__}")
+    tree_shape = (kept.tree.num_roots, kept.tree.num_actions)
+    if tree_shape != shape:
+        raise ValueError(f"kept: expected trees of (B, A) = {shape} like root.prior_logits, got {tree_shape}")
+    num_kept = kept.tree.num_nodes - 1
+    check_memory(*shape, num_simulations + num_kept)
+    return num_kept
 
 
 def _check_count(name: str, number: Any) -> int:

@@ -1,16 +1,20 @@
 """The search tree: one array per field, one row per root, one column per node.
 
-Node 0 is the root and simulation i makes node i + 1, so that a node's number is also the place of its latent state in
-whatever pool the owner of the network keeps.
+Node 0 is the root and simulation i makes node i + 1 (after a kept tree of M slots, node M + i), so that a node's number
+is also the place of its latent state in whatever pool the owner of the network keeps.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from mcts import export
+from mcts.kept import KeptTree, keep
 
 NODE_DTYPE = np.dtype(
     [
@@ -27,15 +31,15 @@ NODE_DTYPE = np.dtype(
         ("discount", np.float32),
         ("prior_logit", np.float32),
         ("_normaliser", np.float64),
-        ("_open_mass", np.float64),
-        ("_open_mass_exact", np.float64),
+        ("_memory", np.float64, 3),
         ("raw_value", np.float32),
         ("_log_ref", np.float32),
         ("action", np.int32),
         ("_num_children", np.int32),
         ("_best_open", np.int32),
         ("_slot", np.int32),
-        ("_padding", np.int32, 4),
+        ("_target", np.int32),
+        ("_pending", np.int32),
     ]
 )
 """One node and the edge into it: two cache lines, laid out as the native core's `Node`, which owns the `_` fields."""
@@ -63,8 +67,8 @@ class TreeSummary(NamedTuple):
 class Tree:
     """Holds B search trees of up to N nodes each.
 
-    A column that no simulation filled (the simulation met `max_depth` and evaluated an existing node again) has
-    0 visits and the parent -1. The edge into a node is stored with the node.
+    A column that no simulation filled (it evaluated an existing node again, because it met `max_depth` or a leaf
+    another one was waiting for) has 0 visits and the parent -1. The edge into a node is stored with the node.
 
     Attributes:
         nodes: [B, N] records of `NODE_DTYPE`; the properties below name its public fields.
@@ -80,7 +84,7 @@ class Tree:
 
         Args:
             num_roots: B.
-            num_nodes: N, the number of simulations + 1.
+            num_nodes: N.
             num_actions: A.
 
         Returns:
@@ -164,11 +168,27 @@ class Tree:
             visit_counts=visit_counts,
             visit_probs=(visit_counts / totals).astype(np.float32),
             qvalues=qvalues,
-            value=self.value_sums[:, 0] / self.node_visits[:, 0],
+            value=self.node_values()[:, 0],
         )
 
+    def keep(self, moves: npt.ArrayLike) -> KeptTree:
+        """Keeps the part of every tree that some moves lead to, for the next search of `mcts.muzero_policy`.
+
+        Args:
+            moves: [B] or [B, D] int, the actions taken from each root, one or several; D = 0 keeps all. A -1 keeps
+                nothing of its tree, for example because the game has begun anew.
+
+        Returns:
+            A copy of the kept nodes, and where each of them was.
+
+        Raises:
+            TypeError: moves are not integers.
+            ValueError: moves have the wrong shape, or are not actions.
+        """
+        return keep(self, moves)
+
     def to_dict(self, root: int = 0, *, max_depth: int | None = None, min_visits: int = 1) -> dict[str, Any]:
-        """Exports one tree as nested dictionaries of plain Python values, for drawing or JSON.
+        """Exports one tree as nested dictionaries of plain Python values.
 
         Args:
             root: which of the B trees.
@@ -177,47 +197,56 @@ class Tree:
 
         Returns:
             A dictionary with the keys node, depth, visits, value, raw_value and children; below the root also action,
-            reward, discount, qvalue and prior_logit. Children are ordered by falling visits, then by action.
+            reward, discount, qvalue, prior_logit and prior_prob. Children are ordered by falling visits, then by
+            action.
 
         Raises:
             ValueError: root is not one of the trees, or a limit is negative.
         """
-        if not 0 <= root < self.num_roots:
-            raise ValueError(f"root: expected a number in [0, {self.num_roots}), got {root}")
-        if max_depth is not None and max_depth < 0:
-            raise ValueError(f"max_depth: expected None or a number >= 0, got {max_depth}")
-        if min_visits < 0:
-            raise ValueError(f"min_visits: expected a number >= 0, got {min_visits}")
-        root_entry = self._describe(root, 0, depth=0)
-        entries = {0: root_entry}
-        for node in range(1, self.num_nodes):  # parents come before their children
-            parent = entries.get(int(self.parents[root, node]))
-            if parent is None or self.node_visits[root, node] < max(min_visits, 1):
-                continue
-            if max_depth is not None and parent["depth"] >= max_depth:
-                continue
-            entries[node] = self._describe(root, node, depth=parent["depth"] + 1)
-            parent["children"].append(entries[node])
-        for entry in entries.values():
-            entry["children"].sort(key=lambda child: (-child["visits"], child["action"]))
-        return root_entry
+        return export.to_dict(self, root, max_depth, min_visits)
 
-    def _describe(self, root: int, node: int, depth: int) -> dict[str, Any]:
-        visits = int(self.node_visits[root, node])
-        entry: dict[str, Any] = {
-            "node": node,
-            "depth": depth,
-            "visits": visits,
-            "value": float(self.value_sums[root, node] / visits),
-            "raw_value": float(self.raw_values[root, node]),
-        }
-        if node:
-            action = int(self.actions_from_parent[root, node])
-            entry |= {
-                "action": action,
-                "reward": float(self.rewards[root, node]),
-                "discount": float(self.discounts[root, node]),
-                "qvalue": float(self.qvalues_from_parent[root, node]),
-                "prior_logit": float(self.prior_logits[root, self.parents[root, node], action]),
-            }
-        return entry | {"children": []}
+    def to_json(
+        self, root: int = 0, *, max_depth: int | None = None, min_visits: int = 1, indent: int | None = None
+    ) -> str:
+        """Exports one tree as JSON: what `to_dict` returns, with null for a prior logit of minus infinity.
+
+        Args:
+            root: which of the B trees.
+            max_depth: nodes deeper than this are left out; None keeps all.
+            min_visits: nodes with fewer visits are left out; the root always stays.
+            indent: spaces per level; None writes one line.
+
+        Returns:
+            The text.
+
+        Raises:
+            ValueError: root is not one of the trees, a limit is negative, or the tree is too deep for nested JSON.
+        """
+        return export.to_json(self, root, max_depth, min_visits, indent)
+
+    def to_graphviz(
+        self,
+        root: int = 0,
+        *,
+        max_depth: int | None = None,
+        min_visits: int = 1,
+        action_names: Sequence[str] | None = None,
+    ) -> str:
+        """Exports one tree as a drawing in the DOT language, for `dot -Tsvg` or any viewer of such files.
+
+        A box shows visits N, mean value v and the network's raw value; an edge its action, prior probability p, Q-value
+        q and reward r. Its width grows with the visits.
+
+        Args:
+            root: which of the B trees.
+            max_depth: nodes deeper than this are left out; None keeps all.
+            min_visits: nodes with fewer visits are left out; the root always stays.
+            action_names: [A], shown instead of the numbers.
+
+        Returns:
+            The text.
+
+        Raises:
+            ValueError: root is not one of the trees, a limit is negative, or there are not A names.
+        """
+        return export.to_graphviz(self, root, max_depth, min_visits, action_names)

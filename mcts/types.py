@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
+    from mcts.kept import KeptTree
     from mcts.qtransforms import QTransform
     from mcts.tree import Tree
 
@@ -43,10 +44,14 @@ class RecurrentOutput(NamedTuple):
 
 
 RecurrentFn = Callable[[npt.NDArray[np.int32], npt.NDArray[np.int32], int], RecurrentOutput]
-"""Called once per simulation as `recurrent_fn(parent_index [B], action [B], node_index)`.
+"""Called once per step as `recurrent_fn(parent_index [R], action [R], node_index)`.
 
-Both arrays are views of buffers that the next simulation overwrites. Row b asks for the outcome of `action[b]` in the
-state that node `parent_index[b]` of root b stands for; what it leads to becomes node `node_index`. Node 0 is the root.
+Both arrays are views of buffers that the next step overwrites. Row r asks for the outcome of `action[r]` in the state
+that node `parent_index[r]` of its root stands for. Node 0 is the root.
+
+One leaf per step, the default: R = B, row b belongs to root b, and what it leads to becomes node `node_index`. With
+`leaves_per_step` K: R = K * B, row r = k * B + b is leaf k of root b, and what it leads to becomes node
+`node_index + k`. The last step asks for what is left of the S simulations and may be shorter.
 """
 
 
@@ -57,7 +62,8 @@ class SearchResult:
     Attributes:
         action: [B] int32, the action to take.
         action_weights: [B, A] float32, the improved policy; sums to 1, exactly 0 for forbidden actions.
-        visit_counts: [B, A] int32, simulations through each root action; sums to the number of simulations.
+        visit_counts: [B, A] int32, simulations through each root action; sums to the number of simulations, and with a
+            kept tree to those plus the visits that were kept.
         qvalues: [B, A] float32, reward + discount * child value of each root action; 0 where unvisited.
         root_value: [B] float32, mean of the values backed up to the root, its own evaluation included.
         tree: the whole search tree.
@@ -80,11 +86,18 @@ class SearchProblem:
         value: [B] float32, the network's root values.
         invalid_actions: [B, A] bool, True = forbidden at the root; at least one False per row.
         num_simulations: S.
-        max_depth: longest path in edges.
+        max_depth: longest path in edges, at least the depth of the kept tree.
         qtransform: Q-transform of all nodes.
-        exploration: [S + 2] float64, PUCT's factor `sqrt(n) * (c1 + ln((n + c2 + 1) / c2))` by visit count n.
+        exploration: [V + 1] float64, PUCT's factor `sqrt(n) * (c1 + ln((n + c2 + 1) / c2))` by visit count n; no node
+            has more than V visits, pending and kept ones included.
         root_scores: [B, A] float64, Gumbel noise + logits - max legal logit; None selects PUCT at every node.
         considered_visits: [B, S] int32, sequential halving schedule of each root; None with PUCT.
+        leaves_per_step: K, leaves that each root selects before the network is called.
+        virtual_loss: PUCT only: the transformed Q-value of an action with n > 0 completed and o pending visits is
+            multiplied by n / (n + virtual_loss * o); with n = 0 it is that of an unvisited action.
+        kept: PUCT only: the trees to go on with, None for fresh ones. Its node 0 holds this search's prediction,
+            1 + sum of the children's visits and the value sum that belongs to them; the root's children hold the new
+            prior, forbidden ones are gone. Every column is used as it stands; a `source` is not read any more.
     """
 
     prior_logits: npt.NDArray[np.float32]
@@ -96,3 +109,16 @@ class SearchProblem:
     exploration: npt.NDArray[np.float64]
     root_scores: npt.NDArray[np.float64] | None = None
     considered_visits: npt.NDArray[np.int32] | None = None
+    leaves_per_step: int = 1
+    virtual_loss: float = 0.0
+    kept: KeptTree | None = None
+
+    @property
+    def first_node(self) -> int:
+        """Returns the node that simulation 0 makes: 1, or the number of slots of the kept tree."""
+        return 1 if self.kept is None else self.kept.tree.num_nodes
+
+    @property
+    def num_nodes(self) -> int:
+        """Returns N, the number of node slots of each root."""
+        return self.first_node + self.num_simulations

@@ -29,7 +29,7 @@ class RandomModel:
         self._paths = [{0: (world,)} for world in self.worlds]
 
     def root(self):
-        numbers = [self._node((world,)) for world in self.worlds]
+        numbers = [self._node(paths[0]) for paths in self._paths]
         return mcts.RootOutput(
             prior_logits=np.array([n[2] for n in numbers], np.float32)[:, self.permutation],
             value=np.array([n[3] for n in numbers], np.float32),
@@ -39,12 +39,21 @@ class RandomModel:
         self.calls += 1
         self.asked.append((parent_index.copy(), action.copy(), node_index))
         numbers = []
-        for paths, parent, chosen in zip(self._paths, parent_index.tolist(), action.tolist(), strict=True):
-            path = (*paths[parent], int(self.permutation[chosen]))
-            paths[node_index] = path
+        for row, (parent, chosen) in enumerate(zip(parent_index.tolist(), action.tolist(), strict=True)):
+            leaf, root = divmod(row, len(self.worlds))
+            path = (*self._paths[root][parent], int(self.permutation[chosen]))
+            self._paths[root][node_index + leaf] = path
             numbers.append(self._node(path))
         reward, discount, prior_logits, value = (np.array(field, np.float32) for field in zip(*numbers, strict=True))
         return mcts.RecurrentOutput(reward, discount, prior_logits[:, self.permutation], value)
+
+    def go_on(self, source, moves):
+        """Plays the moves [B, D] and moves the states as `KeptTree.source` says; -1 begins the world anew."""
+        self.calls, self.asked = 0, []
+        for root, (paths, row) in enumerate(zip(self._paths, source.tolist(), strict=True)):
+            taken = moves[root].tolist()
+            begun = paths[0][:1] if -1 in taken else (*paths[0], *(int(self.permutation[move]) for move in taken))
+            self._paths[root] = {new: paths[old] for new, old in enumerate(row) if old >= 0} | {0: begun}
 
     def _node(self, path):
         rng = np.random.default_rng(path)
@@ -88,8 +97,8 @@ class Bandit:
         return mcts.RootOutput(self.prior_logits, self.value)
 
     def __call__(self, parent_index, action, node_index):
-        zero = np.zeros(1, np.float32)
-        return mcts.RecurrentOutput(self.rewards[action], zero, np.zeros_like(self.prior_logits), zero)
+        zero = np.zeros(len(action), np.float32)
+        return mcts.RecurrentOutput(self.rewards[action], zero, np.zeros((len(action), len(self.rewards))), zero)
 
 
 class TicTacToe:

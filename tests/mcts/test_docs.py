@@ -12,18 +12,59 @@ import pytest
 import mcts.search
 import mcts.seq_halving
 
+from .ported import require_port
+
 PAGE = Path(__file__).parents[2] / "docs" / "planner.md"
+BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
-def test_the_example_of_the_page(capsys):
-    (block,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
-    assert len([line for line in block.splitlines() if line.strip()]) <= 24
-    names: dict = {}
+def run(block, names):
     exec(compile(block, PAGE.name, "exec"), names)
-    result = names["result"]
+    return names["result"]
+
+
+def lines(block):
+    return [line for line in block.splitlines() if line.strip()]
+
+
+@pytest.fixture(autouse=True)
+def _backend(backend, monkeypatch):
+    monkeypatch.setenv("MCTS_BACKEND", backend)
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch", "jax"])
+def test_an_own_model_takes_twenty_lines(library, capsys):
+    pytest.importorskip(library)
+    block = next(block for block in BLOCKS if f"import {library}" in block)
+    assert len(lines(block)) <= 30
+    result = run(block, {})
     assert (result.visit_counts.sum(axis=1) == 32).all()
     np.testing.assert_allclose(result.action_weights.sum(axis=1), 1, rtol=1e-5)
     assert capsys.readouterr().out
+
+
+def test_the_sections_run_one_after_another(backend, capsys):
+    require_port(backend, leaves_per_step=8, kept=True)
+    names: dict = {}
+    first, *rest = [block for block in BLOCKS if "import torch" not in block and "import jax" not in block]
+    run(first, names)
+    large, keeping, looking = rest
+    searched = run(large, names)
+    assert searched.visit_counts.sum() == 200
+    calls, ask = [], names["recurrent_fn"]
+    names["recurrent_fn"] = lambda *arguments: calls.append(arguments[2]) or ask(*arguments)
+    kept = run(keeping, names)
+    assert kept.visit_counts.sum() == 200 + searched.visit_counts[0, searched.action[0]] - own_visits(searched)
+    assert calls[0] == names["num_kept"]
+    capsys.readouterr()
+    run(looking, names)
+    assert "digraph" in capsys.readouterr().out
+
+
+def own_visits(result):
+    """Counts the evaluations that the node of the chosen action had itself."""
+    child = next(c for c in result.tree.to_dict()["children"] if c["action"] == result.action[0])
+    return child["visits"] - sum(grandchild["visits"] for grandchild in child["children"])
 
 
 @pytest.mark.parametrize("module", [mcts.search, mcts.seq_halving])

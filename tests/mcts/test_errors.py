@@ -33,6 +33,8 @@ LOGITS = np.zeros((3, 4))
         ({"num_simulations": 2.5}, TypeError, "num_simulations: expected an int, got float"),
         ({"num_simulations": True}, TypeError, "num_simulations: expected an int, got bool"),
         ({"max_depth": 0}, ValueError, "max_depth: expected a number >= 1, got 0"),
+        ({"leaves_per_step": 0}, ValueError, "leaves_per_step: expected a number >= 1, got 0"),
+        ({"leaves_per_step": 2.0}, TypeError, "leaves_per_step: expected an int, got float"),
         ({"num_threads": 0}, ValueError, "num_threads: expected a number >= 1, got 0"),
         ({"backend": "cuda"}, ValueError, "backend: expected one of native, python, got 'cuda'"),
         ({"qtransform": "siblings"}, TypeError, "qtransform: expected a value made by mcts.qtransform_"),
@@ -100,6 +102,8 @@ def test_arguments(policy, kwargs, error, message):
         ("puct", {"dirichlet_alpha": "a"}, TypeError, "dirichlet_alpha: expected a number, got str"),
         ("puct", {"pb_c_init": -1}, ValueError, r"pb_c_init: expected a number in \[0, inf\), got -1"),
         ("puct", {"pb_c_base": np.nan}, ValueError, "pb_c_base: .* got nan"),
+        ("puct", {"virtual_loss": -1.0}, ValueError, r"virtual_loss: expected a number in \[0, inf\), got -1.0"),
+        ("puct", {"virtual_loss": np.inf}, ValueError, r"virtual_loss: .* got inf"),
         ("puct", {"temperature": -0.5}, ValueError, "temperature: expected finite numbers >= 0, got -0.5"),
         ("puct", {"temperature": np.ones(2)}, ValueError, r"temperature: expected a number or shape \(3,\), got"),
         ("puct", {"temperature": "hot"}, TypeError, "temperature: expected a number"),
@@ -122,9 +126,6 @@ def test_arguments_of_one_policy(policy, kwargs, error, message):
         (lambda: mcts.qtransform_completed_by_mix_value(value_scale=-1), "value_scale: expected a number >= 0, got -1"),
         (lambda: mcts.qtransform_completed_by_mix_value(maxvisit_init=np.inf), "maxvisit_init: expected a finite"),
         (lambda: mcts.memory_bytes(0, 4, 4), "num_roots: expected a number >= 1, got 0"),
-        (lambda: search().tree.to_dict(3), r"root: expected a number in \[0, 3\), got 3"),
-        (lambda: search().tree.to_dict(max_depth=-1), "max_depth: expected None or a number >= 0, got -1"),
-        (lambda: search().tree.to_dict(min_visits=-1), "min_visits: expected a number >= 0, got -1"),
     ],
 )
 def test_other_functions(make, message):

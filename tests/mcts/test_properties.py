@@ -1,150 +1,21 @@
-"""What holds for every search, and the mistakes that public implementations made."""
+"""The mistakes that public implementations made, noise, acting and memory."""
 
 from __future__ import annotations
 
-import json
 import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 import mcts
-from mcts import _random
+from mcts import _memory, _random
 from mcts.search import as_float32
-from mcts.tree import NODE_DTYPE
 
 from .models import ConstantModel, RandomModel, random_masks
 
 POLICIES = {"puct": mcts.muzero_policy, "gumbel": mcts.gumbel_muzero_policy}
 QUIET = {"puct": {"dirichlet_fraction": 0.0, "temperature": 0.0}, "gumbel": {"gumbel_scale": 0.0}}
-QTRANSFORMS = (
-    mcts.qtransform_by_min_max(min_value=-9, max_value=9),
-    mcts.qtransform_by_parent_and_siblings(),
-    mcts.qtransform_by_tree_min_max(),
-    mcts.qtransform_completed_by_mix_value(),
-)
-
 policies = pytest.mark.parametrize("policy", POLICIES)
-fast = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-
-
-@st.composite
-def searches(draw):
-    """Draws a world and the arguments of a search in it."""
-    num_roots = draw(st.integers(1, 4))
-    num_actions = draw(st.sampled_from([1, 2, 3, 8, 19, 60]))
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    worlds = rng.integers(2**31, size=num_roots)
-    world = {"discount": draw(st.sampled_from([1.0, 0.9, -1.0])), "grid": draw(st.sampled_from([None, 1]))}
-    return (
-        lambda rows=slice(None): RandomModel(worlds[rows], num_actions, **world),
-        draw(st.integers(1, 30)),
-        {
-            "rng": rng.integers(2**64, size=num_roots, dtype=np.uint64),
-            "invalid_actions": random_masks(rng, num_roots, num_actions),
-            "max_depth": draw(st.sampled_from([None, 1, 3])),
-            "qtransform": draw(st.sampled_from(QTRANSFORMS)),
-        },
-    )
-
-
-@policies
-@fast
-@given(search=searches())
-def test_invariants(policy, search):
-    make_model, num_simulations, arguments = search
-    model = make_model()
-    result = POLICIES[policy](model.root(), model, num_simulations, **arguments)
-    invalid = arguments["invalid_actions"]
-    rows = np.arange(len(invalid))
-    assert model.calls == num_simulations  # the network is asked once per simulation, for the whole batch
-    assert (result.visit_counts.sum(axis=1) == num_simulations).all()
-    assert not result.visit_counts[invalid].any()
-    assert not result.action_weights[invalid].any()
-    assert not invalid[rows, result.action].any()
-    assert (result.visit_counts[rows, result.action] > 0).all()
-    np.testing.assert_allclose(result.action_weights.sum(axis=1), 1, rtol=1e-5)
-    assert (result.tree.node_visits[:, 0] == num_simulations + 1).all()
-    # Every node's visits are its own evaluations and those of its children.
-    tree = result.tree
-    for row in rows:
-        for node in np.flatnonzero(tree.node_visits[row]):
-            below = tree.node_visits[row][tree.parents[row] == node].sum()
-            own = tree.node_visits[row, node] - below
-            assert own >= 1
-            assert own == 1 or arguments["max_depth"] is not None
-    # The model was asked about exactly the edges of the tree.
-    for simulation, (parent, action, node) in enumerate(model.asked):
-        assert node == simulation + 1
-        made = tree.parents[:, node] >= 0
-        np.testing.assert_array_equal(tree.parents[made, node], parent[made])
-        np.testing.assert_array_equal(tree.actions_from_parent[made, node], action[made])
-
-
-@policies
-@fast
-@given(search=searches())
-def test_a_batch_equals_single_searches_bit_for_bit(policy, search):
-    make_model, num_simulations, arguments = search
-    model = make_model()
-    together = POLICIES[policy](model.root(), model, num_simulations, **arguments)
-    for row in range(len(arguments["rng"])):
-        one = slice(row, row + 1)
-        model = make_model(one)
-        single = {**arguments, "rng": arguments["rng"][one], "invalid_actions": arguments["invalid_actions"][one]}
-        alone = POLICIES[policy](model.root(), model, num_simulations, **single)
-        for field in ("action", "action_weights", "visit_counts", "qvalues", "root_value"):
-            np.testing.assert_array_equal(getattr(together, field)[one], getattr(alone, field))
-        for name in NODE_DTYPE.names:
-            if not name.startswith("_"):
-                np.testing.assert_array_equal(together.tree.nodes[name][one], alone.tree.nodes[name])
-
-
-@policies
-@fast
-@given(search=searches(), num_threads=st.integers(2, 6))
-def test_threads_do_not_change_the_result(policy, search, num_threads):
-    make_model, num_simulations, arguments = search
-    results = []
-    for threads in (1, num_threads):
-        model = make_model()
-        results.append(POLICIES[policy](model.root(), model, num_simulations, **arguments, num_threads=threads))
-    for name in NODE_DTYPE.names:
-        if not name.startswith("_"):
-            np.testing.assert_array_equal(results[0].tree.nodes[name], results[1].tree.nodes[name])
-    np.testing.assert_array_equal(results[0].action, results[1].action)
-    np.testing.assert_array_equal(results[0].action_weights, results[1].action_weights)
-
-
-@policies
-@fast
-@given(world=st.integers(0, 2**31), num_actions=st.sampled_from([2, 5, 9, 30]), data=st.data())
-def test_renaming_the_actions_renames_the_result(policy, world, num_actions, data):
-    """Without noise, permuting the actions of the world permutes the search."""
-    permutation = np.array(data.draw(st.permutations(range(num_actions))))
-    plain, renamed = RandomModel([world], num_actions), RandomModel([world], num_actions, permutation=permutation)
-    result = POLICIES[policy](plain.root(), plain, 25, rng=0, **QUIET[policy])
-    other = POLICIES[policy](renamed.root(), renamed, 25, rng=0, **QUIET[policy])
-    np.testing.assert_array_equal(other.visit_counts[0], result.visit_counts[0][permutation])
-    np.testing.assert_allclose(other.qvalues[0], result.qvalues[0][permutation], rtol=1e-6)
-    if np.unique(result.visit_counts).size == num_actions:  # the acted-on action is unique
-        assert permutation[other.action[0]] == result.action[0]
-
-
-@fast
-@given(search=searches())
-def test_normalised_qvalues_stay_in_the_unit_interval(search):
-    make_model, num_simulations, arguments = search
-    model = make_model()
-    tree = mcts.muzero_policy(model.root(), model, num_simulations, **arguments).tree
-    used = tree.node_visits > 0
-    bounds = tree.qvalues_from_parent[used & (tree.parents >= 0)]
-    assert np.isfinite(bounds).all()
-    steps = np.abs(tree.rewards[used]).max() + np.abs(tree.raw_values[used]).max()
-    assert np.abs(bounds).max() <= steps * (num_simulations + 1)
-
 
 # Mistakes of public implementations -----------------------------------------------------------------------------------
 
@@ -264,7 +135,7 @@ def test_terminal_edges_cut_off_what_follows(backend):
     assert result.root_value[0] == pytest.approx(20 / 21)
 
 
-# Acting and inspecting ------------------------------------------------------------------------------------------------
+# Acting ---------------------------------------------------------------------------------------------------------------
 
 
 def test_temperature():
@@ -308,6 +179,7 @@ def test_memory_is_known_before_the_search():
     """The figure covers what a search allocates, and not much more."""
     model = ConstantModel(64, 18)
     model.root()
+    _memory.release()
     tracemalloc.start()
     result = mcts.muzero_policy(model.root(), model, 50, rng=0)
     peak = tracemalloc.get_traced_memory()[1]
@@ -315,27 +187,6 @@ def test_memory_is_known_before_the_search():
     promised = mcts.memory_bytes(64, 18, 50)
     assert result.tree.nodes.nbytes + result.tree.prior_logits.nbytes <= promised
     assert 0.8 * peak <= promised <= 1.2 * peak
-
-
-@policies
-def test_to_dict_is_limited_and_plain(policy, backend, seed):
-    model = RandomModel([seed, seed + 1], 6)
-    tree = POLICIES[policy](model.root(), model, 60, rng=0, backend=backend).tree
-
-    def nodes(entry):
-        return [entry, *(node for child in entry["children"] for node in nodes(child))]
-
-    full = tree.to_dict(1)
-    assert json.loads(json.dumps(full)) == full
-    assert len(nodes(full)) == 61
-    assert full["visits"] == 61
-    assert max(node["depth"] for node in nodes(tree.to_dict(1, max_depth=2))) == 2
-    assert all(node["visits"] >= 5 for node in nodes(tree.to_dict(1, min_visits=5)))
-    summary = tree.summary()
-    for child in full["children"]:
-        assert child["visits"] == summary.visit_counts[1, child["action"]]
-        assert child["qvalue"] == summary.qvalues[1, child["action"]]
-    assert full["value"] == summary.value[1]
 
 
 def test_the_model_may_return_what_numpy_can_read(backend):

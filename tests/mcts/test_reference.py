@@ -10,7 +10,6 @@ import pytest
 import mcts
 from mcts.tree import NODE_DTYPE
 
-from . import oracles
 from .models import ConstantModel, RandomModel, random_masks
 
 QTRANSFORMS = {
@@ -102,51 +101,6 @@ def test_backends_agree_on_extreme_logits(policy, spread, seed):
 
     search_both(policy, Model, 39, rng=seed, qtransform=QTRANSFORMS["completed_steep"])
     search_both(policy, Model, 39, rng=seed)
-
-
-class PathModel(RandomModel):
-    """A random world that the oracles can ask for a path of actions."""
-
-    def evaluate(self, history):
-        reward, discount, logits, value = self._node((self.worlds[0], *history))
-        return (
-            float(np.float32(reward)),
-            float(np.float32(discount)),
-            logits.astype(np.float32).tolist(),
-            float(np.float32(value)),
-        )
-
-
-def compare_with_oracle(node, entry):
-    assert len(node.values) == entry["visits"]
-    assert node.value == pytest.approx(entry["value"], rel=1e-9, abs=1e-12)
-    assert sorted(node.children) == sorted(child["action"] for child in entry["children"])
-    for child in entry["children"]:
-        edge = node.children[child["action"]]
-        assert edge.q == pytest.approx(child["qvalue"], rel=1e-9, abs=1e-12)
-        compare_with_oracle(edge.child, child)
-
-
-@pytest.mark.parametrize("policy", POLICIES)
-@pytest.mark.parametrize("num_actions", [2, 5, 20])
-@pytest.mark.parametrize("discount", [-1.0, 0.9])
-@pytest.mark.parametrize("max_depth", [None, 2])
-def test_search_equals_the_textbook(policy, num_actions, discount, max_depth, seed, backend):
-    rng = np.random.default_rng((seed, num_actions))
-    model = PathModel([seed], num_actions, discount=discount)
-    invalid = random_masks(rng, 1, num_actions, share=0.3)
-    root = model.root()
-    quiet = {"dirichlet_fraction": 0.0} if policy == "puct" else {"gumbel_scale": 0.0, "max_num_considered_actions": 8}
-    result = POLICIES[policy](
-        root, model, 60, rng=0, invalid_actions=invalid, max_depth=max_depth, backend=backend, **quiet
-    )
-    arguments = (root.prior_logits[0].tolist(), float(root.value[0]), model.evaluate, 60)
-    limits = {"allowed": (~invalid[0]).tolist(), "max_depth": max_depth or 10**9}
-    if policy == "puct":
-        oracle = oracles.puct_search(*arguments, **limits)
-    else:
-        oracle = oracles.gumbel_search(*arguments, **limits, num_considered=8)
-    compare_with_oracle(oracle, result.tree.to_dict())
 
 
 def test_environment_variable_chooses_the_backend(monkeypatch):
