@@ -45,7 +45,7 @@ bench: $(VENV)/.installed-dev  ## five seeds of the quickstart: strength and spe
 	$(BIN)/python benchmarks/seeds.py quickstart --seeds 0 1 2 3 4 --opponent perfect --simulations 25
 
 clean:  ## remove what was built and cached; .venv and runs/ stay
-	rm -rf build dist *.egg-info mcts/_core.c mcts/_core.*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf build dist *.egg-info mcts/_*.c mcts/_*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	rm -f $(VENV)/.installed $(VENV)/.installed-dev
 	find mcts muzero_wm tests benchmarks examples -name __pycache__ -prune -exec rm -rf {} +
 

@@ -13,7 +13,7 @@ from libc.stdint cimport int32_t, uintptr_t
 from libc.string cimport memset
 
 from mcts import _memory
-from mcts.tree import NODE_DTYPE, Tree
+from mcts.tree import NODE_DTYPE, Tree, TreeSummary
 
 from mcts._grow cimport advance, plant, select_step
 from mcts._tree cimport BY_TREE, INFINITY, NAN, NONE, SCRATCH, Node, Root, Search, root_at
@@ -44,7 +44,7 @@ cdef class NativeSearch:
     cdef readonly object parent_index
     cdef readonly object action
     cdef Search _s
-    cdef object _tree
+    cdef tuple _tree
     cdef list _keep            # keeps alive what the pointers point to
     cdef Py_buffer[4] _answers
     cdef list _seen            # what the answers were read from, None where that was a copy
@@ -102,7 +102,8 @@ cdef class NativeSearch:
         s.logits = <float *>(s.nodes + num_records)
         shape = (s.num_roots, s.num_nodes)
         nodes = ndarray(shape, NODE_DTYPE, block)
-        self._tree = Tree(nodes, ndarray((*shape, s.num_actions), np.float32, block, num_records * sizeof(Node)))
+        logits = ndarray((*shape, s.num_actions), np.float32, block, num_records * sizeof(Node))
+        self._tree = nodes, logits
 
         num_doubles = s.num_roots * (2 + s.num_slots + SCRATCH) + num_counts + 3 * packed
         block = _memory.take(num_doubles * sizeof(double) + (3 * num_rows + packed) * sizeof(int))
@@ -286,9 +287,29 @@ cdef class NativeSearch:
         cdef Py_ssize_t b, a, i
         cdef Root r
         cdef Node *node
+        visit_counts = np.zeros((s.num_roots, s.num_actions), np.int32)
+        visit_probs = np.zeros((s.num_roots, s.num_actions), np.float32)
+        qvalues = np.zeros((s.num_roots, s.num_actions))
+        value = np.empty(s.num_roots)
+        cdef int[:, ::1] counts = visit_counts
+        cdef float[:, ::1] probs = visit_probs
+        cdef double[:, ::1] q = qvalues
+        cdef double[::1] mean = value
+        cdef int total
         with nogil:
             for b in range(s.num_roots):
                 r = root_at(s, b, 0)
+                mean[b] = r.nodes.value_sum / r.nodes.visits
+                total = 0
+                i = r.nodes.first_child
+                while i != NONE:
+                    node = r.nodes + i
+                    counts[b, node.action] = node.visits
+                    q[b, node.action] = node.qvalue
+                    total += node.visits
+                    i = node.next_sibling
+                for a in range(s.num_actions):
+                    probs[b, a] = <float>(<double>counts[b, a] / total)
                 for i in range(1, s.num_nodes):
                     node = r.nodes + i
                     if node.parent != NONE:
@@ -296,7 +317,7 @@ cdef class NativeSearch:
                 for a in range(s.num_actions):
                     if r.logits[a] != r.logits[a]:
                         r.logits[a] = -INFINITY
-        return self._tree
+        return Tree(*self._tree, TreeSummary(visit_counts, visit_probs, qvalues, value))
 
     # The network's answers -------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import mcts
-from mcts import _memory
+from mcts import _memory, _random
 from mcts._core import NativeSearch
 from mcts.native import empty_answers, through_ctypes
 from mcts.tree import NODE_DTYPE
@@ -215,6 +215,23 @@ def test_what_is_kept_for_the_next_search_is_bounded():
     for size in (10, 30, 40):
         _memory.take(size * 2**20)
     assert sum(buffer.nbytes for buffer in _memory._buffers) <= _memory.MAX_KEPT_BYTES
+
+
+def test_native_noise_is_that_of_numpy(seed, monkeypatch):
+    keys = _random.root_keys(seed, 9)
+    legal = np.random.default_rng(seed).random((9, 40)) < 0.6
+    legal[:, 3] = True
+
+    def draw():
+        noise = [_random.dirichlet(keys, alpha, legal) for alpha in (0.01, 0.3, 4.0)]
+        return _random.stream(keys, 2, 6), [_random.gumbel(keys, _random.GUMBEL, 50), *noise]
+
+    bits, noise = draw()
+    monkeypatch.setattr(_random, "_noise", None)
+    expected_bits, expected = draw()
+    np.testing.assert_array_equal(bits, expected_bits)
+    for found, wanted in zip(noise, expected, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-11, atol=1e-290)
 
 
 COUNTER = """
