@@ -15,7 +15,7 @@ from libc.string cimport memset
 from mcts import _memory
 from mcts.tree import NODE_DTYPE, Tree, TreeSummary
 
-from mcts._grow cimport advance, plant, select_step
+from mcts._grow cimport advance, fetch, plant, select_step
 from mcts._tree cimport BY_TREE, INFINITY, NAN, NONE, SCRATCH, Node, Root, Search, root_at
 
 cdef extern from "_native.h":
@@ -25,6 +25,7 @@ cdef extern from "_native.h":
     ) noexcept nogil
 
 cdef enum:
+    AHEAD = 2   # roots whose memory is asked for while one is at work
     QUICK = 32  # so few edges are not worth letting other threads in
 
 if sizeof(Node) != NODE_DTYPE.itemsize:
@@ -380,6 +381,8 @@ cdef Py_ssize_t _advance_all(const Search *s, Py_ssize_t begin, Py_ssize_t end, 
     cdef Py_ssize_t bad = -1
     cdef int leaf
     for b in range(begin, end):
+        if b + AHEAD < end:
+            fetch(s, b + AHEAD, simulation)
         leaf = advance(s, b, begin, simulation)
         if leaf >= 0:
             row = leaf * s.num_roots + b

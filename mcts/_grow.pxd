@@ -9,9 +9,13 @@ from mcts._choice cimport (
     pick_gumbel, pick_gumbel_root, pick_puct, pick_puct_root, remember_rest, stays,
 )
 from mcts._tree cimport (
-    COMPLETED, INFINITY, NAN, NONE, Node, Root, Search, clear, isfinite, max2, mcts_argmax, mcts_exp, mcts_sum_exp,
-    mcts_take_logits, min2, root_at,
+    COMPLETED, INFINITY, NAN, NONE, Node, Root, Search, clear, isfinite, max2, mcts_argmax, mcts_exp, mcts_fetch,
+    mcts_sum_exp, mcts_take_logits, min2, root_at,
 )
+
+
+cdef enum:
+    LONGEST_FETCH = 512  # bytes; the processor finds the rest of a row by itself
 
 
 # Priors ---------------------------------------------------------------------------------------------------------------
@@ -270,6 +274,18 @@ cdef inline bint expand(const Search *s, const Root *r, int simulation, int leaf
         else:
             back_up_puct(s, r, index, value)
     return True
+
+
+cdef inline void fetch(const Search *s, Py_ssize_t b, int simulation) noexcept nogil:
+    """Asks for what the next step of a root touches first, while others are at work."""
+    cdef Py_ssize_t first = b * s.num_nodes
+    cdef Py_ssize_t parent = first + s.leaf_parent[b]
+    cdef Py_ssize_t slot = first + s.first_node + simulation
+    cdef Py_ssize_t row = min(s.num_actions * sizeof(float), <Py_ssize_t>LONGEST_FETCH)
+    mcts_fetch(s.nodes + parent, sizeof(Node))
+    mcts_fetch(s.nodes + slot, sizeof(Node))
+    mcts_fetch(s.logits + parent * s.num_actions, row)
+    mcts_fetch(s.logits + slot * s.num_actions, row)
 
 
 cdef inline int advance(const Search *s, Py_ssize_t b, Py_ssize_t range_begin, int simulation) noexcept nogil:

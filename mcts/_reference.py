@@ -94,15 +94,14 @@ class ReferenceSearch:
             nodes["visits"] = root.node_visits
             nodes["value_sum"] = root.value_sums
             nodes["raw_value"] = root.raw_values
-            for parent, action in np.argwhere(root.children_index != NO_CHILD):
-                child = nodes[root.children_index[parent, action] :][:1]
-                child["parent"] = parent
-                child["action"] = action
-                child["qvalue"] = root.qvalue(parent, action)
-                child["reward"] = root.rewards[parent, action]
-                child["discount"] = root.discounts[parent, action]
-                child["prior_logit"] = root.prior_logits[parent, action]
-                child["prior_prob"] = root.prior_probs(parent)[action]
+            for child, (parent, action) in root.edge_into.items():
+                nodes["parent"][child] = parent
+                nodes["action"][child] = action
+                nodes["qvalue"][child] = root.qvalue(parent, action)
+                nodes["reward"][child] = root.rewards[parent, action]
+                nodes["discount"][child] = root.discounts[parent, action]
+                nodes["prior_logit"][child] = root.prior_logits[parent, action]
+                nodes["prior_prob"][child] = root.prior_probs(parent)[action]
         return tree
 
 
@@ -115,6 +114,7 @@ class RootSearch:
         raw_values: [N] the network's values.
         prior_logits: [N, A] the network's logits, at the root -inf where forbidden.
         children_index: [N, A] node that each edge leads to, NO_CHILD if none yet.
+        edge_into: the node and the action that each node below the root was reached by.
         rewards: [N, A] rewards on the edges.
         discounts: [N, A] discounts on the edges.
         pending: [N] simulations that were selected through each node, or for it, and are not backed up yet.
@@ -127,6 +127,7 @@ class RootSearch:
         self.raw_values = np.zeros(num_nodes)
         self.prior_logits = np.zeros((num_nodes, num_actions), np.float32)
         self.children_index = np.full((num_nodes, num_actions), NO_CHILD)
+        self.edge_into: dict[int, tuple[int, int]] = {}
         self.rewards = np.zeros((num_nodes, num_actions))
         self.discounts = np.zeros((num_nodes, num_actions))
         self.pending = np.zeros(num_nodes, np.int64)
@@ -145,12 +146,16 @@ class RootSearch:
         self.value_sums[:num_kept] = nodes["value_sum"]
         self.raw_values[:num_kept] = nodes["raw_value"]
         self.prior_logits[:num_kept] = kept.prior_logits[self._row]
-        for child in np.flatnonzero(nodes["parent"] >= 0):
-            edge = nodes["parent"][child], nodes["action"][child]
-            self.children_index[edge] = child
+        for child in np.flatnonzero(nodes["parent"] >= 0).tolist():
+            edge = int(nodes["parent"][child]), int(nodes["action"][child])
+            self._attach(*edge, child)
             self.rewards[edge] = nodes["reward"][child]
             self.discounts[edge] = nodes["discount"][child]
             self._widen_bounds(*edge)
+
+    def _attach(self, parent: int, action: int, child: int) -> None:
+        self.children_index[parent, action] = child
+        self.edge_into[child] = (parent, action)
 
     # What the tree knows about a node ---------------------------------------------------------------------------------
 
@@ -212,7 +217,7 @@ class RootSearch:
             node = walk[-1]
             action = int(np.argmax(self._scores(node)))  # the lowest action wins a tie
             if self.children_index[node, action] == NO_CHILD:
-                self.children_index[node, action] = self._problem.first_node + simulation
+                self._attach(node, action, self._problem.first_node + simulation)
             child = int(self.children_index[node, action])
             walk.append(child)
             if self.node_visits[child] == 0 or len(walk) > self._problem.max_depth:
@@ -307,9 +312,8 @@ class RootSearch:
         """Lists the edges from the root to a node."""
         path: list[tuple[int, int]] = []
         while node != 0:
-            ((parent, action),) = np.argwhere(self.children_index == node)
-            path.insert(0, (int(parent), int(action)))
-            node = int(parent)
+            path.insert(0, self.edge_into[node])
+            node = self.edge_into[node][0]
         return path
 
 

@@ -2,6 +2,7 @@
 # What the native search keeps in memory: the records of the nodes, and all pointers and settings of one search.
 
 cdef extern from "_rows.h":
+    void mcts_fetch(const void *address, Py_ssize_t num_bytes) noexcept nogil
     double mcts_exp(double x) noexcept nogil
     double mcts_sum_exp(const float *x, int n, double offset) noexcept nogil
     void mcts_exp_all(double *x, int n, double offset) noexcept nogil

@@ -41,7 +41,7 @@ def muzero_policy(
     pb_c_base: float = 19652.0,
     temperature: float | npt.ArrayLike = 1.0,
     leaves_per_step: int = 1,
-    virtual_loss: float = 1.0,
+    virtual_loss: float = 0.0,
     kept: KeptTree | None = None,
     num_threads: int = 1,
     backend: str | None = None,
@@ -65,8 +65,8 @@ def muzero_policy(
         temperature: one for all or [B]; actions are drawn from visits ** (1 / temperature), 0 takes the most visited.
         leaves_per_step: K, how many leaves each root selects before `recurrent_fn` is called for all of them; K > 1
             fills a batch from one root. While a leaf waits for its answer, its path counts as visited.
-        virtual_loss: how many visits with the worst Q-value each waiting leaf counts for, >= 0; 0 lets it count in the
-            exploration term only. No effect where leaves_per_step is 1.
+        virtual_loss: how many visits with a normalised Q-value of 0 each waiting leaf counts for, >= 0; 0, the best in
+            our measurements, lets it count in the exploration term only. No effect where leaves_per_step is 1.
         kept: what an earlier search left behind the moves since made, see `mcts.Tree.keep`. Its visits count on, its
             first node gets the new prediction, and simulation i makes node M + i instead of 1 + i.
         num_threads: threads that share the roots between network calls; the result does not depend on it.

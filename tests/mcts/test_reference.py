@@ -76,6 +76,66 @@ def test_backends_agree(policy, qtransform, num_actions, num_simulations, discou
 
 
 @pytest.mark.parametrize("policy", POLICIES)
+@pytest.mark.parametrize("qtransform", QTRANSFORMS)
+@pytest.mark.parametrize(
+    ("num_actions", "leaves_per_step", "virtual_loss", "max_depth"),
+    [(1, 3, 1.0, None), (3, 2, 0.0, None), (3, 8, 0.5, 3), (19, 4, 1.0, None), (60, 16, 3.0, 2), (300, 100, 1.0, 1)],
+)
+def test_backends_agree_on_several_leaves(
+    policy, qtransform, num_actions, leaves_per_step, virtual_loss, max_depth, seed
+):
+    rng = np.random.default_rng((seed, num_actions))
+    worlds = rng.integers(2**31, size=3)
+    search_both(
+        policy,
+        lambda: RandomModel(worlds, num_actions, discount=-1.0),
+        70,
+        rng=seed,
+        invalid_actions=random_masks(rng, 3, num_actions),
+        max_depth=max_depth,
+        leaves_per_step=leaves_per_step,
+        qtransform=QTRANSFORMS[qtransform],
+        **({"virtual_loss": virtual_loss} if policy == "puct" else {}),
+    )
+
+
+@pytest.mark.parametrize("qtransform", QTRANSFORMS)
+@pytest.mark.parametrize(
+    ("num_actions", "leaves_per_step", "max_depth"), [(1, 1, None), (3, 1, None), (3, 4, 5), (19, 3, None), (60, 1, 2)]
+)
+def test_backends_agree_on_kept_trees(qtransform, num_actions, leaves_per_step, max_depth, seed):
+    """Three searches in a row, of which each backend goes on with its own trees."""
+    rng = np.random.default_rng((seed, num_actions))
+    worlds, keys = rng.integers(2**31, size=3), rng.integers(2**64, size=3, dtype=np.uint64)
+    models = [RandomModel(worlds, num_actions, discount=-1.0) for _ in range(2)]
+    kept: list[mcts.KeptTree | None] = [None, None]
+    for num_simulations in (50, 1, 30):
+        invalid = random_masks(rng, 3, num_actions, share=0.3)
+        results = [
+            mcts.muzero_policy(
+                model.root(),
+                model,
+                num_simulations,
+                rng=keys,
+                invalid_actions=invalid,
+                max_depth=max_depth,
+                leaves_per_step=leaves_per_step,
+                qtransform=QTRANSFORMS[qtransform],
+                kept=tree,
+                backend=backend,
+            )
+            for backend, model, tree in zip(("native", "python"), models, kept, strict=True)
+        ]
+        assert_same(*results)
+        moves = results[0].visit_counts.argmax(axis=1)[:, None]
+        moves[0] = rng.integers(-1, num_actions)
+        kept = [result.tree.keep(moves) for result in results]
+        np.testing.assert_array_equal(kept[0].source, kept[1].source)
+        for model, tree in zip(models, kept, strict=True):
+            model.go_on(tree.source, moves)
+
+
+@pytest.mark.parametrize("policy", POLICIES)
 def test_backends_agree_on_a_world_of_ties(policy, seed):
     """Equal priors and values everywhere: every decision is a tie, and the lowest action must win it."""
     result = search_both(policy, lambda: ConstantModel(2, 7, discount=-1.0), 40, rng=seed)
