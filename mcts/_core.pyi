@@ -3,8 +3,9 @@
 import numpy as np
 import numpy.typing as npt
 
+from mcts.search import Inbox
 from mcts.tree import Tree
-from mcts.types import SearchProblem
+from mcts.types import RecurrentFn, SearchProblem
 
 class NativeSearch:
     parent_index: npt.NDArray[np.int32]
@@ -18,5 +19,8 @@ class NativeSearch:
         prior_logits: npt.NDArray[np.float32],
         value: npt.NDArray[np.float32],
     ) -> None: ...
+    def received(self) -> list[npt.NDArray[np.float32]]: ...
     def step(self, simulation: int, begin: int, end: int) -> int: ...
+    def run(self, recurrent_fn: RecurrentFn, inbox: Inbox) -> None: ...
+    def run_native(self, address: int, context: int, begin: int, end: int) -> tuple[int, int, int]: ...
     def finish(self) -> Tree: ...

@@ -8,8 +8,15 @@ Source: splitmix64 (Steele et al. 2014, "Fast splittable pseudorandom number gen
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
+
+# Where it is not built, NumPy alone gives the same numbers, but for the rounding of logarithms.
+_noise: Any = importlib.import_module("mcts._noise") if importlib.util.find_spec("mcts._noise") else None
 
 UInt64Array = npt.NDArray[np.uint64]
 FloatArray = npt.NDArray[np.float64]
@@ -65,6 +72,8 @@ def stream(keys: UInt64Array, purpose: int, length: int) -> UInt64Array:
     Returns:
         [B, length] uint64, uniform.
     """
+    if _noise is not None:
+        return _noise.stream(keys, purpose, length)
     base = _mix(keys + np.uint64(purpose * _PURPOSE_STEP % 2**64))
     steps = np.arange(1, length + 1, dtype=np.uint64) * _GOLDEN
     return _mix(base[:, None] + steps)
@@ -77,6 +86,8 @@ def to_unit(bits: UInt64Array) -> FloatArray:
 
 def gumbel(keys: UInt64Array, purpose: int, length: int) -> FloatArray:
     """Draws standard Gumbel noise, [B, length] float64."""
+    if _noise is not None:
+        return _noise.gumbel(keys, purpose, length)
     return -np.log(-np.log(to_unit(stream(keys, purpose, length))))
 
 
@@ -94,6 +105,8 @@ def dirichlet(keys: UInt64Array, alpha: float, legal: npt.NDArray[np.bool_]) -> 
     Returns:
         [B, A] float64, 0 for illegal actions, every row sums to 1.
     """
+    if _noise is not None:
+        return _noise.dirichlet(keys, DIRICHLET, alpha, legal)
     num_actions = legal.shape[1]
     log_gamma = _log_gamma_plus_one(stream(keys, DIRICHLET, num_actions), alpha)
     boost = np.log(to_unit(stream(keys, DIRICHLET + 16, num_actions))) / alpha

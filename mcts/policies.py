@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -219,9 +220,12 @@ def _add_dirichlet_noise(
         return np.log(probs).astype(np.float32)
 
 
+@lru_cache(maxsize=64)
 def _exploration_table(most_visits: int, pb_c_init: float, pb_c_base: float) -> FloatArray:
     visits = np.arange(most_visits + 1, dtype=np.float64)
-    return np.sqrt(visits) * (pb_c_init + np.log((visits + pb_c_base + 1.0) / pb_c_base))
+    table = np.sqrt(visits) * (pb_c_init + np.log((visits + pb_c_base + 1.0) / pb_c_base))
+    table.flags.writeable = False  # it is shared
+    return table
 
 
 def _sample_action(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import pairwise
@@ -12,7 +12,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mcts.tree import CACHE_LINE, NODE_DTYPE, Tree
+from mcts._memory import CACHE_LINE
+from mcts.native import NativeRecurrentFn, empty_answers, raise_failure, through_ctypes
+from mcts.tree import NODE_DTYPE, Tree
 from mcts.types import RecurrentFn, RecurrentOutput, SearchProblem
 
 BACKENDS = ("native", "python")
@@ -43,12 +45,13 @@ class Backend(Protocol):
 def run_search(
     problem: SearchProblem, recurrent_fn: RecurrentFn, *, num_threads: int = 1, backend: str | None = None
 ) -> Tree:
-    """Searches all trees of a problem, one network call per simulation.
+    """Searches all trees of a problem, one network call per step.
 
     Args:
         problem: the validated search.
         recurrent_fn: the network; see `mcts.RecurrentFn`.
-        num_threads: how many threads share the roots between two network calls.
+        num_threads: how many threads share the roots between two network calls, or all the way where the network is a
+            `mcts.NativeRecurrentFn`.
         backend: "native" or "python"; None reads the environment variable MCTS_BACKEND, native where it is not set.
 
     Returns:
@@ -57,32 +60,76 @@ def run_search(
     Raises:
         ValueError: a number in the network's output is not usable, or an argument is not.
         TypeError: an output is not an array of floats.
+        RuntimeError: a native network answered with an error.
     """
     search = _make_backend(problem, backend)
-    num_roots, num_actions = problem.prior_logits.shape
-    inbox = _Inbox(search, len(search.action), num_actions)
-    search.start()
-    with _Stepper(search, num_roots, num_threads) as step:
-        for simulation in range(0, problem.num_simulations, problem.leaves_per_step):
-            parent_index, action = search.parent_index, search.action
-            num_rows = num_roots * min(problem.leaves_per_step, problem.num_simulations - simulation)
-            if num_rows < len(action):  # the last step asks for what is left
-                parent_index, action = parent_index[:num_rows], action[:num_rows]
-                inbox = _Inbox(search, num_rows, num_actions)
-            inbox.put(recurrent_fn(parent_index, action, problem.first_node + simulation), simulation)
-            bad_row = step(simulation)
-            if bad_row >= 0:
-                raise ValueError(inbox.explain(bad_row, bad_row % num_roots, simulation + bad_row // num_roots))
+    inbox = Inbox(*problem.prior_logits.shape)
+    run_alone = getattr(search, "run", None)  # the native backend's own loop
+    if isinstance(recurrent_fn, NativeRecurrentFn) and run_alone:
+        _run_without_python(search, problem, recurrent_fn, inbox, num_threads)
+        return search.finish()
+    if isinstance(recurrent_fn, NativeRecurrentFn):
+        recurrent_fn = through_ctypes(recurrent_fn, problem.prior_logits.shape[1])
+    if run_alone and num_threads == 1:
+        run_alone(recurrent_fn, inbox)
+    else:
+        _run_in_slices(search, problem, recurrent_fn, inbox, num_threads)
     return search.finish()
 
 
-def memory_bytes(num_roots: int, num_actions: int, num_simulations: int) -> int:
+def _run_in_slices(
+    search: Backend, problem: SearchProblem, recurrent_fn: RecurrentFn, inbox: Inbox, num_threads: int
+) -> None:
+    """Steps through a search, the roots divided among threads between two network calls."""
+    num_roots = len(problem.value)
+    slices = _divide(num_roots, num_threads)
+    search.start()
+    with ThreadPoolExecutor(max(len(slices) - 1, 1)) as pool:
+        for simulation in range(0, problem.num_simulations, problem.leaves_per_step):
+            num_rows = num_roots * min(problem.leaves_per_step, problem.num_simulations - simulation)
+            edges = search.parent_index[:num_rows], search.action[:num_rows]
+            output = recurrent_fn(*edges, problem.first_node + simulation)
+            if not isinstance(output, tuple) or len(output) != 4:
+                inbox.refuse(output, simulation)
+            arrays = [inbox.convert(i, field, num_rows, simulation) for i, field in enumerate(output)]
+            search.receive(*arrays)
+            others = [pool.submit(search.step, simulation, *part) for part in slices[1:]]
+            found = [search.step(simulation, *slices[0]), *(other.result() for other in others)]
+            bad_row = min((row for row in found if row >= 0), default=-1)
+            if bad_row >= 0:
+                inbox.explain(arrays, bad_row, simulation)
+
+
+def _run_without_python(
+    search: Any, problem: SearchProblem, native: NativeRecurrentFn, inbox: Inbox, num_threads: int
+) -> None:
+    """Lets every thread search its own roots to the end."""
+    num_roots, num_actions = problem.prior_logits.shape
+    search.receive(*empty_answers(len(search.action), num_actions))
+    slices = _divide(num_roots, num_threads)
+    with ThreadPoolExecutor(max(len(slices) - 1, 1)) as pool:
+        others = [pool.submit(search.run_native, native.address, native.context, *part) for part in slices[1:]]
+        found = [search.run_native(native.address, native.context, *slices[0]), *(other.result() for other in others)]
+    simulation, bad_row, status = min((stop for stop in found if stop[0] >= 0), default=(-1, -1, 0))
+    if status:
+        raise_failure(status, problem.first_node + simulation)
+    if simulation >= 0:
+        inbox.explain(search.received(), bad_row, simulation)
+
+
+def _divide(num_roots: int, num_threads: int) -> list[tuple[int, int]]:
+    edges = [num_roots * i // num_threads for i in range(num_threads + 1)]
+    return [(begin, end) for begin, end in pairwise(edges) if begin < end]
+
+
+def memory_bytes(num_roots: int, num_actions: int, num_simulations: int, *, leaves_per_step: int = 1) -> int:
     """Computes the bytes a search allocates for its trees, before it is made.
 
     Args:
         num_roots: B.
         num_actions: A.
-        num_simulations: S.
+        num_simulations: S; the nodes of a kept tree count like simulations.
+        leaves_per_step: K.
 
     Returns:
         Bytes of all tree and working arrays of the native backend, at most; what the network keeps is not included.
@@ -94,13 +141,17 @@ def memory_bytes(num_roots: int, num_actions: int, num_simulations: int) -> int:
         >>> memory_bytes(256, 18, 50) < 4_000_000
         True
     """
-    for name, number in (("num_roots", num_roots), ("num_actions", num_actions), ("num_simulations", num_simulations)):
+    arguments = {"num_roots": num_roots, "num_actions": num_actions, "num_simulations": num_simulations}
+    for name, number in (arguments | {"leaves_per_step": leaves_per_step}).items():
         if number < 1:
             raise ValueError(f"{name}: expected a number >= 1, got {number}")
     num_nodes = num_simulations + 1
-    per_node = NODE_DTYPE.itemsize + 4 * num_actions + 8 + 28  # record, prior logits, scratch, children of the root
-    per_root = 2 * 8 + 3 * 4 + num_actions * 8 + num_simulations * 4  # bounds, selected edge, Gumbel scores, schedule
-    return num_roots * (num_nodes * per_node + per_root + 9 * 8) + CACHE_LINE + (2 * num_simulations + 4) * 8
+    num_children = min(num_nodes, num_actions)
+    per_root = num_nodes * (NODE_DTYPE.itemsize + 4 * num_actions)
+    per_root += (2 + num_children + 9) * 8 + 12 * leaves_per_step  # bounds, scratch, selected edges
+    # PUCT packs the children of the root; Gumbel has a score for every action and a schedule.
+    per_root += max(num_children * 28, num_actions * 8 + num_simulations * 4)
+    return num_roots * per_root + 3 * num_nodes * 8 + 2 * CACHE_LINE
 
 
 def check_memory(num_roots: int, num_actions: int, num_simulations: int) -> None:
@@ -148,76 +199,40 @@ def _make_backend(problem: SearchProblem, backend: str | None) -> Backend:
             "the native search core mcts._core is not built; build it with `pip install -e .` (needs a C compiler), "
             'or choose the slow reference with backend="python" or MCTS_BACKEND=python'
         ) from error
-    if problem.leaves_per_step > 1 or problem.kept is not None:
-        raise NotImplementedError('leaves_per_step > 1 and kept trees need backend="python"')
     return NativeSearch(problem)
 
 
-class _Stepper:
-    """Runs one step over all roots, in slices when there are several threads."""
+class Inbox:
+    """Checks what the network returns, where the native core could not see at once that it is in order."""
 
-    def __init__(self, search: Backend, num_roots: int, num_threads: int) -> None:
-        self._search = search
-        edges = [num_roots * i // num_threads for i in range(num_threads + 1)]
-        self._slices = [(begin, end) for begin, end in pairwise(edges) if begin < end]
-        self._pool = ThreadPoolExecutor(len(self._slices) - 1) if len(self._slices) > 1 else None
+    def __init__(self, num_roots: int, num_actions: int) -> None:
+        self._num_roots = num_roots
+        self._num_actions = num_actions
 
-    def __enter__(self) -> Callable[[int], int]:
-        if self._pool:
-            return self._in_slices
-        step, (begin, end) = self._search.step, self._slices[0]
-        return lambda simulation: step(simulation, begin, end)
+    def refuse(self, output: object, simulation: int) -> None:
+        """Raises TypeError: the network returned something else than four fields."""
+        raise TypeError(
+            f"recurrent_fn: expected a mcts.RecurrentOutput, got {type(output).__name__} in simulation {simulation}"
+        )
 
-    def __exit__(self, *exception: object) -> None:
-        if self._pool:
-            self._pool.shutdown()
+    def convert(self, i: int, field: Any, num_rows: int, simulation: int) -> npt.NDArray[np.float32]:
+        """Returns a field of the output as a float32 array of the right shape."""
+        where = f"recurrent_fn, simulation {simulation}: {_OUTPUT_FIELDS[i]}"
+        return as_float32(where, field, (num_rows, self._num_actions) if i == 2 else (num_rows,))
 
-    def _in_slices(self, simulation: int) -> int:
-        assert self._pool is not None
-        futures = [self._pool.submit(self._search.step, simulation, *part) for part in self._slices[1:]]
-        found = [self._search.step(simulation, *self._slices[0]), *(future.result() for future in futures)]
-        return min((root for root in found if root >= 0), default=-1)
-
-
-class _Inbox:
-    """Checks what the network returns and hands it to the backend, at no cost when the same buffers come back."""
-
-    def __init__(self, search: Backend, num_rows: int, num_actions: int) -> None:
-        self._search = search
-        self._shapes = ((num_rows,), (num_rows,), (num_rows, num_actions), (num_rows,))
-        self._seen: list[object] = [None] * 4
-        self._arrays: list[npt.NDArray[np.float32]] = [np.zeros(shape, np.float32) for shape in self._shapes]
-
-    def put(self, output: RecurrentOutput, simulation: int) -> None:
-        """Takes the output of one network call."""
-        if not isinstance(output, tuple) or len(output) != 4:
-            raise TypeError(
-                f"recurrent_fn: expected a mcts.RecurrentOutput, got {type(output).__name__} in simulation {simulation}"
-            )
-        seen = self._seen
-        if output[0] is seen[0] and output[1] is seen[1] and output[2] is seen[2] and output[3] is seen[3]:
-            return
-        for i, field in enumerate(output):
-            if field is seen[i]:
-                continue
-            where = f"recurrent_fn, simulation {simulation}: {_OUTPUT_FIELDS[i]}"
-            array = as_float32(where, field, self._shapes[i])
-            self._arrays[i] = array
-            # Only an array that is read in place may be recognised by its identity: a copy would grow stale.
-            seen[i] = field if array is field else None
-        self._search.receive(*self._arrays)
-
-    def explain(self, row: int, root: int, simulation: int) -> str:
-        """Says what is wrong with the numbers in one row."""
-        reward, discount, prior_logits, value = (array[row] for array in self._arrays)
-        where = f"recurrent_fn, simulation {simulation}, root {root}"
+    def explain(self, arrays: Sequence[npt.NDArray[np.float32]], row: int, simulation: int) -> None:
+        """Raises ValueError: says what is wrong with the numbers in one row of a step."""
+        leaf, root = divmod(row, self._num_roots)
+        reward, discount, prior_logits, value = (array[row] for array in arrays)
         if not np.isfinite(reward):
-            return f"{where}: reward: expected a finite number, got {reward}"
-        if not np.isfinite(value):
-            return f"{where}: value: expected a finite number, got {value}"
-        if not -1.0 <= discount <= 1.0:
-            return f"{where}: discount: expected a number in [-1, 1], got {discount}"
-        return f"{where}: prior_logits: {describe_bad_logits(prior_logits)}"
+            problem = f"reward: expected a finite number, got {reward}"
+        elif not np.isfinite(value):
+            problem = f"value: expected a finite number, got {value}"
+        elif not -1.0 <= discount <= 1.0:
+            problem = f"discount: expected a number in [-1, 1], got {discount}"
+        else:
+            problem = f"prior_logits: {describe_bad_logits(prior_logits)}"
+        raise ValueError(f"recurrent_fn, simulation {simulation + leaf}, root {root}: {problem}")
 
 
 def describe_bad_logits(logits: npt.NDArray[np.float32]) -> str:

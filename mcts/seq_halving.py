@@ -54,8 +54,8 @@ def considered_visits_by_root(num_considered: npt.NDArray[np.integer], num_simul
     Returns:
         [B, S] int32; row b is `considered_visits(num_considered[b], S)`.
     """
-    distinct, which = np.unique(num_considered, return_inverse=True)
-    return np.stack([_cached_schedule(m, num_simulations) for m in distinct.tolist()])[which]
+    schedules = [_cached_schedule(m, num_simulations) for m in num_considered.tolist()]
+    return np.concatenate(schedules).reshape(-1, num_simulations)
 
 
 @lru_cache(maxsize=256)

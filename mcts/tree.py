@@ -7,7 +7,7 @@ is also the place of its latent state in whatever pool the owner of the network 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -31,15 +31,15 @@ NODE_DTYPE = np.dtype(
         ("discount", np.float32),
         ("prior_logit", np.float32),
         ("_normaliser", np.float64),
-        ("_open_mass", np.float64),
-        ("_open_mass_exact", np.float64),
+        ("_memory", np.float64, 3),
         ("raw_value", np.float32),
         ("_log_ref", np.float32),
         ("action", np.int32),
         ("_num_children", np.int32),
         ("_best_open", np.int32),
         ("_slot", np.int32),
-        ("_padding", np.int32, 4),
+        ("_target", np.int32),
+        ("_pending", np.int32),
     ]
 )
 """One node and the edge into it: two cache lines, laid out as the native core's `Node`, which owns the `_` fields."""
@@ -77,6 +77,7 @@ class Tree:
 
     nodes: npt.NDArray[np.void]
     prior_logits: npt.NDArray[np.float32]
+    _summary: TreeSummary | None = field(default=None, repr=False, compare=False)  # by who has it at hand
 
     @classmethod
     def allocate(cls, num_roots: int, num_nodes: int, num_actions: int) -> Tree:
@@ -157,6 +158,8 @@ class Tree:
 
     def summary(self) -> TreeSummary:
         """Returns the statistics of the roots as dense arrays over actions."""
+        if self._summary is not None:
+            return self._summary
         rows, nodes = np.nonzero(self.parents == 0)
         actions = self.actions_from_parent[rows, nodes]
         visit_counts = np.zeros((self.num_roots, self.num_actions), np.int32)

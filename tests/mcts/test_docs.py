@@ -12,8 +12,6 @@ import pytest
 import mcts.search
 import mcts.seq_halving
 
-from .ported import require_port
-
 PAGE = Path(__file__).parents[2] / "docs" / "planner.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), flags=re.DOTALL)
 
@@ -44,7 +42,6 @@ def test_an_own_model_takes_twenty_lines(library, capsys):
 
 
 def test_the_sections_run_one_after_another(backend, capsys):
-    require_port(backend, leaves_per_step=8, kept=True)
     names: dict = {}
     first, *rest = [block for block in BLOCKS if "import torch" not in block and "import jax" not in block]
     run(first, names)

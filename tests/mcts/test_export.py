@@ -11,7 +11,6 @@ import pytest
 import mcts
 
 from .models import ConstantModel, RandomModel
-from .ported import require_port
 from .test_kept import hand_made
 
 POLICIES = {"puct": mcts.muzero_policy, "gumbel": mcts.gumbel_muzero_policy}
@@ -47,7 +46,6 @@ def test_to_dict_is_limited_and_plain(policy, backend, seed):
 
 @policies
 def test_slots_without_a_node_are_left_out(policy, backend):
-    require_port(backend, leaves_per_step=8)
     model = RandomModel([1], 2)
     tree = POLICIES[policy](model.root(), model, 40, rng=0, leaves_per_step=8, max_depth=2, backend=backend).tree
     assert len(nodes(tree.to_dict())) == np.count_nonzero(tree.node_visits[0]) < 41

@@ -12,7 +12,6 @@ from mcts.tree import NODE_DTYPE
 
 from . import oracles
 from .models import RandomModel
-from .ported import require_port
 from .scenarios import POLICIES, scenarios, without_numbers
 
 QUIET = {"puct": {"dirichlet_fraction": 0.0, "temperature": 0.0}, "gumbel": {"gumbel_scale": 0.0}}
@@ -27,17 +26,11 @@ kinds = pytest.mark.parametrize(
 fast = settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
 
 
-def draw_scenario(data, kind, backend):
-    """Draws a scenario, or skips the test where the backend cannot play it."""
-    require_port(backend, leaves_per_step=1 if kind == "plain" else 2, kept=kind == "kept")
-    return data.draw(scenarios(kind))
-
-
 @kinds
 @fast
 @given(data=st.data())
 def test_visits_masks_and_weights(policy, kind, backend, data):
-    played = draw_scenario(data, kind, backend).play(policy, backend)
+    played = data.draw(scenarios(kind)).play(policy, backend)
     result, invalid, rows = played.result, played.invalid_actions, np.arange(len(played.invalid_actions))
     expected = np.full(len(rows), played.num_simulations)
     if played.kept is not None:
@@ -59,7 +52,7 @@ def test_visits_masks_and_weights(policy, kind, backend, data):
 @fast
 @given(data=st.data())
 def test_the_tree_is_what_its_visits_and_predictions_make_it(policy, kind, backend, data):
-    scenario = draw_scenario(data, kind, backend)
+    scenario = data.draw(scenarios(kind))
     played = scenario.play(policy, backend)
     tree = played.result.tree
     first = 1 if played.kept is None else played.kept.tree.num_nodes
@@ -96,7 +89,7 @@ def test_the_tree_is_what_its_visits_and_predictions_make_it(policy, kind, backe
 @fast
 @given(data=st.data())
 def test_the_model_is_asked_for_the_edges_of_the_tree_once(policy, kind, backend, data):
-    scenario = draw_scenario(data, kind, backend)
+    scenario = data.draw(scenarios(kind))
     played = scenario.play(policy, backend)
     tree, leaves, num_roots = played.result.tree, scenario.leaves_per_step, len(scenario.worlds)
     first = tree.num_nodes - played.num_simulations
@@ -124,7 +117,7 @@ def test_the_model_is_asked_for_the_edges_of_the_tree_once(policy, kind, backend
 @fast
 @given(data=st.data())
 def test_a_batch_equals_single_searches_bit_for_bit(policy, kind, backend, data):
-    scenario = draw_scenario(data, kind, backend)
+    scenario = data.draw(scenarios(kind))
     together = scenario.play(policy, backend).result
     for row in range(len(scenario.worlds)):
         one = slice(row, row + 1)
@@ -139,7 +132,7 @@ def test_a_batch_equals_single_searches_bit_for_bit(policy, kind, backend, data)
 @fast
 @given(data=st.data(), num_threads=st.integers(2, 6))
 def test_threads_do_not_change_the_result(policy, kind, backend, data, num_threads):
-    scenario = draw_scenario(data, kind, backend)
+    scenario = data.draw(scenarios(kind))
     one = scenario.play(policy, backend).result
     several = scenario.play(policy, backend, num_threads=num_threads).result
     for name in PUBLIC_FIELDS:
@@ -153,7 +146,6 @@ def test_threads_do_not_change_the_result(policy, kind, backend, data, num_threa
 @given(world=st.integers(0, 2**31), num_actions=st.sampled_from([2, 5, 9, 30]), data=st.data())
 def test_renaming_the_actions_renames_the_result(policy, kind, backend, world, num_actions, data):
     """Without noise, permuting the actions of the world and of the mask permutes the search."""
-    require_port(backend, leaves_per_step=1 if kind == "plain" else 2, kept=kind == "kept")
     permutation = np.array(data.draw(st.permutations(range(num_actions))))
     invalid = np.array([data.draw(st.lists(st.booleans(), min_size=num_actions, max_size=num_actions))])
     invalid[0, data.draw(st.integers(0, num_actions - 1))] = False

@@ -8,7 +8,6 @@ import pytest
 import mcts
 
 from .models import ConstantModel, RandomModel
-from .ported import require_port
 
 QUIET = {"dirichlet_fraction": 0.0, "temperature": 0.0}
 
@@ -70,7 +69,6 @@ def test_keeping_by_hand():
 
 def test_searching_on_by_hand(backend):
     """The new prediction replaces the old one; one more simulation makes node 3 and adds to what was there."""
-    require_port(backend, kept=True)
     kept = hand_made().keep([[1, 1]])
     qtransform = mcts.qtransform_by_min_max(min_value=-1, max_value=1)
     result = mcts.muzero_policy(
@@ -88,7 +86,6 @@ def test_searching_on_by_hand(backend):
 
 
 def test_forbidden_actions_take_along_what_they_contributed(backend):
-    require_port(backend, kept=True)
     kept = hand_made().keep([1])
     assert kept.tree.node_visits.tolist() == [[5, 1, 3, 1, 1]]
     invalid = np.array([[False, True]])
@@ -105,7 +102,6 @@ def test_forbidden_actions_take_along_what_they_contributed(backend):
 
 
 def test_a_path_that_was_never_searched_starts_anew(backend):
-    require_port(backend, kept=True)
     model = RandomModel([3, 4, 5], 4)
     tree = mcts.muzero_policy(model.root(), model, 6, rng=0, backend=backend).tree
     unseen = int(np.flatnonzero(tree.summary().visit_counts[1] == 0)[0])
@@ -128,7 +124,6 @@ def test_a_path_that_was_never_searched_starts_anew(backend):
 
 def test_no_moves_keep_everything_and_searching_on_is_searching_longer(backend):
     """Without noise, 30 simulations and then 30 more are 60 simulations."""
-    require_port(backend, kept=True)
     model = RandomModel([11, 12], 6, discount=-1.0)
     half = mcts.muzero_policy(model.root(), model, 30, rng=0, backend=backend, **QUIET)
     moves = np.empty((2, 0), int)
@@ -145,7 +140,6 @@ def test_no_moves_keep_everything_and_searching_on_is_searching_longer(backend):
 
 
 def test_noise_is_mixed_into_the_new_root(backend):
-    require_port(backend, kept=True)
     model = ConstantModel(1, 4, prior_logits=[2, 1, 0, -1])
     kept = mcts.muzero_policy(model.root(), model, 40, rng=0, backend=backend, **QUIET).tree.keep([0])
     tree = mcts.muzero_policy(model.root(), model, 5, rng=0, kept=kept, backend=backend).tree

@@ -8,7 +8,6 @@ import pytest
 import mcts
 
 from .models import Bandit, RandomModel
-from .ported import require_port
 
 POLICIES = {"puct": mcts.muzero_policy, "gumbel": mcts.gumbel_muzero_policy}
 
@@ -24,7 +23,6 @@ def test_virtual_loss_by_hand(leaves_per_step, virtual_loss, visits, backend):
     0.6 * sqrt(2) / 2 = 0.42 against 0.4 * sqrt(2) = 0.57. The second step: action 0, then, N = 3 + 1, action 0 has
     1 / (1 + loss) + 0.6 * 2 / 3 and action 1 has 0.6 + 0.4 * 2 / 2 = 1: 1.4, 1.07, 0.9, 0.65 against 1.
     """
-    require_port(backend, leaves_per_step=leaves_per_step)
     bandit = Bandit(np.log([0.6, 0.4]), 0.0, [1.0, 0.2])
     result = mcts.muzero_policy(
         bandit.root(),
@@ -46,7 +44,6 @@ def test_virtual_loss_by_hand(leaves_per_step, virtual_loss, visits, backend):
 @pytest.mark.parametrize("policy", POLICIES)
 def test_a_leaf_that_is_waited_for_is_evaluated_again(policy, backend):
     """One action only: all three leaves of a step want the same edge. Then the search goes on below it."""
-    require_port(backend, leaves_per_step=3)
     model = RandomModel([4], 1, terminal=0.0)
     result = POLICIES[policy](model.root(), model, 5, rng=0, leaves_per_step=3, backend=backend)
     asked = [(parent.tolist(), action.tolist(), node) for parent, action, node in model.asked]
@@ -62,7 +59,6 @@ def test_a_leaf_that_is_waited_for_is_evaluated_again(policy, backend):
 
 def test_sequential_halving_keeps_its_schedule(backend):
     """Four actions, eight simulations: each once, then the best two twice more, also in steps of four."""
-    require_port(backend, leaves_per_step=4)
     bandit = Bandit([0.0, 0.1, 0.2, 0.3], 0.0, [0.9, -0.5, 0.8, -0.9])
     asked = []
 
@@ -89,7 +85,6 @@ def test_sequential_halving_keeps_its_schedule(backend):
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize(("num_simulations", "sizes"), [(3, [3]), (4, [4]), (9, [4, 4, 1])])
 def test_the_last_step_asks_for_what_is_left(policy, num_simulations, sizes, backend):
-    require_port(backend, leaves_per_step=4)
     model = RandomModel([1, 2], 9)
     result = POLICIES[policy](model.root(), model, num_simulations, rng=0, leaves_per_step=4, backend=backend)
     assert [len(parent) // 2 for parent, _, _ in model.asked] == sizes
@@ -97,7 +92,6 @@ def test_the_last_step_asks_for_what_is_left(policy, num_simulations, sizes, bac
 
 
 def test_a_wrong_number_names_its_root_and_simulation(backend):
-    require_port(backend, leaves_per_step=4)
     good = RandomModel([1, 2, 3], 9)
 
     def model(parent_index, action, node_index):
@@ -111,7 +105,6 @@ def test_a_wrong_number_names_its_root_and_simulation(backend):
 
 
 def test_the_model_must_answer_every_leaf(backend):
-    require_port(backend, leaves_per_step=4)
     model = RandomModel([1, 2], 3)
 
     def one_leaf(parent_index, action, node_index):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import mcts
-from mcts import _random
+from mcts import _memory, _random
 from mcts.search import as_float32
 
 from .models import ConstantModel, RandomModel, random_masks
@@ -179,6 +179,7 @@ def test_memory_is_known_before_the_search():
     """The figure covers what a search allocates, and not much more."""
     model = ConstantModel(64, 18)
     model.root()
+    _memory.release()
     tracemalloc.start()
     result = mcts.muzero_policy(model.root(), model, 50, rng=0)
     peak = tracemalloc.get_traced_memory()[1]

@@ -11,7 +11,6 @@ import mcts
 from mcts.tree import NODE_DTYPE
 
 from .models import ConstantModel, RandomModel, random_masks
-from .ported import require_port
 
 QTRANSFORMS = {
     "min_max": mcts.qtransform_by_min_max(min_value=-6, max_value=6),
@@ -85,7 +84,6 @@ def test_backends_agree(policy, qtransform, num_actions, num_simulations, discou
 def test_backends_agree_on_several_leaves(
     policy, qtransform, num_actions, leaves_per_step, virtual_loss, max_depth, seed
 ):
-    require_port("native", leaves_per_step=leaves_per_step)
     rng = np.random.default_rng((seed, num_actions))
     worlds = rng.integers(2**31, size=3)
     search_both(
@@ -107,7 +105,6 @@ def test_backends_agree_on_several_leaves(
 )
 def test_backends_agree_on_kept_trees(qtransform, num_actions, leaves_per_step, max_depth, seed):
     """Three searches in a row, of which each backend goes on with its own trees."""
-    require_port("native", kept=True)
     rng = np.random.default_rng((seed, num_actions))
     worlds, keys = rng.integers(2**31, size=3), rng.integers(2**64, size=3, dtype=np.uint64)
     models = [RandomModel(worlds, num_actions, discount=-1.0) for _ in range(2)]

@@ -9,7 +9,6 @@ import mcts
 
 from . import oracles
 from .models import RandomModel, random_masks
-from .ported import require_port
 
 POLICIES = {"puct": mcts.muzero_policy, "gumbel": mcts.gumbel_muzero_policy}
 QUIET = {"puct": {"dirichlet_fraction": 0.0}, "gumbel": {"gumbel_scale": 0.0, "max_num_considered_actions": 8}}
@@ -45,7 +44,6 @@ def compare_with_oracle(node, entry):
 @pytest.mark.parametrize("max_depth", [None, 2])
 @pytest.mark.parametrize("leaves_per_step", [1, 2, 7, 100])
 def test_search_equals_the_textbook(policy, num_actions, discount, max_depth, leaves_per_step, seed, backend):
-    require_port(backend, leaves_per_step=leaves_per_step)
     rng = np.random.default_rng((seed, num_actions))
     model = PathModel([seed], num_actions, discount=discount)
     invalid = random_masks(rng, 1, num_actions, share=0.3)
@@ -79,7 +77,6 @@ def test_search_equals_the_textbook(policy, num_actions, discount, max_depth, le
 @pytest.mark.parametrize(("leaves_per_step", "virtual_loss"), [(1, 0.0), (5, 0.5)])
 def test_kept_trees_equal_the_textbook(num_actions, discount, max_depth, leaves_per_step, virtual_loss, seed, backend):
     """Three searches with two moves between each, and other actions forbidden every time."""
-    require_port(backend, kept=True)
     rng = np.random.default_rng((seed, num_actions))
     model = PathModel([seed], num_actions, discount=discount)
     settings = {"max_depth": max_depth, "leaves_per_step": leaves_per_step, "virtual_loss": virtual_loss}
