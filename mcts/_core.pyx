@@ -10,7 +10,7 @@ import numpy as np
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int32_t, uintptr_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from mcts import _memory
 from mcts.tree import NODE_DTYPE, Tree, TreeSummary
@@ -46,6 +46,8 @@ cdef class NativeSearch:
     cdef readonly object action
     cdef Search _s
     cdef tuple _tree
+    cdef tuple _lent           # copies of the selected edges, for the network
+    cdef int *_lent_edges
     cdef list _keep            # keeps alive what the pointers point to
     cdef Py_buffer[4] _answers
     cdef list _seen            # what the answers were read from, None where that was a copy
@@ -107,7 +109,7 @@ cdef class NativeSearch:
         self._tree = nodes, logits
 
         num_doubles = s.num_roots * (2 + s.num_slots + SCRATCH) + num_counts + 3 * packed
-        block = _memory.take(num_doubles * sizeof(double) + (3 * num_rows + packed) * sizeof(int))
+        block = _memory.take(num_doubles * sizeof(double) + (5 * num_rows + packed) * sizeof(int))
         view = block
         doubles = <double *>&view[0]
         share = doubles
@@ -120,13 +122,16 @@ cdef class NativeSearch:
         s.leaf_parent = ints
         s.leaf_action = ints + num_rows
         s.leaf_node = ints + 2 * num_rows
-        s.child_node = ints + 3 * num_rows
+        s.child_node = ints + 5 * num_rows
         for i in range(num_counts):
             share[i] = 1.0 / (1.0 + i)
         s.share = share
         memset(ints, 0, 3 * num_rows * sizeof(int))
         self.parent_index = ndarray((num_rows,), np.int32, block, num_doubles * sizeof(double))
         self.action = ndarray((num_rows,), np.int32, block, num_doubles * sizeof(double) + num_rows * sizeof(int))
+        lent = ndarray((2, num_rows), np.int32, block, num_doubles * sizeof(double) + 3 * num_rows * sizeof(int))
+        self._lent = lent[0], lent[1]
+        self._lent_edges = ints + 3 * num_rows
         self._keep.append(block)
 
     def _plant(self, problem):
@@ -213,13 +218,15 @@ cdef class NativeSearch:
         cdef int simulation = 0
         cdef Py_ssize_t bad, num_rows = s.num_roots * s.num_leaves
         cdef tuple output
-        parent_index, action = self.parent_index, self.action
+        parent_index, action = self._lent
         self.start()
         while simulation < s.num_simulations:
             if num_rows > s.num_roots * (s.num_simulations - simulation):  # the last step asks for what is left
                 num_rows = s.num_roots * (s.num_simulations - simulation)
                 parent_index, action = parent_index[:num_rows], action[:num_rows]
                 self._seen = [None, None, None, None]
+            # a copy: whatever the network writes there, the search goes on where it was
+            memcpy(self._lent_edges, s.leaf_parent, 2 * s.num_roots * s.num_leaves * sizeof(int))
             answer = recurrent_fn(parent_index, action, s.first_node + simulation)
             if not isinstance(answer, tuple) or len(<tuple>answer) != 4:
                 inbox.refuse(answer, simulation)

@@ -25,6 +25,8 @@ from mcts.types import RecurrentFn, RootOutput, SearchProblem, SearchResult
 Rng = int | np.random.Generator | npt.NDArray[np.uint64]
 FloatArray = npt.NDArray[np.float64]
 
+_LARGEST = float(np.finfo(np.float32).max)
+
 
 def muzero_policy(
     root: RootOutput,
@@ -195,10 +197,15 @@ def _result(
         action=action,
         action_weights=weights,
         visit_counts=summary.visit_counts,
-        qvalues=summary.qvalues.astype(np.float32),
-        root_value=summary.value.astype(np.float32),
+        qvalues=_to_float32(summary.qvalues),
+        root_value=_to_float32(summary.value),
         tree=tree,
     )
+
+
+def _to_float32(array: FloatArray) -> npt.NDArray[np.float32]:
+    """Rounds, and limits to what float32 can hold instead of overflowing to infinity."""
+    return np.minimum(np.maximum(array, -_LARGEST), _LARGEST).astype(np.float32)
 
 
 def _softmax(logits: FloatArray) -> FloatArray:

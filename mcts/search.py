@@ -87,7 +87,8 @@ def _run_in_slices(
     with ThreadPoolExecutor(max(len(slices) - 1, 1)) as pool:
         for simulation in range(0, problem.num_simulations, problem.leaves_per_step):
             num_rows = num_roots * min(problem.leaves_per_step, problem.num_simulations - simulation)
-            edges = search.parent_index[:num_rows], search.action[:num_rows]
+            # copies: whatever the network writes there, the search goes on where it was
+            edges = search.parent_index[:num_rows].copy(), search.action[:num_rows].copy()
             output = recurrent_fn(*edges, problem.first_node + simulation)
             if not isinstance(output, tuple) or len(output) != 4:
                 inbox.refuse(output, simulation)
@@ -148,7 +149,7 @@ def memory_bytes(num_roots: int, num_actions: int, num_simulations: int, *, leav
     num_nodes = num_simulations + 1
     num_children = min(num_nodes, num_actions)
     per_root = num_nodes * (NODE_DTYPE.itemsize + 4 * num_actions)
-    per_root += (2 + num_children + 9) * 8 + 12 * leaves_per_step  # bounds, scratch, selected edges
+    per_root += (2 + num_children + 9) * 8 + 20 * leaves_per_step  # bounds, scratch, selected edges
     # PUCT packs the children of the root; Gumbel has a score for every action and a schedule.
     per_root += max(num_children * 28, num_actions * 8 + num_simulations * 4)
     return num_roots * per_root + 3 * num_nodes * 8 + 2 * CACHE_LINE
@@ -266,4 +267,4 @@ def as_float32(name: str, array: Any, shape: tuple[int, ...]) -> npt.NDArray[np.
             result = result.astype(np.float32)
     if result.shape != shape:
         raise ValueError(f"{name}: expected shape {shape}, got {result.shape}")
-    return result if result.flags.c_contiguous and result.flags.aligned else np.ascontiguousarray(result)
+    return result if result.flags.c_contiguous and result.flags.aligned else np.array(result, order="C")

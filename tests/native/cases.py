@@ -69,7 +69,7 @@ QTRANSFORMS = (
 )
 # How the network hands out its numbers. All but the first few change what NumPy sees, none what is meant.
 STYLES = ("views", "views", "views", "copies", "one buffer", "read-only", "float64", "fortran", "reversed",
-          "big-endian", "lists", "shared", "broadcast", *(["native"] if AVAILABLE else []))  # fmt: skip
+          "big-endian", "offset", "lists", "shared", "broadcast", *(["native"] if AVAILABLE else []))  # fmt: skip
 
 
 @dataclass

@@ -188,6 +188,7 @@ RESHAPES: tuple[Callable[[Any], Any], ...] = (
     lambda array: array.astype(object),
     lambda array: "text",
     lambda array: 0.0,
+    lambda array: None,
 )
 
 
