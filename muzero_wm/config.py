@@ -126,7 +126,7 @@ class ActingConfig(Section):
 class ReplayConfig(Section):
     """Stored experience and the targets made from it."""
 
-    max_mib: Annotated[float, Field(gt=0.0, le=2**24)] = Field(512.0, description="memory bound of the store in MiB")
+    max_mib: Annotated[float, Field(ge=0.1, le=2**24)] = Field(512.0, description="memory bound of the store in MiB")
     max_steps: Positive = Field(400_000, description="most recent steps kept")
     min_steps: Positive = Field(4_000, description="steps collected before the first update")
     unroll_steps: Annotated[StrictInt, Field(ge=1, le=1000)] = Field(

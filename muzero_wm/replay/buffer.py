@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from muzero_wm.config import ReplayConfig
 from muzero_wm.envs.base import EnvSpec
+from muzero_wm.errors import UserError
 from muzero_wm.replay.packs import Packs
 from muzero_wm.replay.sum_tree import SumTree
 from muzero_wm.replay.targets import Targets, make_targets
@@ -49,7 +50,7 @@ class ReplayBuffer:
         discount: per step, in [0, 1]; signs between players come from `to_play`.
 
     Raises:
-        ValueError: the byte bound is too small for two slots.
+        UserError: the byte bound is too small for two slots.
     """
 
     def __init__(self, spec: EnvSpec, config: ReplayConfig, discount: float) -> None:
@@ -71,7 +72,7 @@ class ReplayBuffer:
         per_slot = sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in layout.values()) + more_bytes
         self.capacity = min(int(config.max_mib * 2**20) // per_slot, config.max_steps)
         if self.capacity < 2:
-            raise ValueError(f"replay.max_mib: {config.max_mib} MiB hold no episode, one slot takes {per_slot} bytes")
+            raise UserError(f"replay.max_mib: {config.max_mib} MiB hold no episode, one slot takes {per_slot} bytes")
         self.ring = {name: np.zeros((self.capacity, *shape), dtype) for name, (shape, dtype) in layout.items()}
         self._tree = SumTree(self.capacity)
         self._packs = Packs(layout, self.capacity)
