@@ -29,7 +29,7 @@ MCTS_INLINE void mcts_fetch(const void *address, ptrdiff_t num_bytes) {
 
 /* Vectors of the compiler (GCC, Clang): one instruction each on AVX-512, two on AVX2, four on SSE2. */
 typedef double mcts_doubles __attribute__((vector_size(64)));
-typedef int64_t mcts_longs __attribute__((vector_size(64)));
+typedef uint64_t mcts_longs __attribute__((vector_size(64)));
 typedef float mcts_half_floats __attribute__((vector_size(32)));
 typedef float mcts_floats __attribute__((vector_size(64)));
 typedef int32_t mcts_ints __attribute__((vector_size(64)));

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from typing import Any
 
 import numpy as np
@@ -182,3 +183,21 @@ def test_a_torch_without_the_operators_is_told(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("muzero_wm.model.backends.fused.torch.ops", object())
     with pytest.raises(BackendError, match="fused: this PyTorch lacks"):
         make_backend("fused-fp32", make_model("conv"))
+
+
+class SignalStack(ctypes.Structure):
+    _fields_ = (("place", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+def signal_stack() -> tuple[int | None, int]:
+    stack = SignalStack()
+    assert ctypes.CDLL(None).sigaltstack(None, ctypes.byref(stack)) == 0
+    return stack.place, stack.flags
+
+
+def test_openvino_leaves_the_signal_stack_alone() -> None:
+    """Its plugin installs one and frees it later: the next signal would end the process."""
+    backends = pytest.importorskip("muzero_wm.model.backends.openvino_backend", reason="OpenVINO is not installed")
+    before = signal_stack()
+    backends.OpenVinoBackend(make_model("mlp"))
+    assert signal_stack() == before

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from muzero_wm.model.backends.graph_worker import Buffers, GraphWorker
 from muzero_wm.model.backends.onnx_graph import OUTPUTS, root_graph, step_graph, weight_arrays
+from muzero_wm.model.backends.signal_stack import signal_stack_kept
 from muzero_wm.model.folded import Folded, fold
 from muzero_wm.model.world_model import WorldModel
 
@@ -94,8 +95,7 @@ class OpenVinoBackend:
         self._weights = {} if self._frozen else weight_arrays(net)
 
     def _read(self, net: Folded) -> None:
-        root = self._core.read_model(root_graph(net, frozen=self._frozen))
-        self.root = self._core.compile_model(root, "CPU", self._options)
+        self.root = self._compile(self._core.read_model(root_graph(net, frozen=self._frozen)))
         self._step_bytes = step_graph(net, frozen=self._frozen)
         self._steps: dict[int, Any] = {}
 
@@ -104,8 +104,12 @@ class OpenVinoBackend:
         if key not in self._steps:
             graph = self._core.read_model(self._step_bytes)
             graph.reshape({"latent": [key, self._size], "action": [key]})
-            self._steps[key] = self._core.compile_model(graph, "CPU", self._options)
+            self._steps[key] = self._compile(graph)
         return self._steps[key]
+
+    def _compile(self, graph: Any) -> Any:
+        with signal_stack_kept():
+            return self._core.compile_model(graph, "CPU", self._options)
 
 
 def _weight_names(compiled: Any) -> set[str]:
