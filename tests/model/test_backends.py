@@ -199,5 +199,7 @@ def test_openvino_leaves_the_signal_stack_alone() -> None:
     """Its plugin installs one and frees it later: the next signal would end the process."""
     backends = pytest.importorskip("muzero_wm.model.backends.openvino_backend", reason="OpenVINO is not installed")
     before = signal_stack()
-    backends.OpenVinoBackend(make_model("mlp"))
+    backend = backends.OpenVinoBackend(make_model("mlp"))
+    assert signal_stack() == before
+    del backend
     assert signal_stack() == before
