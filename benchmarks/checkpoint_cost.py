@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import describe
 
 from muzero_wm import envs
+from muzero_wm.bench.machine import describe
 from muzero_wm.learning.learner import Learner
 from muzero_wm.presets import load_config
 from muzero_wm.replay.buffer import ReplayBuffer

@@ -17,7 +17,8 @@ from typing import Any
 
 import fault_corrupt
 import fault_inputs
-from machine import describe
+
+from muzero_wm.bench.machine import describe
 
 CAMPAIGNS: dict[
     str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], dict[str, Any]]]

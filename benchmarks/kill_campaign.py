@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import describe
 
+from muzero_wm.bench.machine import describe
 from muzero_wm.replay.packs import contents
 from muzero_wm.run.checkpoint import latest, load_checkpoint
 

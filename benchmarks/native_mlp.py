@@ -19,11 +19,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from machine import describe
 from numpy.typing import NDArray
 
 import mcts
 from muzero_wm import envs
+from muzero_wm.bench.machine import describe
 from muzero_wm.config import ModelConfig
 from muzero_wm.model.native import NativeModel, build_mlp
 from muzero_wm.model.world_model import WorldModel

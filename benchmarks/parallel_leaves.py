@@ -20,11 +20,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import describe
 from numpy.typing import NDArray
 
 import mcts
 from muzero_wm.agent import load
+from muzero_wm.bench.machine import describe
 from muzero_wm.envs import board_game
 from muzero_wm.evaluation.solved import solved_positions
 

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from machine import describe
+
+from muzero_wm.bench.machine import describe
 
 ROOT = Path(__file__).parents[1]
 # Largest change after the warm-up, in per cent of the mean; speeds may rise but not fall.
