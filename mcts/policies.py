@@ -14,6 +14,7 @@ from mcts.kept import KeptTree, depth, replant
 from mcts.qtransforms import (
     NodeStatistics,
     QTransform,
+    QTransformByTreeMinMax,
     qtransform_by_parent_and_siblings,
     qtransform_completed_by_mix_value,
 )
@@ -252,9 +253,11 @@ def _sample_action(
 def _root_qvalues(problem: SearchProblem, tree: Tree, summary: TreeSummary) -> FloatArray:
     """Applies the Q-transform at every root, [B, A]."""
     prior_probs = _softmax(problem.prior_logits.astype(np.float64))
-    used = (tree.node_visits > 0) & (tree.parents >= 0)
-    tree_min = np.minimum(np.where(used, tree.qvalues_from_parent, np.inf).min(axis=1), problem.value)
-    tree_max = np.maximum(np.where(used, tree.qvalues_from_parent, -np.inf).max(axis=1), problem.value)
+    tree_min = tree_max = problem.value  # the other transforms do not look at the whole tree
+    if isinstance(problem.qtransform, QTransformByTreeMinMax):
+        used = (tree.node_visits > 0) & (tree.parents >= 0)
+        tree_min = np.minimum(np.where(used, tree.qvalues_from_parent, np.inf).min(axis=1), problem.value)
+        tree_max = np.maximum(np.where(used, tree.qvalues_from_parent, -np.inf).max(axis=1), problem.value)
     return problem.qtransform(
         NodeStatistics(
             qvalues=summary.qvalues,
@@ -358,4 +361,4 @@ def _check_temperature(temperature: Any, num_roots: int) -> FloatArray:
         raise ValueError(f"temperature: expected a number or shape ({num_roots},), got shape {values.shape}")
     if not (np.isfinite(values) & (values >= 0)).all():
         raise ValueError(f"temperature: expected finite numbers >= 0, got {temperature}")
-    return np.broadcast_to(values.astype(np.float64), (num_roots,))
+    return np.full(num_roots, values, np.float64)

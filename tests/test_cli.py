@@ -326,6 +326,7 @@ QUICK = {
     "evaluate": ["--games", "2"],
     "play": [],
     "envs": [],
+    "bench": ["--seconds", "0.01"],
 }
 
 
