@@ -253,18 +253,19 @@ def _sample_action(
 def _root_qvalues(problem: SearchProblem, tree: Tree, summary: TreeSummary) -> FloatArray:
     """Applies the Q-transform at every root, [B, A]."""
     prior_probs = _softmax(problem.prior_logits.astype(np.float64))
-    tree_min = tree_max = problem.value  # the other transforms do not look at the whole tree
+    raw_value = problem.value.astype(np.float64)
+    tree_min = tree_max = raw_value  # the other transforms do not look at the whole tree
     if isinstance(problem.qtransform, QTransformByTreeMinMax):
         used = (tree.node_visits > 0) & (tree.parents >= 0)
-        tree_min = np.minimum(np.where(used, tree.qvalues_from_parent, np.inf).min(axis=1), problem.value)
-        tree_max = np.maximum(np.where(used, tree.qvalues_from_parent, -np.inf).max(axis=1), problem.value)
+        tree_min = np.minimum(np.where(used, tree.qvalues_from_parent, np.inf).min(axis=1), raw_value)
+        tree_max = np.maximum(np.where(used, tree.qvalues_from_parent, -np.inf).max(axis=1), raw_value)
     return problem.qtransform(
         NodeStatistics(
             qvalues=summary.qvalues,
             visit_counts=summary.visit_counts,
             prior_probs=prior_probs,
             node_value=summary.value,
-            raw_value=problem.value.astype(np.float64),
+            raw_value=raw_value,
             tree_min=tree_min,
             tree_max=tree_max,
         )
