@@ -154,7 +154,9 @@ def bad_values(section: type[BaseModel], path: str = "") -> Iterator[tuple[str, 
         if not optional:
             values.append("null")
         if get_origin(annotation) is Literal or Literal in map(get_origin, get_args(annotation)):
-            values += ["nonsense", "3", "''", "true"]
+            values += ["nonsense", "1.5", "''", "true"]
+            if not any(int in get_args(kind) for kind in get_args(annotation)):  # a number, or one of some words
+                values += ["3"]
         elif int in options:
             values += ["x", "1.5", "-1", "1e3", "true", ".nan", "10" + "0" * 30, "9" * 5000, "''", "0x"]
         elif float in options:
