@@ -300,6 +300,7 @@ print("counted", counter.allocations() > 0)
 
 
 @pytest.mark.skipif(shutil.which("cc") is None or not sys.platform.startswith("linux"), reason="needs cc and Linux")
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="AddressSanitizer has an allocator of its own")
 def test_nothing_is_allocated_while_a_search_runs(tmp_path):
     """3000 simulations call the C library's allocator as often as 10 do: a few times, around the loop."""
     source, library = tmp_path / "counter.c", tmp_path / "counter.so"
