@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import resource
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -87,18 +85,6 @@ FILES: list[tuple[bytes, str]] = [
     (_file(_described([], 0, references=["../../etc/passwd"])), "which its manifest does not"),
     (_file(_described([], 0, tree=["l", 1])), "expected a dictionary, got list"),
 ]
-
-
-@pytest.fixture
-def little_memory() -> Iterator[None]:
-    """Half a gigabyte more than there is now, and not a byte beyond."""
-    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (used + 500 * 2**20, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 @pytest.mark.parametrize(("content", "message"), FILES)
