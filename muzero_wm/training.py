@@ -191,7 +191,8 @@ def _train(config: Config, folder: Path, resume: bool, stop: StopSignals, on_rou
     # chosen once, here, and kept: acting inline, in a process of its own and after a resume uses the same
     chosen = config.inference.backend if not resume or config.inference.backend != "auto" else saved["backend"]
     network = acting_network(_with_backend(config, chosen), learner.teacher)
-    actor = make_actor(_with_backend(config, network.backend), acting_state)
+    learner.config = _with_backend(config, network.backend)
+    actor = make_actor(learner.config, acting_state)
     border = Border(learner, replay, progress, actor)
     resume_at = (progress.steps, progress.updates) if resume else None
     health = HealthMonitor()

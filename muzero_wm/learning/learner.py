@@ -48,6 +48,7 @@ class Learner:
         self.updates = 0
         self.guard = NonFiniteGuard(config.learning.on_nonfinite, run_dir)
         self._anchor: dict[str, Any] | None = None
+        self._planner: Planner | None = None
 
     def _make_optimizer(self) -> torch.optim.Optimizer:
         c = self.config.learning
@@ -201,9 +202,7 @@ class Learner:
         count = round(self.config.replay.reanalyze_fraction * slots.shape[1])
         if count == 0:
             return 0
-        inference = self.config.inference
-        network = InferenceModel(self.teacher, backend=inference.backend, precision=inference.precision)
-        planner = Planner(network, self.spec, self.config.search, shard_roots=inference.shard_roots)
+        planner = self._refreshed_planner()
 
         def search(
             observations: NDArray[Any], legal_actions: NDArray[np.bool_], rng: NDArray[np.uint64]
@@ -220,6 +219,16 @@ class Learner:
         chosen = slots[:, :count].reshape(-1)
         streams = np.arange(len(chosen) * (self.config.replay.unroll_steps + 1))
         return reanalyze(buffer, chosen, search, stream_keys(self.config.seed, "reanalyze", streams, round_index))
+
+    def _refreshed_planner(self) -> Planner:
+        """Returns the planner of reanalyze with the teacher's present weights."""
+        if self._planner is None:
+            inference = self.config.inference
+            network = InferenceModel(self.teacher, backend=inference.backend, precision=inference.precision)
+            self._planner = Planner(network, self.spec, self.config.search, shard_roots=inference.shard_roots)
+        else:
+            self._planner.network.refresh(self.teacher)
+        return self._planner
 
     def state_dict(self) -> dict[str, Any]:
         """Returns weights, teacher, optimiser state and counters."""
