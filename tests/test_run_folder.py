@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,11 +142,12 @@ def test_readers_beside_a_writer_always_see_a_whole_checkpoint(tmp_path: Path) -
         seen = []
         with warnings.catch_warnings():
             warnings.simplefilter("error", CheckpointWarning)
-            for _ in range(60):
+            deadline = time.monotonic() + 60.0
+            while len(seen) < 60 or (len(set(seen)) < 3 and time.monotonic() < deadline):
                 loaded = load_checkpoint(tmp_path)
                 assert (loaded["x"] == loaded["step"]).all()
                 seen.append(loaded["step"])
-        assert seen == sorted(seen) and seen[0] < seen[-1]
+        assert seen == sorted(seen) and len(set(seen)) >= 3
     finally:
         os.kill(writer.pid, signal.SIGKILL)
         writer.communicate()
