@@ -22,3 +22,8 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
     return f", did you mean {close[0]!r}?" if close else ""
+
+
+def one_line(error: BaseException) -> str:
+    """Returns kind and text of an error without line breaks."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"

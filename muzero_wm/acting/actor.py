@@ -174,10 +174,7 @@ class Actor:
         cut = ~step.terminated[rows]
         if cut.any():
             value[cut] = self.network.initial(step.final_observation[rows[cut]]).value
-        # players alternate strictly: who is to move at the end is who did not move last
-        mover = self._step.to_play[rows]
-        to_play = 1 - mover if self.env.spec.num_players == 2 else mover
-        return step.final_observation[rows], value, to_play.astype(np.int8)
+        return step.final_observation[rows], value, step.final_to_play[rows]
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the environments, the number of moves and how long each episode is."""

@@ -52,10 +52,13 @@ class EnvSpec:
         observation_shape: shape of one observation.
         observation_dtype: its dtype; uint8 planes for boards.
         num_actions: A, size of the discrete action set.
-        num_players: 1, or 2 for zero-sum games of strictly alternating turns.
+        num_players: 1, or 2 for zero-sum games.
         max_episode_steps: upper bound on the length of an episode, None where unknown.
         value_bounds: smallest and largest return, (-1, 1) for boards, None where unknown.
         symmetries: the identity first, then the others; () where there is no board.
+        alternating: two players: every move passes the turn. False where a player may move twice in a row; whose turn
+            follows a move is then learnt.
+        observation_bounds: smallest and largest number an observation may hold, None where unknown.
     """
 
     name: str
@@ -66,6 +69,8 @@ class EnvSpec:
     max_episode_steps: int | None = None
     value_bounds: tuple[float, float] | None = None
     symmetries: tuple[Symmetry, ...] = ()
+    alternating: bool = True
+    observation_bounds: tuple[float, float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the spec in numbers, strings and arrays, so that a checkpoint can hold it."""
@@ -76,8 +81,10 @@ class EnvSpec:
             "num_actions": self.num_actions,
             "num_players": self.num_players,
             "max_episode_steps": self.max_episode_steps,
-            "value_bounds": None if self.value_bounds is None else [float(bound) for bound in self.value_bounds],
+            "value_bounds": _plain(self.value_bounds),
             "symmetries": [[symmetry.observation, symmetry.action] for symmetry in self.symmetries],
+            "alternating": self.alternating,
+            "observation_bounds": _plain(self.observation_bounds),
         }
 
     @classmethod
@@ -94,7 +101,6 @@ class EnvSpec:
             EnvError: something is missing or impossible.
         """
         try:
-            bounds = state["value_bounds"]
             spec = cls(
                 name=state["name"],
                 observation_shape=tuple(state["observation_shape"]),
@@ -102,8 +108,10 @@ class EnvSpec:
                 num_actions=state["num_actions"],
                 num_players=state["num_players"],
                 max_episode_steps=state["max_episode_steps"],
-                value_bounds=None if bounds is None else (float(bounds[0]), float(bounds[1])),
+                value_bounds=_pair(state["value_bounds"]),
                 symmetries=tuple(Symmetry(*(np.asarray(part) for part in pair)) for pair in state["symmetries"]),
+                alternating=state["alternating"],
+                observation_bounds=_pair(state["observation_bounds"]),
             )
             if problem := spec._problem():
                 raise EnvError(f"environment in the checkpoint: {problem}")
@@ -123,10 +131,11 @@ class EnvSpec:
             return f"expected positive numbers and 1 or 2 players, got {str(positive)[:80]}, {self.num_players!r:.20}"
         if len(shape) > 8 or math.prod(shape) > _MOST_NUMBERS or self.num_actions > _MOST_NUMBERS:
             return f"expected at most {_MOST_NUMBERS} numbers and actions, got {str(positive)[:80]}"
-        if self.value_bounds is not None:
-            low, high = self.value_bounds
-            if not -math.inf < low < high < math.inf:
-                return f"expected finite value bounds, got {self.value_bounds}"
+        if type(self.alternating) is not bool:
+            return f"expected alternating to be true or false, got {self.alternating!r:.20}"
+        for what, bounds in (("value", self.value_bounds), ("observation", self.observation_bounds)):
+            if bounds is not None and not -math.inf < bounds[0] < bounds[1] < math.inf:
+                return f"expected finite {what} bounds, got {bounds}"
         for symmetry in self.symmetries:
             for part, size in ((symmetry.observation, cells), (symmetry.action, self.num_actions)):
                 if part.dtype != np.int32 or part.shape != (size,) or (np.sort(part) != np.arange(size)).any():
@@ -149,6 +158,7 @@ class Step:
         terminated: [n] bool, the rules ended the episode.
         truncated: [n] bool, a time limit cut the episode.
         final_observation: [n, *shape], meaningful where the episode ended, zero elsewhere.
+        final_to_play: [n] int8, the seat whose turn it would have been there, 0 elsewhere.
     """
 
     observation: NDArray[Any]
@@ -158,6 +168,7 @@ class Step:
     terminated: NDArray[np.bool_]
     truncated: NDArray[np.bool_]
     final_observation: NDArray[Any]
+    final_to_play: NDArray[np.int8]
 
 
 class BatchedEnv(ABC):
@@ -244,6 +255,14 @@ class BatchedEnv(ABC):
         return np.ascontiguousarray(array, np.int64)
 
 
+def _plain(bounds: tuple[float, float] | None) -> list[float] | None:
+    return None if bounds is None else [float(bound) for bound in bounds]
+
+
+def _pair(bounds: Any) -> tuple[float, float] | None:
+    return None if bounds is None else (float(bounds[0]), float(bounds[1]))
+
+
 def illegal_action(name: str, slot: int, action: int, legal: NDArray[np.bool_]) -> EnvError:
     """Returns the error for an action that the rules forbid.
 
@@ -257,3 +276,26 @@ def illegal_action(name: str, slot: int, action: int, legal: NDArray[np.bool_]) 
         An EnvError that names all four.
     """
     return EnvError(f"{name}: action {action} in slot {slot} is illegal, legal are {np.flatnonzero(legal).tolist()}")
+
+
+def checked_openings(spec: EnvSpec, share: float, most_plies: int) -> tuple[float, int]:
+    """Returns the options of random openings after checking them.
+
+    Args:
+        spec: the environment.
+        share: probability that a game starts after random moves.
+        most_plies: most random moves of such a start.
+
+    Returns:
+        Both, as float and int.
+
+    Raises:
+        EnvError: an option is impossible.
+    """
+    if not 0.0 <= share <= 1.0:
+        raise EnvError(f"random_openings must be in [0, 1], got {share}")
+    if most_plies < 0 or (share > 0.0 and most_plies < 1):
+        raise EnvError(f"max_random_plies must be at least 1 with random openings, got {most_plies}")
+    if share > 0.0 and spec.num_players != 2:
+        raise EnvError(f"random_openings are for games of two players, {spec.name} has one")
+    return float(share), int(most_plies)

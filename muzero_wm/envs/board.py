@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from muzero_wm.envs import batch
-from muzero_wm.envs.base import BatchedEnv, EnvError, EnvSpec, Step, Symmetry, illegal_action
-from muzero_wm.envs.kernels import IN_PLAY, LOST, STATUS, WON, next_random
+from muzero_wm.envs.base import BatchedEnv, EnvError, EnvSpec, Step, Symmetry, checked_openings, illegal_action
+from muzero_wm.envs.kernels import IN_PLAY, LOST, PLIES, STATUS, WON, next_random
 from muzero_wm.seeding import stream_keys
 
 States = NDArray[np.int64]
@@ -180,16 +180,12 @@ class BoardEnv(BatchedEnv):
         Raises:
             EnvError: an opening option is impossible.
         """
-        if not 0.0 <= random_openings <= 1.0:
-            raise EnvError(f"random_openings must be in [0, 1], got {random_openings}")
-        if max_random_plies < 0 or (random_openings > 0.0 and max_random_plies < 1):
-            raise EnvError(f"max_random_plies must be at least 1 with random openings, got {max_random_plies}")
         self.game = game
         self.spec = game.spec()
+        self._openings = checked_openings(self.spec, random_openings, max_random_plies)
         self.num_envs = num_envs
         self.states = game.first_states(num_envs)
         self._streams = stream_keys(seed, f"env/{game.name}", np.arange(num_envs))
-        self._openings = (float(random_openings), int(max_random_plies))
 
     def reset(self) -> Step:
         """Starts a new game in every slot; random streams go on from where they are.
@@ -217,6 +213,7 @@ class BoardEnv(BatchedEnv):
             EnvError: a move is illegal or the array has the wrong shape or dtype; nothing has been played.
         """
         game = self.game
+        mover = (self.states[:, PLIES] % 2).astype(np.int8)
         reward, terminated = game.play_in_place(self.states, self._checked_actions(actions))
         final_observation = np.zeros((self.num_envs, *self.spec.observation_shape), np.uint8)
         masks = np.empty((self.num_envs, game.num_actions), np.bool_)
@@ -226,7 +223,10 @@ class BoardEnv(BatchedEnv):
         )  # fmt: skip
         observation, legal_actions, to_play = game.look(self.states)
         truncated = np.zeros(self.num_envs, np.bool_)
-        return Step(observation, legal_actions, to_play, reward, terminated, truncated, final_observation)
+        final_to_play = np.where(terminated, 1 - mover, 0).astype(np.int8)
+        return Step(
+            observation, legal_actions, to_play, reward, terminated, truncated, final_observation, final_to_play
+        )
 
     def close(self) -> None:
         """Does nothing: the games are plain arrays."""
@@ -264,4 +264,5 @@ class BoardEnv(BatchedEnv):
             np.zeros(n, np.bool_),
             np.zeros(n, np.bool_),
             np.zeros_like(observation),
+            np.zeros(n, np.int8),
         )

@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from muzero_wm.envs import games
 from muzero_wm.envs.base import BatchedEnv, EnvError, EnvSpec
+from muzero_wm.envs.naming import EnvName, parse_name
 from muzero_wm.errors import did_you_mean
 
 if TYPE_CHECKING:
     from muzero_wm.envs.board import BoardGame
+    from muzero_wm.envs.slots import SingleEnv
 
-GYMNASIUM_PREFIX = "gym:"
+KINDS = ("gym:ID",)
+"""How environments that are not built in are named."""
 
 
 def names() -> list[str]:
-    """Returns the names of the built-in environments, sorted; `gym:ID` names come on top of them."""
+    """Returns the names of the built-in environments, sorted; `KINDS` come on top of them."""
     return sorted(module.name for module in pkgutil.iter_modules(games.__path__))
 
 
@@ -47,7 +51,7 @@ def spec(name: str) -> EnvSpec:
     """Returns what a model must know about an environment.
 
     Args:
-        name: one of `names()`, or `gym:ID`.
+        name: one of `names()`, or of `KINDS`.
 
     Returns:
         Its EnvSpec.
@@ -55,24 +59,32 @@ def spec(name: str) -> EnvSpec:
     Raises:
         EnvError: there is no such environment, or it is of a kind that is not supported.
     """
-    if name.startswith(GYMNASIUM_PREFIX):
-        from muzero_wm.envs.gymnasium import gymnasium_spec
-
-        return gymnasium_spec(name)
-    return board_game(name).spec()
+    found = _find(parse_name(name))
+    if not callable(found):
+        return found.spec()
+    env = found()
+    try:
+        return env.spec
+    finally:
+        env.close()
 
 
 def make(
-    name: str, num_envs: int, seed: int = 0, *, random_openings: float = 0.0, max_random_plies: int = 0
+    name: str,
+    num_envs: int,
+    seed: int = 0,
+    *,
+    random_openings: float = 0.0,
+    max_random_plies: int = 0,
 ) -> BatchedEnv:
     """Makes n games of one environment that step together.
 
     Args:
-        name: one of `names()`, or `gym:ID`.
+        name: one of `names()`, or of `KINDS`.
         num_envs: n >= 1.
         seed: slot i depends on (seed, i) only, not on n.
-        random_openings: boards: probability that a game starts after random moves.
-        max_random_plies: boards: such a start has 1 to this many random moves.
+        random_openings: two players: probability that a game starts after random moves.
+        max_random_plies: two players: such a start has 1 to this many random moves.
 
     Returns:
         The environment; call `reset` first.
@@ -84,19 +96,27 @@ def make(
         raise EnvError(f"num_envs must be at least 1, got {num_envs}")
     if seed < 0:
         raise EnvError(f"seed must be at least 0, got {seed}")
-    if name.startswith(GYMNASIUM_PREFIX):
-        from muzero_wm.envs.gymnasium import GymnasiumEnv
+    found = _find(parse_name(name))
+    if callable(found):
+        from muzero_wm.envs.slots import SlotEnv
 
-        if random_openings > 0.0:
-            raise EnvError(f"random_openings are for board games, {name} is not one of {', '.join(names())}")
-        return GymnasiumEnv(name, num_envs, seed)
+        return SlotEnv(found, num_envs, seed, random_openings=random_openings, max_random_plies=max_random_plies)
     from muzero_wm.envs.board import BoardEnv
 
-    return BoardEnv(
-        board_game(name), num_envs, seed, random_openings=random_openings, max_random_plies=max_random_plies
-    )
+    return BoardEnv(found, num_envs, seed, random_openings=random_openings, max_random_plies=max_random_plies)
+
+
+def _find(name: EnvName) -> Callable[[], SingleEnv] | BoardGame:
+    """Returns the rules of a board game, or what makes one environment of another kind."""
+    if name.kind == "gym":
+        from muzero_wm.envs.gymnasium import make_gymnasium
+
+        return lambda: make_gymnasium(name)
+    if name.kind or name.options:
+        raise _unknown(name.text)
+    return board_game(name.target)
 
 
 def _unknown(name: str) -> EnvError:
     known = names()
-    return EnvError(f"unknown environment {name!r} (known: {', '.join(known)}, gym:ID){did_you_mean(name, known)}")
+    return EnvError(f"unknown environment {name!r} (known: {', '.join((*known, *KINDS))}){did_you_mean(name, known)}")

@@ -107,7 +107,7 @@ def test_an_environment_that_raises_is_named_and_nothing_is_lost(process: bool, 
 
 def test_observations_that_are_not_finite_are_named() -> None:
     config = config_for("gym:tests.acting.faulty:Nan-v0")
-    with pytest.raises(ActingError, match=r"observation in slot 0 must be finite, got \[nan.*\(slot 0, episode 0, .*3"):
+    with pytest.raises(ActingError, match=r"observation must be finite, got \[nan.*\(slot 0, episode 0, .*3"):
         play(InlineActor(config), config)
 
 

@@ -145,8 +145,8 @@ def test_what_cannot_be_made_is_refused_in_one_line(name: str, message: str) -> 
 @pytest.mark.parametrize(
     ("variant", "message"),
     [
-        ("CountingNan", "reward in slot 0 must be finite, got nan"),
-        ("CountingStuck", "action_mask.*allow an action"),
+        ("CountingNan", "reward must be finite, got nan .slot 0, "),
+        ("CountingStuck", "action mask.*allow an action"),
         ("CountingTurns", "turn-based"),
     ],
 )
@@ -162,5 +162,5 @@ def test_what_an_environment_does_wrong_is_named(variant: str, message: str) -> 
 
 
 def test_random_openings_are_for_boards() -> None:
-    with pytest.raises(envs.EnvError, match="random_openings are for board games"):
+    with pytest.raises(envs.EnvError, match="random_openings are for games of two players"):
         envs.make("gym:CartPole-v1", 1, random_openings=0.5, max_random_plies=3)

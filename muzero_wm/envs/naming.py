@@ -1,0 +1,70 @@
+"""How an environment is named: `connect4`, `gym:FrozenLake-v1(is_slippery=False)`, `openspiel:hex(board_size=5)`.
+
+A name says everything there is to know to make the environment, so it is all that a configuration or a checkpoint must
+hold of it.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from muzero_wm.envs.base import EnvError
+
+_NAME = re.compile(r"(?:(?P<kind>[A-Za-z_][\w.]*):)?(?P<target>[^()\s]+)(?:\((?P<options>.*)\))?")
+_MOST_CHARACTERS = 200
+
+
+@dataclass(frozen=True)
+class EnvName:
+    """The parts of a name.
+
+    Attributes:
+        text: the whole name.
+        kind: what stands before the colon, "" for a built-in game: "gym", "openspiel", ..., or a dotted module.
+        target: what the kind calls the environment, or the factory in the module.
+        options: what stands in parentheses.
+    """
+
+    text: str
+    kind: str
+    target: str
+    options: dict[str, Any]
+
+
+def parse_name(text: str) -> EnvName:
+    """Takes a name apart.
+
+    Args:
+        text: "kind:target(option=value, ...)"; values are Python literals, a bare word is a string.
+
+    Returns:
+        The parts.
+
+    Raises:
+        EnvError: it is not of this form.
+    """
+    match = _NAME.fullmatch(text) if len(text) <= _MOST_CHARACTERS else None
+    if match is None:
+        raise EnvError(
+            f"environment {text[:_MOST_CHARACTERS]!r}: expected a name like connect4, gym:CartPole-v1, "
+            "openspiel:hex(board_size=5) or my_package.my_module:factory"
+        )
+    return EnvName(text, match["kind"] or "", match["target"], _options(text, match["options"] or ""))
+
+
+def _options(text: str, inside: str) -> dict[str, Any]:
+    try:
+        call = ast.parse(f"f({inside})", mode="eval").body
+        assert isinstance(call, ast.Call) and not call.args
+        keys = [str(keyword.arg) for keyword in call.keywords if keyword.arg is not None]
+        assert len(keys) == len(call.keywords) == len(set(keys))
+        return {str(keyword.arg): _value(keyword.value) for keyword in call.keywords}
+    except (SyntaxError, ValueError, AssertionError, RecursionError, MemoryError):
+        raise EnvError(f"environment {text!r}: expected options like (name=value, other=value)") from None
+
+
+def _value(node: ast.expr) -> Any:
+    return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
