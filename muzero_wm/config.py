@@ -94,6 +94,9 @@ class SearchConfig(Section):
     rescale_floor: Annotated[float, Field(gt=0.0)] = Field(
         1e-8, description="gumbel: smallest range of q that is stretched to [0, 1]"
     )
+    rescale_share: Weight = Field(
+        0.0, description="gumbel: the same as a share of the deviation of the values learnt, where that is larger"
+    )
     qtransform: Literal["siblings", "min_max", "tree_min_max"] = Field(
         "siblings", description="puct: normalisation of q (min_max takes the environment's value bounds)"
     )

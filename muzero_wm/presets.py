@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.resources
 import reprlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -71,6 +71,7 @@ def load_config(
     overrides: Sequence[str] = (),
     max_minutes: float | None = None,
     max_updates: int | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> Config:
     """Returns the configuration of a run.
 
@@ -78,12 +79,14 @@ def load_config(
     gets 100 updates, however long they take.
 
     Args:
-        source: name of a preset, or a YAML file; with None the preset follows from `env`.
+        source: name of a preset, or a YAML file; with None the settings are those of the preset named like `env`, or
+            they follow from the environment, see `muzero_wm.derived`.
         env: environment name that replaces the preset's.
         seed: seed that replaces the preset's, >= 0.
         overrides: settings "a.b=value", the value in YAML.
         max_minutes: stop after this much time.
         max_updates: stop after this many updates.
+        tell: called with lines that say what followed from the environment, and why.
 
     Returns:
         The checked configuration.
@@ -95,7 +98,10 @@ def load_config(
         raise ConfigError(
             f"nothing to train: name a preset ({', '.join(preset_names())}), a YAML file or an environment"
         )
-    layers = _source_layers(source if source is not None else _preset_for(str(env)), seen=())
+    if source is None and env not in preset_names():
+        layers = [_derived(str(env), tell)]
+    else:
+        layers = _source_layers(source if source is not None else str(env), seen=())
     where = str(source) if source is not None else f"env {env}"
     return _settle(layers, where, env, seed, overrides, max_minutes, max_updates)
 
@@ -252,17 +258,18 @@ def _configs() -> Any:
     return shipped if shipped.is_dir() else Path(str(package)).parent / "configs"
 
 
-def _preset_for(env: str) -> str:
-    """Returns the preset that suits an environment given alone: its own, else one for its kind."""
-    if env in preset_names():
-        return env
-    from muzero_wm import envs
+def _derived(env: str, tell: Callable[[str], None] | None) -> dict[str, Any]:
+    """Returns the settings that follow from an environment."""
+    from muzero_wm.derived import derive
+    from muzero_wm.envs import EnvError
 
     try:
-        spec = envs.spec(env)
-    except envs.EnvError as error:
+        derived = derive(env)
+    except EnvError as error:
         raise ConfigError(f"env: {error}") from None
-    return "connect4" if spec.num_players == 2 else "cartpole"
+    for line in derived.lines if tell is not None else ():
+        tell(line)  # type: ignore[misc]
+    return derived.settings
 
 
 def _source_layers(source: str | Path, seen: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ LAYERS = (
     ("agent", "evaluation", "learning"),
     ("acting",),
     ("replay",),
-    ("run", "presets"),
+    ("run", "presets", "derived"),
     ("model", "envs"),
     ("config", "seeding", "compiling"),
     ("errors",),

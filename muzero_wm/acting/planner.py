@@ -108,12 +108,13 @@ class Planner:
         self, root: mcts.RootOutput, recurrent_fn: Any, simulations: int, scale: float, options: dict[str, Any]
     ) -> SearchResult:
         config = self.config
+        floor = max(config.rescale_floor, config.rescale_share * self.network.value_spread)
         return mcts.gumbel_muzero_policy(
             root,
             recurrent_fn,
             simulations,
             qtransform=mcts.qtransform_completed_by_mix_value(
-                value_scale=config.value_scale, maxvisit_init=config.maxvisit_init, epsilon=config.rescale_floor
+                value_scale=config.value_scale, maxvisit_init=config.maxvisit_init, epsilon=floor
             ),
             max_num_considered_actions=config.max_num_considered_actions,
             max_depth=config.max_depth,

@@ -25,6 +25,8 @@ from muzero_wm.replay.buffer import Batch, ReplayBuffer
 from muzero_wm.replay.reanalyze import reanalyze
 from muzero_wm.seeding import derive_seed, stream_keys
 
+_SPREAD_RATE = 0.05  # per round
+
 
 class Learner:
     """Trains a world model on replayed experience.
@@ -110,6 +112,7 @@ class Learner:
         beta = replay.priority_beta + (1.0 - replay.priority_beta) * fraction
         totals: dict[str, float] = {}
         latent, size, good = None, 0.0, 0
+        value_targets = []
         rate = self.learning_rate(fraction)
         for row in slots:
             tick()
@@ -126,6 +129,7 @@ class Learner:
             buffer.update_priorities(row, td_error)
             latent = loss.teacher_latent
             size += float(np.abs(td_error + batch.targets.value[:, 0]).mean())
+            value_targets.append(batch.targets.value[:, 0])
             for name, part in (*loss.parts.items(), ("total", loss.total.detach()), ("gradient_norm", norm)):
                 totals[name] = totals.get(name, 0.0) + float(part)
         self._check_weights()
@@ -133,9 +137,18 @@ class Learner:
         metrics |= {"learning_rate": rate, "replay/reanalyzed": float(renewed)}
         if good:
             metrics["value/abs_mean"] = size / good
+            metrics["value/spread"] = self._follow_spread(np.concatenate(value_targets))
         if self.guard.total:
             metrics["health/nonfinite"] = float(self.guard.total)
         return metrics | ({} if latent is None else latent_health(latent))
+
+    def _follow_spread(self, value_targets: NDArray[np.float32]) -> float:
+        """Moves the model's spread of values towards that of a round's targets; returns it."""
+        spread = self.model.value_spread
+        share = _SPREAD_RATE if spread > 0.0 else 1.0
+        spread += share * (float(value_targets.std()) - spread)
+        self.teacher.value_spread.copy_(spread)
+        return float(spread)
 
     def _update(self, batch: Batch, rate: float) -> tuple[LossResult, torch.Tensor, NDArray[np.float32]] | None:
         """Makes one update; returns loss, gradient norm and errors, or None where it was left out."""

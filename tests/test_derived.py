@@ -1,0 +1,95 @@
+"""Settings that follow from an environment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import muzero_wm
+from muzero_wm import envs
+from muzero_wm.config import Config
+from muzero_wm.derived import derive, glimpse
+from muzero_wm.presets import ConfigError, dump_config, load_config
+
+
+def test_a_glimpse_counts_what_random_play_shows() -> None:
+    seen = glimpse(envs.spec("gym:CartPole-v1"))
+    assert seen.steps == 8 * 256
+    assert (seen.largest_reward, seen.mean_reward) == (1.0, 1.0)
+    assert 15 < seen.lengths.mean() < 30  # random play falls after 22 steps on average
+
+
+def test_vectors_get_an_mlp_and_boards_a_conv_torso() -> None:
+    assert derive("gym:CartPole-v1").settings["model"]["torso"] == "mlp"
+    assert derive("connect4").settings["model"]["torso"] == "conv"
+
+
+def test_long_episodes_look_further_ahead() -> None:
+    discounts = {
+        name: derive(name).settings["search"]["discount"] for name in ("gym:FrozenLake-v1", "gym:LunarLander-v3")
+    }
+    assert discounts["gym:FrozenLake-v1"] < discounts["gym:LunarLander-v3"] < 1.0
+
+
+def test_two_players_play_for_the_result_of_the_whole_game() -> None:
+    settings = derive("tictactoe").settings
+    assert settings["search"]["discount"] == 1.0
+    assert settings["replay"]["n_step"] == 0
+    assert settings["model"]["value_support"] == {"low": -1.0, "high": 1.0, "num_bins": 3, "transform": False}
+
+
+@pytest.mark.parametrize("name", ["gym:LunarLander-v3", "gym:MountainCar-v0", "gym:Taxi-v4"])
+def test_rewards_and_values_fit_into_their_supports(name: str) -> None:
+    settings = derive(name).settings
+    env = envs.make(name, 4, seed=5)
+    step, rewards = env.reset(), []
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        step = env.step(np.array([rng.choice(np.flatnonzero(mask)) for mask in step.legal_actions]))
+        rewards.append(np.abs(step.reward))
+    env.close()
+
+    def squashed(x: float) -> float:
+        return float(np.sqrt(x + 1.0) - 1.0 + 0.001 * x)
+
+    seen = np.stack(rewards)
+    assert squashed(float(seen.max())) <= settings["model"]["reward_support"]["high"]
+    ahead = 1.0 / (1.0 - settings["search"]["discount"])
+    assert squashed(float(seen.mean()) * ahead) <= settings["model"]["value_support"]["high"]
+
+
+def test_the_choice_is_told_and_can_be_saved_and_read(tmp_path: Path) -> None:
+    lines: list[str] = []
+    config = load_config(env="gym:CartPole-v1", tell=lines.append, overrides=["search.num_simulations=7"])
+    assert config.env == "gym:CartPole-v1"
+    assert config.search.num_simulations == 7
+    assert any("model.torso mlp" in line for line in lines)
+    path = tmp_path / "config.yaml"
+    path.write_text(dump_config(config), encoding="utf-8")
+    assert load_config(path) == config
+
+
+def test_an_environment_with_a_preset_of_its_name_gets_that_preset() -> None:
+    assert load_config(env="connect4") == load_config("connect4")
+
+
+def test_what_cannot_be_made_is_told() -> None:
+    with pytest.raises(ConfigError, match="cannot make 'gym:CartPol-v1'.*CartPole"):
+        load_config(env="gym:CartPol-v1")
+
+
+def test_an_environment_alone_can_be_trained(tmp_path: Path) -> None:
+    small = ["acting.num_envs=4", "replay.min_steps=64", "acting.process=false", "run.tensorboard=false"]
+    agent = muzero_wm.train(env="gym:CartPole-v1", run_dir=tmp_path / "run", max_updates=32, overrides=small)
+    assert isinstance(agent.config, Config)
+    assert agent.search(np.zeros((2, 4), np.float32), np.ones((2, 2), np.bool_)).action.shape == (2,)
+
+
+def test_the_spread_of_values_reaches_the_search(tmp_path: Path) -> None:
+    small = ["acting.num_envs=4", "replay.min_steps=64", "acting.process=false", "run.tensorboard=false"]
+    agent = muzero_wm.train(env="gym:CartPole-v1", run_dir=tmp_path / "run", max_updates=64, overrides=small)
+    spread = float(agent.model.value_spread)
+    assert 0.5 < spread < 20.0  # returns of short episodes, discounted, differ by some steps
+    assert muzero_wm.load(tmp_path / "run").model.value_spread == spread
