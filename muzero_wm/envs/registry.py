@@ -1,7 +1,8 @@
 """Finds an environment by its name.
 
-`tictactoe`, `connect4`, ...: the files of `games/`. `gym:ID`: anything registered with Gymnasium. What a name needs is
-imported when the name is used, so that asking for a board game does not load Gymnasium.
+`tictactoe`, `connect4`, ...: the files of `games/`. `gym:ID`: anything registered with Gymnasium. `openspiel:GAME`: a
+game of OpenSpiel. What a name needs is imported when the name is used, so that asking for a board game does not load
+Gymnasium.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from muzero_wm.envs.board import BoardGame
     from muzero_wm.envs.slots import SingleEnv
 
-KINDS = ("gym:ID",)
+KINDS = ("gym:ID", "openspiel:GAME")
 """How environments that are not built in are named."""
 
 
@@ -112,6 +113,10 @@ def _find(name: EnvName) -> Callable[[], SingleEnv] | BoardGame:
         from muzero_wm.envs.gymnasium import make_gymnasium
 
         return lambda: make_gymnasium(name)
+    if name.kind == "openspiel":
+        from muzero_wm.envs.openspiel import make_openspiel
+
+        return lambda: make_openspiel(name)
     if name.kind or name.options:
         raise _unknown(name.text)
     return board_game(name.target)
