@@ -36,7 +36,7 @@ def play(
     """Plays one game.
 
     Args:
-        agent: of a two-player board game.
+        agent: of a built-in board game.
         seat: "first" or "second", the person's.
         simulations: of the agent, per move; as it was trained when None.
         console: where to draw; standard output when None.
@@ -46,11 +46,11 @@ def play(
         "win", "draw" or "loss", for the person, or "quit".
 
     Raises:
-        PlayError: the environment is not a two-player board game.
+        PlayError: the environment is not a built-in board game.
     """
     spec = agent.spec
-    if spec.num_players != 2 or len(spec.observation_shape) != 3 or spec.observation_shape[0] != 3:
-        raise PlayError(f"play: {spec.name} is not a board game for two; try `muzero-wm evaluate`")
+    if spec.name not in envs.names():  # others may show their boards in any way
+        raise PlayError(f"play: {spec.name} is not a built-in board game; try `muzero-wm evaluate`")
     console = console or Console(highlight=False)
     person = ("first", "second").index(seat)
     game = envs.make(spec.name, 1)
@@ -69,8 +69,8 @@ def play(
             console.print(f"The agent plays {action + 1}.")
         step = game.step(np.array([action]))
         if step.terminated[0] or step.truncated[0]:
-            # The last position is seen by the player who would move next.
-            console.print(_board(spec, step.final_observation[0], 1 - mover, np.zeros(spec.num_actions, np.bool_)))
+            last = int(step.final_to_play[0])
+            console.print(_board(spec, step.final_observation[0], last, np.zeros(spec.num_actions, np.bool_)))
             result = np.sign(step.reward[0]) * (1 if mover == person else -1)
             console.print({1: "You win.", 0: "A draw.", -1: "The agent wins."}[int(result)])
             return {1: "win", 0: "draw", -1: "loss"}[int(result)]

@@ -1,8 +1,8 @@
 """Finds an environment by its name.
 
-`tictactoe`, `connect4`, ...: the files of `games/`. `gym:ID`: anything registered with Gymnasium.
-`package.module:factory`: what a function of an installed module makes. What a name needs is imported when the name is
-used, so that asking for a board game does not load Gymnasium.
+`tictactoe`, `connect4`, ...: the files of `games/`. `gym:ID`: anything registered with Gymnasium. `openspiel:GAME`: a
+game of OpenSpiel. `package.module:factory`: what a function of an installed module makes. What a name needs is imported
+when the name is used, so that asking for a board game does not load Gymnasium.
 
 Options stand in parentheses. One is taken here and for every kind but board games: `frame_stack=k` shows the last k
 observations at once.
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from muzero_wm.envs.board import BoardGame
     from muzero_wm.envs.slots import SingleEnv
 
-KINDS = ("gym:ID", "package.module:factory")
+KINDS = ("gym:ID", "openspiel:GAME", "package.module:factory")
 """How environments that are not built in are named."""
 
 _MOST_FRAMES = 64
@@ -131,6 +131,10 @@ def _find(name: EnvName) -> Callable[[], SingleEnv] | BoardGame:
         from muzero_wm.envs.gymnasium import make_gymnasium
 
         return lambda: make_gymnasium(name)
+    if name.kind == "openspiel":
+        from muzero_wm.envs.openspiel import make_openspiel
+
+        return lambda: make_openspiel(name)
     if name.kind:
         from muzero_wm.envs.factory import make_from_factory
 

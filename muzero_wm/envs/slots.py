@@ -70,6 +70,18 @@ class SingleEnv(ABC):
         """
         raise EnvError(f"{self.spec.name} cannot be copied, so its true rules cannot be searched")
 
+    def mcts_move(self, num_simulations: int, seed: int) -> int | None:
+        """Returns a move of the environment's own fast tree search with random rollouts.
+
+        Args:
+            num_simulations: rollouts, >= 1.
+            seed: the same seed gives the same move in the same position.
+
+        Returns:
+            A legal action; None where there is no such search, as for most.
+        """
+        return None
+
     def close(self) -> None:  # noqa: B027 - most have nothing to free
         """Frees what the environment holds."""
 

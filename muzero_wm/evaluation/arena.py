@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,35 +85,36 @@ def play_match(
         progress: called as progress(finished, games) after every move of the batch.
 
     Returns:
-        The results from the player's view.
+        The results from the player's view: a game is won where the rewards of all its moves, the opponent's with
+        their signs turned, add up to more than nothing.
 
     Raises:
         UserError: the environment is not for two players, or there is no game to play.
     """
     if games < 1:
         raise UserError(f"games must be at least 1, got {games}")
-    env = envs.make(env_name, games, seed)
-    if env.spec.num_players != 2:
-        raise UserError(f"a match needs a two-player environment, {env_name} has {env.spec.num_players} player")
-    step = env.reset()
-    seat = (np.arange(games) >= (games + 1) // 2).astype(np.int8)
-    result = np.zeros(games)
-    playing = np.ones(games, np.bool_)
-    while playing.any():
-        mine = step.to_play == seat
-        actions = step.legal_actions.argmax(axis=1)  # slots whose game is over idle along in a new one
-        for mover, turn in ((player, mine), (opponent, ~mine)):
-            rows = np.flatnonzero(playing & turn)
-            if rows.size:
-                actions[rows] = mover.actions(env, step, rows)
-        step = env.step(actions)
-        result += playing * np.where(mine, step.reward, -step.reward)
-        playing &= ~(step.terminated | step.truncated)
-        if progress is not None:
-            progress(int(games - playing.sum()), games)
-    env.close()
+    with closing(envs.make(env_name, games, seed)) as env:
+        if env.spec.num_players != 2:
+            raise UserError(f"a match needs a two-player environment, {env_name} has {env.spec.num_players} player")
+        step = env.reset()
+        seat = (np.arange(games) >= (games + 1) // 2).astype(np.int8)
+        result = np.zeros(games)  # what the player has won so far and the opponent has lost
+        playing = np.ones(games, np.bool_)
+        while playing.any():
+            mine = step.to_play == seat
+            actions = step.legal_actions.argmax(axis=1)  # slots whose game is over idle along in a new one
+            for mover, turn in ((player, mine), (opponent, ~mine)):
+                rows = np.flatnonzero(playing & turn)
+                if rows.size:
+                    actions[rows] = mover.actions(env, step, rows)
+            step = env.step(actions)
+            result += playing * np.where(mine, step.reward, -step.reward)
+            playing &= ~(step.terminated | step.truncated)
+            if progress is not None:
+                progress(int(games - playing.sum()), games)
     return MatchResult(_tally(result[seat == 0]), _tally(result[seat == 1]))
 
 
 def _tally(result: np.ndarray[Any, np.dtype[np.float64]]) -> Tally:
+    result = result.round(6)  # partial rewards of 0.1 add up to nothing only almost
     return Tally(int((result > 0).sum()), int((result == 0).sum()), int((result < 0).sum()))

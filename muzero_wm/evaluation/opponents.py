@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from muzero_wm.envs import BatchedEnv, EnvSpec, Step, names
+from muzero_wm.envs import BatchedEnv, EnvError, EnvSpec, Step
 from muzero_wm.envs.board import BoardEnv, BoardGame, States
 from muzero_wm.envs.kernels import PLIES
-from muzero_wm.errors import UserError, did_you_mean
+from muzero_wm.envs.slots import SingleEnv, SlotEnv
+from muzero_wm.errors import UserError, did_you_mean, one_line
 from muzero_wm.evaluation.connect4_solver import connect_four_solver
 from muzero_wm.evaluation.minimax import minimax_table
 from muzero_wm.evaluation.players import Player, Rows
 from muzero_wm.evaluation.uct import uct_visits
+from muzero_wm.evaluation.uct_copies import copy_visits
 from muzero_wm.seeding import stream_keys
 
 KINDS = ("random", "perfect", "mcts:N")
@@ -55,22 +58,48 @@ class PerfectPlayer:
 
 
 class MctsPlayer:
-    """Plays the most visited move of a rollout tree search over the true rules."""
+    """Plays the most visited move of a rollout tree search (UCT) over the true rules.
+
+    Built-in boards are searched in Numba, environments with a fast search of their own (OpenSpiel) by that, all others
+    over copies of the environment, which is slow but the same kind of search.
+    """
 
     def __init__(self, num_simulations: int, seed: int) -> None:
         """Seats a search of so many playouts per move, one random stream for each game and move."""
         self._num_simulations = num_simulations
         self._seed = seed
+        self._moves: Counter[int] = Counter()
 
     def actions(self, env: BatchedEnv, step: Step, rows: Rows) -> NDArray[np.int64]:
-        """Returns the searched move for each of the games `rows`."""
-        board = _board(env)
-        return self.moves(board.game, board.states[rows], rows)
+        """Returns the searched move for each of the games `rows`.
+
+        Raises:
+            UserError: the environment cannot be copied, or a copy fails.
+        """
+        if isinstance(env, BoardEnv):
+            return self.moves(env.game, env.states[rows], rows)
+        if not isinstance(env, SlotEnv):
+            raise UserError(f"opponent 'mcts:{self._num_simulations}' needs the true rules, {env.spec.name} gives none")
+        return np.array([self._slot_move(env.envs[i], step, i) for i in rows.tolist()], np.int64)
 
     def moves(self, game: BoardGame, states: States, rows: Rows) -> NDArray[np.int64]:
         """Returns the searched moves [n] of positions [n, W] that stand for the games `rows` [n]."""
         keys = stream_keys(self._seed, "opponent/mcts", rows, states[:, PLIES])
         return uct_visits(game, states, keys, self._num_simulations).argmax(axis=1)
+
+    def _slot_move(self, env: SingleEnv, step: Step, i: int) -> int:
+        seed = int(stream_keys(self._seed, "opponent/mcts", i, self._moves[i])[0])
+        self._moves[i] += 1
+        move = env.mcts_move(self._num_simulations, seed)
+        if move is not None:
+            return move
+        try:
+            visits = copy_visits(env, step.legal_actions[i], int(step.to_play[i]), self._num_simulations, seed)
+        except EnvError as error:
+            raise UserError(f"opponent 'mcts:{self._num_simulations}': {error}; 'random' needs no rules") from error
+        except Exception as error:  # an environment of a user may fail in any way
+            raise EnvError(f"{env.spec.name}: a copy that was searched raised {one_line(error)}") from error
+        return int(visits.argmax())
 
 
 def pick(allowed: NDArray[np.bool_], keys: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -91,7 +120,8 @@ def opponent_from_name(name: str, spec: EnvSpec, seed: int = 0) -> Player:
     """Makes an opponent.
 
     Args:
-        name: "random", "perfect" (tic-tac-toe, Connect Four) or "mcts:N" with N playouts per move.
+        name: "random", "perfect" (tic-tac-toe, Connect Four) or "mcts:N" with N playouts per move (whatever can be
+            copied).
         spec: the environment it is to play.
         seed: seed of its choices.
 
@@ -109,8 +139,8 @@ def opponent_from_name(name: str, spec: EnvSpec, seed: int = 0) -> Player:
     if kind == "mcts":
         if not (argument.isascii() and argument.isdecimal() and 1 <= int(argument) <= 10_000_000):
             raise UserError(f"opponent {name!r}: expected mcts:N with N from 1 to 10000000, for example mcts:1000")
-        if spec.name not in names():
-            raise UserError(f"opponent {name!r} needs the true rules of a board game, {spec.name} gives none")
+        if spec.num_players != 2:
+            raise UserError(f"opponent {name!r} needs an environment of two players, {spec.name} is for one")
         return MctsPlayer(int(argument), seed)
     hint = did_you_mean(kind, ["random", "perfect", "mcts"])
     raise UserError(f"unknown opponent {name!r} (known: {', '.join(KINDS)}){hint}")

@@ -52,7 +52,7 @@ class Player(Protocol):
         """Returns one legal move for each of the games `rows`.
 
         Args:
-            env: the games; a player of the true rules may read a BoardEnv's states, but not change them.
+            env: the games; a player of the true rules may read them and copy them, but not change them.
             step: the latest step of all games.
             rows: [k] indices of the games to move in.
 

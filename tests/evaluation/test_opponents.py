@@ -180,7 +180,7 @@ def test_random_moves_are_uniform(seed: int) -> None:
         ("mcts:0", "connect4", "expected mcts:N with N from 1"),
         ("mcts:-5", "connect4", "expected mcts:N"),
         ("mcts:1e3", "connect4", "expected mcts:N"),
-        ("mcts:10", "gym:CartPole-v1", "needs the true rules"),
+        ("mcts:10", "gym:CartPole-v1", "needs an environment of two players"),
         ("perfect", "gym:CartPole-v1", "'perfect' exists for tictactoe and connect4, not for gym:CartPole-v1"),
     ],
 )
