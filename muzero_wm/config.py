@@ -151,6 +151,7 @@ class LearningConfig(Section):
     policy_weight: Weight = 1.0
     value_weight: Weight = 1.0
     reward_weight: Weight = 1.0
+    turn_weight: Weight = Field(1.0, description="whose turn follows a move, where two players do not alternate")
     self_prediction_weight: Weight = 0.3
     terminal_weight: Weight = Field(1.0, description="factor on reward and value losses at an episode's end")
     optimizer: Literal["adamw", "sgd"] = "adamw"

@@ -98,7 +98,8 @@ class Learner:
             tick: called before every update; may raise to end the round.
 
         Returns:
-            Means of the losses and of the size of values over the round, and the health of the latent.
+            Means of the losses, of the size of values and of the accuracy of turns over the round, and the health of
+            the latent.
 
         Raises:
             NonFiniteLossError: something is NaN or infinite, and `learning.on_nonfinite` does not let it pass.
@@ -109,7 +110,7 @@ class Learner:
         renewed = self._reanalyze(buffer, slots, round_index, tick)
         beta = replay.priority_beta + (1.0 - replay.priority_beta) * fraction
         totals: dict[str, float] = {}
-        latent, size, good = None, 0.0, 0
+        latent, size, right, good = None, 0.0, 0.0, 0
         rate = self.learning_rate(fraction)
         for row in slots:
             tick()
@@ -126,6 +127,7 @@ class Learner:
             buffer.update_priorities(row, td_error)
             latent = loss.teacher_latent
             size += float(np.abs(td_error + batch.targets.value[:, 0]).mean())
+            right += 0.0 if loss.turn_accuracy is None else float(loss.turn_accuracy)
             for name, part in (*loss.parts.items(), ("total", loss.total.detach()), ("gradient_norm", norm)):
                 totals[name] = totals.get(name, 0.0) + float(part)
         self._check_weights()
@@ -133,6 +135,8 @@ class Learner:
         metrics |= {"learning_rate": rate, "replay/reanalyzed": float(renewed)}
         if good:
             metrics["value/abs_mean"] = size / good
+            if self.model.learns_turns:
+                metrics["turn/accuracy"] = right / good
         if self.guard.total:
             metrics["health/nonfinite"] = float(self.guard.total)
         return metrics | ({} if latent is None else latent_health(latent))

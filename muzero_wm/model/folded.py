@@ -36,6 +36,7 @@ class Folded:
         conv: boards, else vectors.
         latent_shape: [width] or [C, H, W].
         num_actions: A.
+        learns_turns: the last logit is that the player who acted moves again.
         roll: by how much a move rotates the channels, 0 where it does not change sides.
         latent_norm: "rms" or "minmax".
         value_support: how value logits are read.
@@ -48,12 +49,13 @@ class Folded:
         prediction: blocks before the heads.
         squeeze: 1x1 convolution before the heads; None for vectors.
         hidden: hidden layer of the heads; its inputs are the squeezed cells, channel by channel, then the peaks.
-        output: logits of policy, value and reward side by side.
+        output: logits of policy, value, reward and perhaps turn side by side.
     """
 
     conv: bool
     latent_shape: tuple[int, ...]
     num_actions: int
+    learns_turns: bool
     roll: int
     latent_norm: str
     value_support: Support
@@ -89,6 +91,7 @@ def fold(model: WorldModel) -> Folded:
         conv=model.conv,
         latent_shape=shape,
         num_actions=model.num_actions,
+        learns_turns=model.learns_turns,
         roll=shape[0] // 2 if dynamics.change_sides else 0,
         latent_norm=model.config.latent_norm,
         value_support=model.value_support,

@@ -28,6 +28,8 @@ def supported(model: WorldModel) -> str | None:
     """Returns why a model has no native evaluator, in a few words; None when it has one."""
     if model.conv:
         return "the torso is convolutional"
+    if model.learns_turns:
+        return "whose turn follows a move is learnt"
     try:
         mcts.ResidualMLP.instruction_sets()
     except ImportError:
