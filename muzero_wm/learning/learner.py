@@ -107,6 +107,7 @@ class Learner:
         learning, replay = self.config.learning, self.config.replay
         rng = np.random.default_rng(derive_seed(self.config.seed, f"learner/{round_index}"))
         slots = buffer.sample_slots(updates * learning.batch_size, rng).reshape(updates, -1)
+        self._know_observations(buffer)
         renewed = self._reanalyze(buffer, slots, round_index, tick)
         beta = replay.priority_beta + (1.0 - replay.priority_beta) * fraction
         totals: dict[str, float] = {}
@@ -121,6 +122,7 @@ class Learner:
             done = self._update(batch, rate)
             self.updates += 1
             if done is None:
+                self._know_observations(buffer)  # weights from before the first update may be back
                 continue
             loss, norm, td_error = done
             good += 1
@@ -140,6 +142,13 @@ class Learner:
         if self.guard.total:
             metrics["health/nonfinite"] = float(self.guard.total)
         return metrics | ({} if latent is None else latent_health(latent))
+
+    def _know_observations(self, buffer: ReplayBuffer) -> None:
+        """Takes the statistics that normalise observations from what the replay holds before the first update."""
+        if self.model.observation.waiting:
+            statistics = buffer.observation_statistics(self.model.conv)
+            for model in (self.model, self.teacher):
+                model.observation.take(statistics)
 
     def _update(self, batch: Batch, rate: float) -> tuple[LossResult, torch.Tensor, NDArray[np.float32]] | None:
         """Makes one update; returns loss, gradient norm and errors, or None where it was left out."""

@@ -84,18 +84,23 @@ def excited(model: WorldModel) -> WorldModel:
     for name, buffer in noisy.named_buffers():
         if name.endswith("running_mean"):
             buffer.add_(0.1 * torch.randn(buffer.shape, generator=generator))
-        elif name.endswith("running_var"):
+        elif name.endswith("running_var") or name == "observation.scale":
             buffer.mul_(0.5 + torch.rand(buffer.shape, generator=generator))
+        elif name == "observation.shift":
+            buffer.add_(0.1 * torch.randn(buffer.shape, generator=generator))
     return noisy
 
 
 def probe_observations(model: WorldModel, rows: int) -> NDArray[np.float32]:
-    """Returns observations [rows, ...] for measurements: half of them of zeros and ones, half normally distributed."""
+    """Returns observations [rows, ...] for measurements.
+
+    To the model's first layer half of them are of zeros and ones, half normally distributed.
+    """
     rng = np.random.default_rng(0)
     shape = (rows, *model.observation_shape)
     binary = rng.integers(0, 2, shape).astype(np.float32)
     binary[1::2] = rng.standard_normal(shape, np.float32)[1::2]
-    return binary
+    return model.observation.undo(binary)
 
 
 def unroll(backend: Backend, model: WorldModel, rows: int = _GATE_ROWS, steps: int = _GATE_STEPS) -> list[Inference]:

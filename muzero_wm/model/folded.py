@@ -41,7 +41,7 @@ class Folded:
         latent_norm: "rms" or "minmax".
         value_support: how value logits are read.
         reward_support: how reward logits are read.
-        stem: observation to width.
+        stem: observation to width; what is done to observations before it is part of it.
         position: [C, H, W] added after a convolutional stem; None for vectors.
         representation: blocks after the stem.
         embedding: [A, *latent_shape], enters the first block of the dynamics before its ReLU.
@@ -96,7 +96,7 @@ def fold(model: WorldModel) -> Folded:
         latent_norm=model.config.latent_norm,
         value_support=model.value_support,
         reward_support=model.reward_support,
-        stem=_layer(model.representation.stem),
+        stem=Layer(*model.observation.fold(*_layer(model.representation.stem))),
         position=None if position is None else _copy(position[0]),
         representation=_blocks(model.representation.blocks),
         embedding=embedding,

@@ -120,8 +120,11 @@ def export_weights(model: WorldModel) -> mcts.MLPWeights:
     Returns:
         Arrays, which may share memory with the model.
     """
+    stem = model.representation.stem
+    assert stem.bias is not None
+    stem_weight, stem_bias = model.observation.fold(stem.weight, stem.bias)
     return mcts.MLPWeights(
-        stem=_linear(model.representation.stem),
+        stem=(_array(stem_weight), _array(stem_bias)),
         representation=_blocks(model.representation.blocks),
         embedding=_array(model.dynamics.embedding.weight),
         dynamics=_blocks(model.dynamics.blocks),

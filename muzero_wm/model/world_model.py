@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from muzero_wm.config import ModelConfig
 from muzero_wm.envs.base import EnvSpec
 from muzero_wm.model.networks import Dynamics, Heads, Representation, normalize_latent
+from muzero_wm.model.observation import Observation
 from muzero_wm.model.support import Support
 
 
@@ -54,6 +55,7 @@ class WorldModel(nn.Module):
         sizes = [spec.num_actions, self.value_support.num_bins, self.reward_support.num_bins]
         if self.learns_turns:
             sizes.append(1)
+        self.observation = Observation(config, spec, self.conv)
         self.representation = Representation(config, spec.observation_shape, self.conv)
         change_sides = config.change_sides and spec.num_players == 2 and spec.alternating
         self.dynamics = Dynamics(config, self.latent_shape, spec.num_actions, self.conv, change_sides)
@@ -71,7 +73,7 @@ class WorldModel(nn.Module):
         Returns:
             [B, *latent_shape] scaled latent.
         """
-        x = observation.to(self.dynamics.embedding.weight.dtype)
+        x = self.observation(observation).to(self.dynamics.embedding.weight.dtype)
         if self.conv:
             x = x.contiguous(memory_format=torch.channels_last)
         return normalize_latent(self.representation(x), self.config.latent_norm)
