@@ -61,6 +61,9 @@ class ModelConfig(Section):
     """World model: representation, dynamics, prediction, projector."""
 
     torso: Literal["auto", "mlp", "conv"] = Field("auto", description="auto: conv for boards and images, else mlp")
+    observation: Literal["auto", "raw", "scale", "normalize"] = Field(
+        "auto", description="before the first layer: as it is, divided by its bounds, or by statistics of the replay"
+    )
     width: Annotated[StrictInt, Field(ge=4, le=4096)] = Field(128, description="hidden width (mlp) or channels (conv)")
     representation_blocks: Annotated[StrictInt, Field(ge=0, le=1000)] = Field(
         1, description="residual blocks from observation to latent"
@@ -154,6 +157,7 @@ class LearningConfig(Section):
     policy_weight: Weight = 1.0
     value_weight: Weight = 1.0
     reward_weight: Weight = 1.0
+    turn_weight: Weight = Field(1.0, description="whose turn follows a move, where two players do not alternate")
     self_prediction_weight: Weight = 0.3
     terminal_weight: Weight = Field(1.0, description="factor on reward and value losses at an episode's end")
     optimizer: Literal["adamw", "sgd"] = "adamw"

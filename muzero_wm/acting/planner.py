@@ -48,7 +48,9 @@ class Planner:
         """Keeps the arguments; latent pools are made at the first search."""
         self.network, self.spec, self.config = network, spec, config
         self.workers, self.shard_roots = workers, shard_roots
-        self.edge_discount = -config.discount if spec.num_players == 2 else config.discount
+        # where players do not alternate strictly, the network knows the signs of edges
+        known_opponent = spec.num_players == 2 and spec.alternating
+        self.edge_discount = -config.discount if known_opponent else config.discount
         self._sessions: list[Session] = []
 
     def search(

@@ -100,7 +100,8 @@ class Learner:
             tick: called before every update; may raise to end the round.
 
         Returns:
-            Means of the losses and of the size of values over the round, and the health of the latent.
+            Means of the losses, of the size of values and of the accuracy of turns over the round, and the health of
+            the latent.
 
         Raises:
             NonFiniteLossError: something is NaN or infinite, and `learning.on_nonfinite` does not let it pass.
@@ -108,10 +109,11 @@ class Learner:
         learning, replay = self.config.learning, self.config.replay
         rng = np.random.default_rng(derive_seed(self.config.seed, f"learner/{round_index}"))
         slots = buffer.sample_slots(updates * learning.batch_size, rng).reshape(updates, -1)
+        self._know_observations(buffer)
         renewed = self._reanalyze(buffer, slots, round_index, tick)
         beta = replay.priority_beta + (1.0 - replay.priority_beta) * fraction
         totals: dict[str, float] = {}
-        latent, size, good = None, 0.0, 0
+        latent, size, right, good = None, 0.0, 0.0, 0
         value_targets = []
         rate = self.learning_rate(fraction)
         for row in slots:
@@ -123,6 +125,7 @@ class Learner:
             done = self._update(batch, rate)
             self.updates += 1
             if done is None:
+                self._know_observations(buffer)  # weights from before the first update may be back
                 continue
             loss, norm, td_error = done
             good += 1
@@ -130,6 +133,7 @@ class Learner:
             latent = loss.teacher_latent
             size += float(np.abs(td_error + batch.targets.value[:, 0]).mean())
             value_targets.append(batch.targets.value[:, 0])
+            right += 0.0 if loss.turn_accuracy is None else float(loss.turn_accuracy)
             for name, part in (*loss.parts.items(), ("total", loss.total.detach()), ("gradient_norm", norm)):
                 totals[name] = totals.get(name, 0.0) + float(part)
         self._check_weights()
@@ -138,6 +142,8 @@ class Learner:
         if good:
             metrics["value/abs_mean"] = size / good
             metrics["value/spread"] = self._follow_spread(np.concatenate(value_targets))
+            if self.model.learns_turns:
+                metrics["turn/accuracy"] = right / good
         if self.guard.total:
             metrics["health/nonfinite"] = float(self.guard.total)
         return metrics | ({} if latent is None else latent_health(latent))
@@ -149,6 +155,13 @@ class Learner:
         spread += share * (float(value_targets.std()) - spread)
         self.teacher.value_spread.copy_(spread)
         return float(spread)
+
+    def _know_observations(self, buffer: ReplayBuffer) -> None:
+        """Takes the statistics that normalise observations from what the replay holds before the first update."""
+        if self.model.observation.waiting:
+            statistics = buffer.observation_statistics(self.model.conv)
+            for model in (self.model, self.teacher):
+                model.observation.take(statistics)
 
     def _update(self, batch: Batch, rate: float) -> tuple[LossResult, torch.Tensor, NDArray[np.float32]] | None:
         """Makes one update; returns loss, gradient norm and errors, or None where it was left out."""

@@ -1,4 +1,4 @@
-"""The unrolled loss: policy, value, reward and self-prediction over K imagined steps.
+"""The unrolled loss: policy, value, reward, turn and self-prediction over K imagined steps.
 
 Sources: MuZero (arXiv:1911.08265) appendix G; SPR (arXiv:2007.05929) and EfficientZero (arXiv:2111.00210) for the
 self-prediction term. Targets of the self-prediction are standardised over the batch: raw ones point almost the same
@@ -28,12 +28,15 @@ class LossResult:
         parts: unweighted mean of each term, and the cosine of the self-prediction, as scalars.
         td_error: [B] float32 root value minus target.
         teacher_latent: [B, D] the teacher's latents of the first real next observations; None without that term.
+        turn_accuracy: [] share of the imagined moves after which the right player is to move; None where turns are not
+            learnt.
     """
 
     total: Tensor
     parts: dict[str, Tensor]
     td_error: Tensor
     teacher_latent: Tensor | None
+    turn_accuracy: Tensor | None = None
 
 
 def scale_gradient(x: Tensor, factor: float) -> Tensor:
@@ -59,7 +62,8 @@ def unrolled_loss(model: WorldModel, teacher: WorldModel, batch: Batch, config: 
     """Returns the loss of one batch.
 
     Step k's terms are weighted 1/K for k >= 1 and 1 at the root; the gradient into the dynamics' input is halved at
-    every step. Past the end of an episode reward and value targets are 0, and policy and self-prediction are masked.
+    every step. Past the end of an episode reward and value targets are 0, and policy, turn and self-prediction are
+    masked.
 
     Args:
         model: being trained.
@@ -96,6 +100,13 @@ def unrolled_loss(model: WorldModel, teacher: WorldModel, batch: Batch, config: 
         "reward": (config.reward_weight, reward * _by_step(targets.reward_mask) * end_factor[1:], step_weight[1:]),
     }
     parts: dict[str, Tensor] = {}
+    turn_accuracy = None
+    if prediction.turn_logits is not None:
+        logits, same = _fold(prediction.turn_logits[size:], size), _by_step(targets.same_player)
+        known = _by_step(targets.same_player_mask)
+        turn = F.binary_cross_entropy_with_logits(logits.float(), same, reduction="none")
+        terms["turn"] = (config.turn_weight, turn * known, step_weight[1:])
+        turn_accuracy = (((logits > 0) == (same > 0)) * known).sum().detach() / known.sum().clamp_min(1.0)
     teacher_latent = None
     if config.self_prediction_weight > 0.0:
         cosine, teacher_latent = _self_prediction(model, teacher, batch, torch.cat(latents[1:]))
@@ -110,7 +121,7 @@ def unrolled_loss(model: WorldModel, teacher: WorldModel, batch: Batch, config: 
             total = total + weight * ((loss * per_step).sum(0) * importance).mean()
     with torch.no_grad():
         td_error = model.value_support.decode(prediction.value_logits[:size]) - value_target[0]
-    return LossResult(total, parts, td_error, teacher_latent)
+    return LossResult(total, parts, td_error, teacher_latent, turn_accuracy)
 
 
 def _self_prediction(model: WorldModel, teacher: WorldModel, batch: Batch, imagined: Tensor) -> tuple[Tensor, Tensor]:

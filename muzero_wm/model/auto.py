@@ -38,14 +38,16 @@ class Errors(NamedTuple):
         value: root mean square, in units of half the value support (after its transform).
         reward: the same of the reward.
         policy: mean total variation distance between the policies, in [0, 1].
+        turn: mean distance between the probabilities that the same player moves again; 0 where they are not learnt.
     """
 
     value: float
     reward: float
     policy: float
+    turn: float = 0.0
 
 
-LIMITS = {"fp32": Errors(1e-4, 1e-4, 1e-4), "bf16": Errors(0.05, 0.05, 0.05)}
+LIMITS = {"fp32": Errors(1e-4, 1e-4, 1e-4, 1e-4), "bf16": Errors(0.05, 0.05, 0.05, 0.05)}
 """The gate by precision.
 
 Rounding alone gives up to 1e-6 in float32. In bf16 it gives 0.001-0.005 on fresh and on noisy weights, and up to 0.017
@@ -82,18 +84,23 @@ def excited(model: WorldModel) -> WorldModel:
     for name, buffer in noisy.named_buffers():
         if name.endswith("running_mean"):
             buffer.add_(0.1 * torch.randn(buffer.shape, generator=generator))
-        elif name.endswith("running_var"):
+        elif name.endswith("running_var") or name == "observation.scale":
             buffer.mul_(0.5 + torch.rand(buffer.shape, generator=generator))
+        elif name == "observation.shift":
+            buffer.add_(0.1 * torch.randn(buffer.shape, generator=generator))
     return noisy
 
 
 def probe_observations(model: WorldModel, rows: int) -> NDArray[np.float32]:
-    """Returns observations [rows, ...] for measurements: half of them of zeros and ones, half normally distributed."""
+    """Returns observations [rows, ...] for measurements.
+
+    To the model's first layer half of them are of zeros and ones, half normally distributed.
+    """
     rng = np.random.default_rng(0)
     shape = (rows, *model.observation_shape)
     binary = rng.integers(0, 2, shape).astype(np.float32)
     binary[1::2] = rng.standard_normal(shape, np.float32)[1::2]
-    return binary
+    return model.observation.undo(binary)
 
 
 def unroll(backend: Backend, model: WorldModel, rows: int = _GATE_ROWS, steps: int = _GATE_STEPS) -> list[Inference]:
@@ -116,7 +123,7 @@ def unroll(backend: Backend, model: WorldModel, rows: int = _GATE_ROWS, steps: i
     for action in actions:
         following = torch.empty_like(latent)
         out = worker.recurrent(latent.clone(), action, following)
-        seen.append(Inference(following, *(np.array(part) for part in out[1:])))
+        seen.append(out.copied(following))
         latent = following
     return seen
 
@@ -131,7 +138,9 @@ def compare(model: WorldModel, reference: list[Inference], candidate: list[Infer
         np.abs(_softmax(a.prior_logits) - _softmax(b.prior_logits)).sum(1).mean() / 2.0
         for a, b in zip(reference, candidate, strict=True)
     ]
-    return Errors(*(_known(error) for error in (value, reward, float(np.mean(distances)))))
+    # neither does the sign of an edge into a root
+    turns = [_turn_error(a.edge_sign, b.edge_sign) for a, b in zip(reference[1:], candidate[1:], strict=True)]
+    return Errors(*(_known(error) for error in (value, reward, float(np.mean(distances)), float(np.mean(turns)))))
 
 
 def choose(
@@ -248,6 +257,12 @@ def _scalar_error(support: Support, pairs: list[tuple[NDArray, NDArray]]) -> flo
     if support.transform:
         first, second = h(first), h(second)
     return float((first - second).square().mean().sqrt()) / (0.5 * (support.high - support.low))
+
+
+def _turn_error(first: NDArray[np.float32] | None, second: NDArray[np.float32] | None) -> float:
+    if first is None or second is None:
+        return 0.0 if first is second else math.inf
+    return float(np.abs(first - second).mean()) / 2.0
 
 
 def _softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

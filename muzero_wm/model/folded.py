@@ -36,11 +36,12 @@ class Folded:
         conv: boards, else vectors.
         latent_shape: [width] or [C, H, W].
         num_actions: A.
+        learns_turns: the last logit is that the player who acted moves again.
         roll: by how much a move rotates the channels, 0 where it does not change sides.
         latent_norm: "rms" or "minmax".
         value_support: how value logits are read.
         reward_support: how reward logits are read.
-        stem: observation to width.
+        stem: observation to width; what is done to observations before it is part of it.
         position: [C, H, W] added after a convolutional stem; None for vectors.
         representation: blocks after the stem.
         embedding: [A, *latent_shape], enters the first block of the dynamics before its ReLU.
@@ -48,12 +49,13 @@ class Folded:
         prediction: blocks before the heads.
         squeeze: 1x1 convolution before the heads; None for vectors.
         hidden: hidden layer of the heads; its inputs are the squeezed cells, channel by channel, then the peaks.
-        output: logits of policy, value and reward side by side.
+        output: logits of policy, value, reward and perhaps turn side by side.
     """
 
     conv: bool
     latent_shape: tuple[int, ...]
     num_actions: int
+    learns_turns: bool
     roll: int
     latent_norm: str
     value_support: Support
@@ -89,11 +91,12 @@ def fold(model: WorldModel) -> Folded:
         conv=model.conv,
         latent_shape=shape,
         num_actions=model.num_actions,
+        learns_turns=model.learns_turns,
         roll=shape[0] // 2 if dynamics.change_sides else 0,
         latent_norm=model.config.latent_norm,
         value_support=model.value_support,
         reward_support=model.reward_support,
-        stem=_layer(model.representation.stem),
+        stem=Layer(*model.observation.fold(*_layer(model.representation.stem))),
         position=None if position is None else _copy(position[0]),
         representation=_blocks(model.representation.blocks),
         embedding=embedding,

@@ -83,7 +83,8 @@ class InferenceModel:
         else:
             names = [resolve_name(backend, "bf16" if bf16 else "fp32")]
         # one choice per process for one kind of model: two runs side by side must not differ by a measurement
-        key = f"{names} {batch_size} {frozen} {model.config} {model.observation_shape} {model.num_actions}"
+        shapes = f"{model.observation_shape} {model.num_actions} {model.learns_turns}"
+        key = f"{names} {batch_size} {frozen} {model.config} {shapes}"
         if key in _choices:
             self.backend, self.candidates = _choices[key]
             self._backend = make_backend(self.backend, model, batch_size=batch_size, frozen=frozen)
@@ -131,7 +132,7 @@ class InferenceModel:
             The next latents and their predictions, in memory of their own.
         """
         out = self._worker.recurrent(latent.clone(), np.ascontiguousarray(action, np.int32), torch.empty_like(latent))
-        return Inference(out.latent, *(np.array(array) for array in out[1:]))
+        return out.copied(out.latent)
 
     def session(self) -> Session:
         """Returns a new session on these weights; each thread needs one of its own."""
@@ -160,7 +161,7 @@ class Session:
         Args:
             observation: [B, *observation_shape].
             num_nodes: most nodes of one tree, the root included.
-            discount: of every edge, in [-1, 1].
+            discount: of every edge, in [-1, 1]; a factor of what the network says where it learns the signs of edges.
             leaves_per_step: K; the recurrent function is asked for up to K * B rows, leaf by leaf.
 
         Returns:
@@ -176,9 +177,15 @@ class Session:
         def recurrent_fn(parent_index: NDArray[np.int32], action: NDArray[np.int32], node_index: int) -> Arrays:
             count = len(action)
             rows = remember(rows_cache, count, lambda: _Rows(count, size, root.latent.dtype))
-            latent = rows.gather(pool, parent_index, batch, discount)
+            latent = rows.gather(pool, parent_index, batch)
             out = pool[node_index * batch : node_index * batch + count]
             result = worker.recurrent(latent, action, out)
+            if result.edge_sign is None:
+                rows.discount.fill(discount)
+            else:
+                # a fast tanh may be beyond 1 in its last digit, which the search would refuse
+                np.clip(result.edge_sign, -1.0, 1.0, out=rows.discount)
+                rows.discount *= discount
             return result.reward, rows.discount, result.prior_logits, result.value
 
         return root.prior_logits, root.value, recurrent_fn
@@ -202,12 +209,11 @@ class _Rows:
         self._batch = 0
         self.discount = np.zeros(count, np.float32)
 
-    def gather(self, pool: Tensor, parent_index: NDArray[np.int32], batch: int, discount: float) -> Tensor:
+    def gather(self, pool: Tensor, parent_index: NDArray[np.int32], batch: int) -> Tensor:
         """Returns the latents of the parents: row r belongs to root r mod batch."""
         if batch != self._batch:
             self._batch = batch
             self._offset[:] = np.arange(len(self._offset)) % batch
-        self.discount.fill(discount)
         np.multiply(parent_index, batch, out=self._index_array)
         np.add(self._index_array, self._offset, out=self._index_array)
         return torch.index_select(pool, 0, self._index, out=self._latent)

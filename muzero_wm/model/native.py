@@ -28,6 +28,8 @@ def supported(model: WorldModel) -> str | None:
     """Returns why a model has no native evaluator, in a few words; None when it has one."""
     if model.conv:
         return "the torso is convolutional"
+    if model.learns_turns:
+        return "whose turn follows a move is learnt"
     try:
         mcts.ResidualMLP.instruction_sets()
     except ImportError:
@@ -118,8 +120,11 @@ def export_weights(model: WorldModel) -> mcts.MLPWeights:
     Returns:
         Arrays, which may share memory with the model.
     """
+    stem = model.representation.stem
+    assert stem.bias is not None
+    stem_weight, stem_bias = model.observation.fold(stem.weight, stem.bias)
     return mcts.MLPWeights(
-        stem=_linear(model.representation.stem),
+        stem=(_array(stem_weight), _array(stem_bias)),
         representation=_blocks(model.representation.blocks),
         embedding=_array(model.dynamics.embedding.weight),
         dynamics=_blocks(model.dynamics.blocks),

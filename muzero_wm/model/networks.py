@@ -135,10 +135,10 @@ class Dynamics(nn.Module):
 
 
 class Heads(nn.Module):
-    """f: one trunk, one hidden layer, and the logits of policy, value and reward side by side.
+    """f: one trunk, one hidden layer, and the logits of policy, value, reward and perhaps turn side by side.
 
-    The reward is that of the edge which led to the latent. For boards the hidden layer sees a 1x1 convolution of every
-    cell and the maximum of each channel over the board: "is there a line somewhere" is one step away.
+    Reward and turn are those of the edge which led to the latent. For boards the hidden layer sees a 1x1 convolution of
+    every cell and the maximum of each channel over the board: "is there a line somewhere" is one step away.
     """
 
     def __init__(self, config: ModelConfig, latent_shape: tuple[int, ...], sizes: tuple[int, ...], conv: bool) -> None:

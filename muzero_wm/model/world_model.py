@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from muzero_wm.config import ModelConfig
 from muzero_wm.envs.base import EnvSpec
 from muzero_wm.model.networks import Dynamics, Heads, Representation, normalize_latent
+from muzero_wm.model.observation import Observation
 from muzero_wm.model.support import Support
 
 
@@ -22,6 +23,7 @@ class Prediction(NamedTuple):
     policy_logits: Tensor  # [B, A]
     value_logits: Tensor  # [B, value bins]; seen by the player to move
     reward_logits: Tensor  # [B, reward bins]; of the edge into the latent, seen by the player who acted
+    turn_logits: Tensor | None = None  # [B] that the player who acted moves again; None where turns follow from rules
 
 
 class WorldModel(nn.Module):
@@ -29,9 +31,15 @@ class WorldModel(nn.Module):
 
     Source: MuZero (arXiv:1911.08265); self-prediction after SPR (arXiv:2007.05929) and BYOL (arXiv:2006.07733).
 
+    Between two players who do not alternate strictly, whose turn follows a move is one more prediction: the sign of the
+    edge. Elsewhere the sign is known and nothing is added.
+
     Args:
         config: sizes.
         spec: the environment's shapes.
+
+    Attributes:
+        learns_turns: whose turn follows a move is predicted.
     """
 
     def __init__(self, config: ModelConfig, spec: EnvSpec) -> None:
@@ -43,11 +51,15 @@ class WorldModel(nn.Module):
         self.latent_shape = (config.width, *spec.observation_shape[1:]) if self.conv else (config.width,)
         self.value_support = Support.from_config(config.value_support)
         self.reward_support = Support.from_config(config.reward_support)
-        sizes = (spec.num_actions, self.value_support.num_bins, self.reward_support.num_bins)
+        self.learns_turns = spec.num_players == 2 and not spec.alternating
+        sizes = [spec.num_actions, self.value_support.num_bins, self.reward_support.num_bins]
+        if self.learns_turns:
+            sizes.append(1)
+        self.observation = Observation(config, spec, self.conv)
         self.representation = Representation(config, spec.observation_shape, self.conv)
-        change_sides = config.change_sides and spec.num_players == 2
+        change_sides = config.change_sides and spec.num_players == 2 and spec.alternating
         self.dynamics = Dynamics(config, self.latent_shape, spec.num_actions, self.conv, change_sides)
-        self.heads = Heads(config, self.latent_shape, sizes, self.conv)
+        self.heads = Heads(config, self.latent_shape, tuple(sizes), self.conv)
         width = config.projection_width
         # deviation of the value targets while training: the search weighs differences of q against it
         self.value_spread: Tensor
@@ -64,7 +76,7 @@ class WorldModel(nn.Module):
         Returns:
             [B, *latent_shape] scaled latent.
         """
-        x = observation.to(self.dynamics.embedding.weight.dtype)
+        x = self.observation(observation).to(self.dynamics.embedding.weight.dtype)
         if self.conv:
             x = x.contiguous(memory_format=torch.channels_last)
         return normalize_latent(self.representation(x), self.config.latent_norm)
@@ -74,8 +86,9 @@ class WorldModel(nn.Module):
         return normalize_latent(self.dynamics(latent, action), self.config.latent_norm)
 
     def predict(self, latent: Tensor) -> Prediction:
-        """Returns policy, value and reward logits of `latent` [B, *latent_shape]."""
-        return Prediction(*self.heads(latent))
+        """Returns policy, value, reward and, where they are learnt, turn logits of `latent` [B, *latent_shape]."""
+        policy, value, reward, *turn = self.heads(latent)
+        return Prediction(policy, value, reward, turn[0].squeeze(1) if turn else None)
 
     def project(self, latent: Tensor) -> Tensor:
         """Returns the projection that self-prediction compares, [B, cells, projection_width].
@@ -84,6 +97,23 @@ class WorldModel(nn.Module):
         """
         cells = latent.flatten(2).transpose(1, 2) if self.conv else latent.unsqueeze(1)
         return self.projector(cells)
+
+
+def edge_sign(turn_logits: Tensor) -> Tensor:
+    """Returns the sign of edges into latents: the factor that the discount of a search takes from them.
+
+    It is the expected sign, 2 p - 1 with p the probability that the player who acted moves again. A rule without chance
+    drives p to 0 or 1 and the factor to -1 or 1. Until then the expectation is the honest choice: a value of which
+    nobody knows whose it is counts for nothing, and a small change of weights changes the search a little; a sign that
+    is rounded to the likelier side would turn whole subtrees upside down at p = 0.5.
+
+    Args:
+        turn_logits: [B] floating point.
+
+    Returns:
+        [B] float32 in [-1, 1].
+    """
+    return torch.tanh(0.5 * turn_logits.float())
 
 
 def uses_conv(config: ModelConfig, spec: EnvSpec) -> bool:

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from muzero_wm.config import ReplayConfig
 from muzero_wm.envs.base import EnvSpec
 from muzero_wm.errors import UserError
+from muzero_wm.model.observation import Statistics
 from muzero_wm.replay.packs import Packs
+from muzero_wm.replay.statistics import observation_statistics
 from muzero_wm.replay.sum_tree import SumTree
 from muzero_wm.replay.targets import Targets, make_targets
 from muzero_wm.replay.trajectory import Trajectories
@@ -165,6 +167,14 @@ class ReplayBuffer:
         to_end = self.ring["to_end"][slots]
         back = 1 + (rng.random(count) * np.minimum(self.config.unroll_steps, to_end)).astype(np.int64)
         return np.where(near_end, (slots + to_end - back) % self.capacity, slots)
+
+    def observation_statistics(self, per_channel: bool) -> Statistics:
+        """Returns the statistics of all stored observations, final ones included; at least one episode is stored.
+
+        Args:
+            per_channel: over all cells of a channel [C, H, W] too, not feature by feature.
+        """
+        return observation_statistics(self.ring["observation"], self._order(), per_channel)
 
     def batch(self, slots: NDArray[np.int64], beta: float, rng: np.random.Generator) -> Batch:
         """Gathers observations and builds targets.

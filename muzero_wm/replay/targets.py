@@ -27,6 +27,8 @@ class Targets:
         policy: [B, K + 1, A] float32.
         policy_mask: [B, K + 1] float32; 0 from the final observation on.
         next_mask: [B, K] float32; 1 where the observation after action k exists.
+        same_player: [B, K] float32; 1 where the player who took action k is to move after it, else 0.
+        same_player_mask: [B, K] float32; 0 past the end and on the move that ends a game: nobody is to move there.
         terminal: [B, K + 1] bool; True at the terminal position itself.
         slot: [B, K + 1] int64, ring slot of each position; clamped to the episode's final slot.
     """
@@ -39,6 +41,8 @@ class Targets:
     policy: NDArray[np.float32]
     policy_mask: NDArray[np.float32]
     next_mask: NDArray[np.float32]
+    same_player: NDArray[np.float32]
+    same_player_mask: NDArray[np.float32]
     terminal: NDArray[np.bool_]
     slot: NDArray[np.int64]
 
@@ -91,13 +95,13 @@ def n_step_return(
         types.int64[::1], _INTS, _FLAGS, _SEATS, _INTS, _FLOATS, _FLOATS, _STEP_FLOATS,
         types.int64, types.float64, types.float64, _STEP_INTS,
         _STEP_INTS, _STEP_FLOATS, _STEP_FLOATS, _STEP_FLOATS, _STEP_FLOATS, types.float32[:, :, ::1], _STEP_FLOATS,
-        _STEP_FLOATS, types.boolean[:, ::1], types.int64[:, ::1],
+        _STEP_FLOATS, _STEP_FLOATS, _STEP_FLOATS, types.boolean[:, ::1], types.int64[:, ::1],
     )
 )  # fmt: skip
 def _fill(  # type: ignore[no-untyped-def]
     slots, to_end, terminated, to_play, action, reward, value, policy, n_step, discount, outcome_weight, filler,
     out_action, out_reward, out_reward_mask, out_value, out_value_mask, out_policy, out_policy_mask, out_next_mask,
-    out_terminal, out_slot,
+    out_same_player, out_same_player_mask, out_terminal, out_slot,
 ):  # fmt: skip
     capacity = to_end.shape[0]
     unroll = out_action.shape[1]
@@ -127,6 +131,9 @@ def _fill(  # type: ignore[no-untyped-def]
                 out_reward[b, k] = reward[s]
                 out_reward_mask[b, k] = 1.0
                 out_next_mask[b, k] = 1.0
+                if k + 1 < remaining or not absorbing:
+                    out_same_player[b, k] = 1.0 if to_play[(s + 1) % capacity] == to_play[s] else 0.0
+                    out_same_player_mask[b, k] = 1.0
             else:
                 out_action[b, k] = filler[b, k]
                 out_reward_mask[b, k] = 1.0 if absorbing else 0.0
@@ -167,6 +174,8 @@ def make_targets(
         policy=np.zeros((*positions, actions), np.float32),
         policy_mask=np.zeros(positions, np.float32),
         next_mask=np.zeros(steps, np.float32),
+        same_player=np.zeros(steps, np.float32),
+        same_player_mask=np.zeros(steps, np.float32),
         terminal=np.zeros(positions, np.bool_),
         slot=np.zeros(positions, np.int64),
     )
@@ -175,6 +184,6 @@ def make_targets(
         roots, ring["to_end"], ring["terminated"], ring["to_play"], ring["action"], ring["reward"], ring["value"],
         ring["policy"], n_step, discount, outcome_weight, filler,
         out.action, out.reward, out.reward_mask, out.value, out.value_mask, out.policy, out.policy_mask,
-        out.next_mask, out.terminal, out.slot,
+        out.next_mask, out.same_player, out.same_player_mask, out.terminal, out.slot,
     )  # fmt: skip
     return out

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -14,10 +17,10 @@ from muzero_wm.replay.buffer import Batch, ReplayBuffer
 from tests.replay.helpers import make_episode, make_spec
 
 
-def setup(**episode: object) -> tuple[WorldModel, WorldModel, Batch]:
+def setup(alternating: bool = True, **episode: object) -> tuple[WorldModel, WorldModel, Batch]:
     """Returns a model, its teacher and a batch of two unrolls near the end of a 4-step game."""
     torch.manual_seed(0)
-    spec = make_spec(2)
+    spec = dataclasses.replace(make_spec(2), alternating=alternating)
     model = WorldModel(ModelConfig(torso="mlp", width=12, head_width=12, projection_width=8), spec)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -29,7 +32,7 @@ def setup(**episode: object) -> tuple[WorldModel, WorldModel, Batch]:
 
 
 def config(**weights: float) -> LearningConfig:
-    chosen = {f"{name}_weight": 0.0 for name in ("policy", "value", "reward", "self_prediction")}
+    chosen = {f"{name}_weight": 0.0 for name in ("policy", "value", "reward", "turn", "self_prediction")}
     return LearningConfig(max_updates=1, **(chosen | weights))  # type: ignore[arg-type]
 
 
@@ -42,7 +45,7 @@ def by_hand(model: WorldModel, batch: Batch, weights: LearningConfig) -> float:
             share = 1.0 if k == 0 else 1.0 / unroll
             if k > 0:
                 latent = model.step(latent, torch.tensor([int(batch.targets.action[b, k - 1])]))
-            policy_logits, value_logits, reward_logits = model.predict(latent)
+            policy_logits, value_logits, reward_logits, turn_logit = model.predict(latent)
             log_policy = torch.log_softmax(policy_logits[0], 0)
             for a in range(3):
                 total -= (
@@ -60,6 +63,10 @@ def by_hand(model: WorldModel, batch: Batch, weights: LearningConfig) -> float:
                 reward_bin = int(batch.targets.reward[b, k - 1]) + 1
                 log_reward = torch.log_softmax(reward_logits[0], 0)[reward_bin].item()
                 total -= share * weights.reward_weight * batch.targets.reward_mask[b, k - 1] * factor * log_reward
+            if k > 0 and turn_logit is not None and batch.targets.same_player_mask[b, k - 1]:
+                again = torch.sigmoid(turn_logit[0]).item()
+                happened = again if batch.targets.same_player[b, k - 1] else 1.0 - again
+                total -= share * weights.turn_weight * math.log(happened)
     return total / len(batch.slot)
 
 
@@ -78,6 +85,24 @@ def test_loss_equals_the_sum_by_hand(weights: dict[str, float]) -> None:
     settings = config(**weights)
     result = unrolled_loss(model, teacher, batch, settings)
     assert result.total.item() == pytest.approx(by_hand(model, batch, settings), rel=1e-5)
+
+
+@pytest.mark.parametrize("terminated", [True, False])
+def test_the_loss_of_turns_equals_the_sum_by_hand(terminated: bool) -> None:
+    model, teacher, batch = setup(False, terminated=terminated, to_play=[0, 1, 1, 0, 0])
+    settings = config(turn_weight=3.0, value_weight=1.0)
+    result = unrolled_loss(model, teacher, batch, settings)
+    assert result.total.item() == pytest.approx(by_hand(model, batch, settings), rel=1e-5)
+    right = []
+    for b, first in enumerate((1, 3)):  # where the unrolls begin
+        latent = model.represent(torch.from_numpy(batch.observation[b : b + 1]))
+        for k in range(3):
+            latent = model.step(latent, torch.tensor([int(batch.targets.action[b, k])]))
+            same = {1: True, 2: False, 3: True}.get(first + k)  # the last one is known where the episode was cut
+            if same is not None and (first + k < 3 or not terminated):
+                right.append((model.predict(latent).turn_logits.item() > 0) == same)
+    assert len(right) == (2 if terminated else 4)
+    assert result.turn_accuracy.item() == pytest.approx(np.mean(right))
 
 
 def test_importance_weights_are_applied() -> None:
@@ -100,8 +125,8 @@ def gradient_of(weights: dict[str, float]) -> dict[str, float]:
 
 def test_a_weight_of_zero_switches_its_target_off() -> None:
     """Each target alone moves exactly its own part of the output layer; the projector moves with self-prediction."""
-    model, teacher, batch = setup()
-    rows = {"policy": slice(0, 3), "value": slice(3, 6), "reward": slice(6, 9)}
+    model, teacher, batch = setup(alternating=False)
+    rows = {"policy": slice(0, 3), "value": slice(3, 6), "reward": slice(6, 9), "turn": slice(9, 10)}
     for name, own in rows.items():
         model.zero_grad()
         unrolled_loss(model, teacher, batch, config(**{f"{name}_weight": 1.0})).total.backward()

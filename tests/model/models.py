@@ -28,10 +28,14 @@ CASES: dict[str, tuple[str, dict]] = {
     "conv-one-sided-transformed": (
         "connect4", {"torso": "conv", "change_sides": False, "reward_support": TRANSFORMED}),
     "conv-no-prediction-blocks": ("board-5x3", {"torso": "conv", "prediction_blocks": 0}),
+    "mlp-turns": ("turns", {"torso": "mlp"}),
+    "conv-turns": ("turns", {"torso": "conv", "value_support": TRANSFORMED}),
 }  # fmt: skip
 
 
 def make_spec(name: str) -> EnvSpec:
+    if name == "turns":
+        return dataclasses.replace(envs.spec("connect4"), alternating=False)
     if not name.startswith("board-"):
         return envs.spec(name)
     height, width = (int(side) for side in name.removeprefix("board-").split("x"))

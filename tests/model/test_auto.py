@@ -151,6 +151,28 @@ def test_errors_are_what_they_are_called() -> None:
     assert compare(model, certain, opposite).policy == pytest.approx(1.0)
 
 
+def test_the_gate_compares_whose_turn_follows() -> None:
+    model = make_model("mlp-turns")
+    same = unroll(make_backend("eager-fp32", model), model)
+    assert compare(model, same, same).turn == 0.0
+    assert min(np.abs(out.edge_sign).max() for out in same) > 0.05
+    opposite = [out._replace(edge_sign=-out.edge_sign) for out in same]
+    distance = np.mean([np.abs(out.edge_sign).mean() for out in same[1:]])
+    assert compare(model, same, opposite).turn == pytest.approx(distance, rel=1e-5)
+    missing = [out._replace(edge_sign=None) for out in same]
+    assert compare(model, same, missing).turn == np.inf
+
+
+def test_models_that_differ_in_the_turns_alone_choose_by_themselves() -> None:
+    """The native evaluator knows no turns: the choice made for one must not be the other's."""
+    pytest.importorskip("mcts._mlp")
+    assert InferenceModel(make_model("mlp"), batch_size=4).backend == "native-fp32"
+    network = InferenceModel(make_model("mlp-turns"), batch_size=4)
+    assert network.backend != "native-fp32"
+    found = {candidate.name: candidate for candidate in network.candidates}
+    assert found["native-fp32"].reason == "native: whose turn follows a move is learnt"
+
+
 def test_no_weight_of_the_noisy_copy_is_idle() -> None:
     torch.manual_seed(0)
     model = WorldModel(make_model("conv-batch-norm-minmax").config, make_spec("tictactoe"))

@@ -25,9 +25,15 @@ def make_spec(players: int, actions: int = 3) -> EnvSpec:
 
 
 def make_episode(
-    rewards: list[float], *, players: int, terminated: bool = True, values: list[float] | None = None, tag: int = 0
+    rewards: list[float],
+    *,
+    players: int,
+    terminated: bool = True,
+    values: list[float] | None = None,
+    tag: int = 0,
+    to_play: list[int] | None = None,
 ) -> Trajectories:
-    """Returns one episode; observation = (tag, t), action = t % 3, policy one-hot on the action."""
+    """Returns one episode; observation = (tag, t), action = t % 3, policy one-hot on the action; turns alternate."""
     steps = len(rewards)
     t = np.arange(steps + 1)
     policy = np.eye(3, dtype=np.float32)[t % 3]
@@ -37,7 +43,7 @@ def make_episode(
         terminated=np.array([terminated]),
         observation=np.stack([np.full(steps + 1, tag), t], 1).astype(np.float32),
         legal_actions=np.ones((steps + 1, 3), np.bool_),
-        to_play=(t % players).astype(np.int8),
+        to_play=np.array(t % players if to_play is None else to_play, np.int8),
         action=np.append(t[:-1] % 3, -1).astype(np.int32),
         reward=np.array([*rewards, 0.0], np.float32),
         policy=policy,

@@ -91,3 +91,39 @@ def test_returns_match_brute_force(
     targets = batch_of(episode, players=players, discount=discount, unroll_steps=1, n_step=n_step).targets
     expected = [brute_force_return(episode, t, n_step, discount) for t in range(steps)]
     np.testing.assert_allclose(targets.value[:, 0], expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("terminated", [True, False])
+def test_who_moves_twice_in_a_row_by_hand(terminated: bool) -> None:
+    """Seats 0 0 1 1 1 0, then 0 again: rewards are the mover's, and the seat at a terminal end means nothing."""
+    values = [0, 0, 0, 0, 0, 0, 0 if terminated else 0.5]
+    episode = make_episode(
+        [0.0, 1.0, 0.0, 2.0, 0.0, 4.0], players=2, terminated=terminated, values=values, to_play=[0, 0, 1, 1, 1, 0, 0]
+    )
+    targets = batch_of(episode, players=2, unroll_steps=3).targets
+    end = values[-1]
+    returns = [1 - 2 + 4 + end, 1 - 2 + 4 + end, 2 - 4 - end, 2 - 4 - end, -4 - end, 4 + end]
+    assert targets.value[:, 0].tolist() == returns
+    assert targets.value[0].tolist() == returns[:4]  # each seen by who is to move there
+    assert targets.reward[1].tolist() == [1, 0, 2]
+    assert targets.same_player[:, 0].tolist() == [1, 0, 1, 1, 0, 0 if terminated else 1]
+    assert targets.same_player_mask[:, 0].tolist() == [1, 1, 1, 1, 1, 0 if terminated else 1]
+    assert targets.same_player[4].tolist() == [0, 0 if terminated else 1, 0]
+    assert targets.same_player_mask[4].tolist() == [1, 0 if terminated else 1, 0]
+    assert targets.same_player_mask[0].tolist() == [1, 1, 1]
+
+
+@given(st.lists(st.integers(0, 1), min_size=2, max_size=12), st.integers(0, 6), st.booleans(), st.integers(0, 2**31))
+@settings(max_examples=60, deadline=None)
+def test_returns_of_any_turns_match_brute_force(seats: list[int], n_step: int, terminated: bool, seed: int) -> None:
+    rng, steps = np.random.default_rng(seed), len(seats) - 1
+    values = [*rng.normal(size=steps), 0.0 if terminated else rng.normal()]
+    episode = make_episode(list(rng.normal(size=steps)), players=2, terminated=terminated, values=values, to_play=seats)
+    targets = batch_of(episode, players=2, discount=0.9, unroll_steps=2, n_step=n_step).targets
+    expected = [brute_force_return(episode, t, n_step, 0.9) for t in range(steps)]
+    np.testing.assert_allclose(targets.value[:, 0], expected, rtol=1e-4, atol=1e-5)
+    for t in range(steps):
+        for k in range(2):
+            known = t + k + 1 < steps or (t + k + 1 == steps and not terminated)
+            assert targets.same_player_mask[t, k] == known
+            assert targets.same_player[t, k] == (known and seats[t + k] == seats[t + k + 1])

@@ -28,6 +28,12 @@ class Inference(NamedTuple):
     reward: NDArray[np.float32]  # [B] of the edge into the latent, environment units
     prior_logits: NDArray[np.float32]  # [B, A]
     value: NDArray[np.float32]  # [B] seen by the player to move, environment units
+    edge_sign: NDArray[np.float32] | None = None  # [B] of the edge into the latent, -1 to 1; None where it is known
+
+    def copied(self, latent: Tensor) -> Inference:
+        """Returns copies of the arrays beside another latent."""
+        sign = None if self.edge_sign is None else self.edge_sign.copy()
+        return Inference(latent, self.reward.copy(), self.prior_logits.copy(), self.value.copy(), sign)
 
 
 class Worker(Protocol):

@@ -24,7 +24,7 @@ from muzero_wm.model.backends.base import BackendError, Inference, remember
 from muzero_wm.model.folded import Block, Folded, Layer, fold
 from muzero_wm.model.networks import normalize_latent
 from muzero_wm.model.support import Support, h_inv
-from muzero_wm.model.world_model import WorldModel
+from muzero_wm.model.world_model import WorldModel, edge_sign
 
 _ONES = (1, 1)
 _RMS_EPSILON = 1e-6
@@ -42,7 +42,7 @@ class _Weights:
     prediction: tuple[Block, ...]
     squeeze: Layer | None
     hidden: Layer
-    output: Layer  # float32: policy, reward and value logits, the latter two padded to as many bins
+    output: Layer  # float32: policy, reward and value logits, the latter two padded to as many bins, and perhaps turn
     bins: Tensor  # [2, bins, 1] of reward and value, padded with 0
 
 
@@ -62,6 +62,7 @@ class FusedBackend:
         """Packs the first snapshot; see the class for the arguments."""
         self.latent_dtype, self._batch_size = dtype, batch_size
         self.shape, self.num_actions, self.conv = model.latent_shape, model.num_actions, model.conv
+        self.learns_turns = model.learns_turns
         self.supports: tuple[Support, Support] = (model.reward_support, model.value_support)
         self.num_bins = max(support.num_bins for support in self.supports)
         self.latent_norm = model.config.latent_norm
@@ -128,6 +129,8 @@ class FusedBackend:
         parts = [(slice(0, actions), 0)]
         for start, support in ((actions + value_bins, self.supports[0]), (actions, self.supports[1])):
             parts.append((slice(start, start + support.num_bins), self.num_bins - support.num_bins))
+        if self.learns_turns:
+            parts.append((slice(-1, None), 0))
         weight = torch.cat([F.pad(net.output.weight[rows], (0, 0, 0, missing)) for rows, missing in parts])
         bias = torch.cat([F.pad(net.output.bias[rows], (0, missing), value=-math.inf) for rows, missing in parts])
         return Layer(weight.t().contiguous(), bias)
@@ -139,12 +142,15 @@ class _Buffers:
     def __init__(self, backend: FusedBackend, rows: int) -> None:
         size, dtype = math.prod(backend.shape), backend.latent_dtype
         self.rolled, self.added = (torch.empty(rows, size, dtype=dtype) for _ in range(2))
-        self.logits = torch.empty(rows, backend.num_actions + 2 * backend.num_bins)
+        self.bins = slice(backend.num_actions, backend.num_actions + 2 * backend.num_bins)
+        self.logits = torch.empty(rows, self.bins.stop + backend.learns_turns)
         self.prior_logits = torch.empty(rows, backend.num_actions)
         self.probs = torch.empty(rows, 2, backend.num_bins)
         self.scalars = torch.empty(2, rows, 1)
         reward, value = self.scalars.view(2, rows).numpy()
-        self.arrays = (reward, self.prior_logits.numpy(), value)
+        self.edge_sign = torch.empty(rows) if backend.learns_turns else None
+        sign = None if self.edge_sign is None else self.edge_sign.numpy()
+        self.arrays = (reward, self.prior_logits.numpy(), value, sign)
 
 
 class FusedWorker:
@@ -171,7 +177,7 @@ class FusedWorker:
             x = self._block(x, block)
         latent = torch.empty_like(x)
         self._normalize(x, latent)
-        return Inference(latent, *(array.copy() for array in self._heads(latent, self._get(len(x)))))
+        return self._heads(latent, self._get(len(x))).copied(latent)
 
     @torch.inference_mode()
     def recurrent(self, latent: Tensor, action: NDArray[np.int32], out: Tensor) -> Inference:
@@ -184,7 +190,7 @@ class FusedWorker:
         for block in weights.dynamics[1:]:
             x = self._block(x, block)
         self._normalize(x, out)
-        return Inference(out, *self._heads(out, buffers))
+        return self._heads(out, buffers)
 
     def _get(self, rows: int) -> _Buffers:
         return remember(self._buffers, rows, lambda: _Buffers(self._backend, rows))
@@ -269,8 +275,8 @@ class FusedWorker:
         scale = norm.square_().div_(x.shape[1]).add_(_RMS_EPSILON).rsqrt_()
         torch.mul(x, scale, out=out)
 
-    def _heads(self, latent: Tensor, buffers: _Buffers) -> tuple[NDArray[np.float32], ...]:
-        """Fills reward, prior_logits and value of a batch of latents and returns them."""
+    def _heads(self, latent: Tensor, buffers: _Buffers) -> Inference:
+        """Fills reward, prior_logits, value and perhaps edge_sign of a batch of latents and returns them."""
         net, weights = self._backend, self._backend.weights
         x = latent
         for block in weights.prediction:
@@ -284,10 +290,12 @@ class FusedWorker:
         hidden = self._affine(x, weights.hidden).float()
         logits = torch.addmm(weights.output.bias, hidden, weights.output.weight, out=buffers.logits)
         buffers.prior_logits.copy_(logits[:, : net.num_actions])
-        split = logits[:, net.num_actions :].view(-1, 2, net.num_bins)
+        split = logits[:, buffers.bins].view(-1, 2, net.num_bins)
         torch.softmax(split, -1, out=buffers.probs)
         torch.bmm(buffers.probs.transpose(0, 1), weights.bins, out=buffers.scalars)
         for scalar, support in zip(buffers.scalars, net.supports, strict=True):
             if support.transform:
                 scalar.copy_(h_inv(scalar))
-        return buffers.arrays
+        if buffers.edge_sign is not None:
+            buffers.edge_sign.copy_(edge_sign(logits[:, -1]))
+        return Inference(latent, *buffers.arrays)

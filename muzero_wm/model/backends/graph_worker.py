@@ -18,14 +18,13 @@ class Buffers:
 
     Args:
         rows: B.
-        size: D.
-        num_actions: A.
+        columns: of each output.
     """
 
-    def __init__(self, rows: int, size: int, num_actions: int) -> None:
+    def __init__(self, rows: int, columns: dict[str, int]) -> None:
         """Allocates the arrays."""
+        size = columns["next_latent"]
         self.inputs = {"latent": np.empty((rows, size), np.float32), "action": np.empty(rows, np.int32)}
-        columns = {"next_latent": size, "reward": 1, "prior_logits": num_actions, "value": 1}
         self.outputs = {name: np.empty((rows, width), np.float32) for name, width in columns.items()}
 
 
@@ -33,11 +32,11 @@ class GraphBackend(Protocol):
     """What the worker needs of a runtime."""
 
     conv: bool
-    num_actions: int
+    columns: dict[str, int]  # of each output, in the order of the graphs
     generation: int  # grows with every refresh: what was bound before is stale
 
     def run_root(self, observation: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """Returns next_latent [B, D], reward [B, 1], prior_logits [B, A] and value [B, 1] in fresh memory."""
+        """Returns the outputs, each [B, columns], in fresh memory."""
         ...
 
     def bind_step(self, buffers: Buffers) -> Callable[[], None]:
@@ -56,23 +55,34 @@ class GraphWorker:
     def initial(self, observation: NDArray) -> Inference:
         """Evaluates observations [B, *observation_shape]."""
         x = np.ascontiguousarray(observation, np.float32)
-        latent, reward, prior_logits, value = self._backend.run_root(x if self._backend.conv else x.reshape(len(x), -1))
-        return Inference(torch.from_numpy(latent), reward[:, 0], prior_logits, value[:, 0])
+        found = self._backend.run_root(x if self._backend.conv else x.reshape(len(x), -1))
+        outputs = dict(zip(self._backend.columns, found, strict=True))
+        return _read(torch.from_numpy(outputs["next_latent"]), outputs)
 
     def recurrent(self, latent: Tensor, action: NDArray[np.int32], out: Tensor) -> Inference:
         """Evaluates one imagined step; see `Worker`."""
         if self._generation != self._backend.generation:
             self._bound.clear()
             self._generation = self._backend.generation
-        rows, size = latent.shape
-        buffers, run = remember(self._bound, rows, lambda: self._bind(rows, size))
+        rows = len(latent)
+        buffers, run = remember(self._bound, rows, lambda: self._bind(rows))
         buffers.inputs["latent"][...] = latent.numpy()
         buffers.inputs["action"][...] = action
         run()
-        outputs = buffers.outputs
-        out.numpy()[...] = outputs["next_latent"]
-        return Inference(out, outputs["reward"].reshape(rows), outputs["prior_logits"], outputs["value"].reshape(rows))
+        out.numpy()[...] = buffers.outputs["next_latent"]
+        return _read(out, buffers.outputs)
 
-    def _bind(self, rows: int, size: int) -> tuple[Buffers, Callable[[], None]]:
-        buffers = Buffers(rows, size, self._backend.num_actions)
+    def _bind(self, rows: int) -> tuple[Buffers, Callable[[], None]]:
+        buffers = Buffers(rows, self._backend.columns)
         return buffers, self._backend.bind_step(buffers)
+
+
+def _read(latent: Tensor, outputs: dict[str, NDArray[np.float32]]) -> Inference:
+    sign = outputs.get("edge_sign")
+    return Inference(
+        latent,
+        outputs["reward"].reshape(-1),
+        outputs["prior_logits"],
+        outputs["value"].reshape(-1),
+        None if sign is None else sign.reshape(-1),
+    )

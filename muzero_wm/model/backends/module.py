@@ -12,7 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from muzero_wm.model.backends.base import Inference
 from muzero_wm.model.networks import Residual
-from muzero_wm.model.world_model import WorldModel
+from muzero_wm.model.world_model import WorldModel, edge_sign
 
 
 def fold_batch_norm(model: nn.Module) -> None:
@@ -95,9 +95,11 @@ class ModuleWorker:
     def _read(self, latent: Tensor, flat: Tensor) -> Inference:
         model = self._backend.model
         prediction = model.predict(latent)
+        turn = prediction.turn_logits
         return Inference(
             flat,
             model.reward_support.decode(prediction.reward_logits).numpy(),
             prediction.policy_logits.float().numpy(),
             model.value_support.decode(prediction.value_logits).numpy(),
+            None if turn is None else edge_sign(turn).numpy(),
         )

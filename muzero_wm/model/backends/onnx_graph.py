@@ -17,10 +17,15 @@ from onnx import TensorProto, helper, numpy_helper
 from muzero_wm.model.folded import Block, Folded
 from muzero_wm.model.support import EPSILON, Support
 
-OUTPUTS = ("next_latent", "reward", "prior_logits", "value")
 _OPSET, _IR_VERSION = 20, 10  # of 2023: what runtimes of the last years read
 
 Arrays = dict[str, NDArray[np.float32]]
+
+
+def output_columns(net: Folded) -> dict[str, int]:
+    """Returns the outputs of both graphs in their order, each with its number of columns."""
+    columns = {"next_latent": math.prod(net.latent_shape), "reward": 1, "prior_logits": net.num_actions, "value": 1}
+    return columns | ({"edge_sign": 1} if net.learns_turns else {})
 
 
 def weight_arrays(net: Folded) -> Arrays:
@@ -47,8 +52,7 @@ def step_graph(net: Folded, *, frozen: bool) -> bytes:
         frozen: weights are constants, else inputs named as in `weight_arrays`.
 
     Returns:
-        A model from `latent` [B, D] float32 (channels first) and `action` [B] int32 to OUTPUTS: [B, D], [B, 1], [B, A]
-        and [B, 1].
+        A model from `latent` [B, D] float32 (channels first) and `action` [B] int32 to `output_columns`.
     """
     size = math.prod(net.latent_shape)
     graph = _Graph(net, frozen)
@@ -145,7 +149,7 @@ class _Graph:
         self._heads(latent)
         outputs = [
             helper.make_tensor_value_info(name, TensorProto.FLOAT, ["B", columns])
-            for name, columns in zip(OUTPUTS, (size, 1, net.num_actions, 1), strict=True)
+            for name, columns in output_columns(net).items()
         ]
         graph = helper.make_graph(
             self._nodes, "muzero_wm", self._inputs, outputs, initializer=list(self._constants.values())
@@ -159,10 +163,10 @@ class _Graph:
         if self._net.latent_norm == "rms":
             mean = self.node("ReduceMean", self.node("Mul", flat, flat), axis, keepdims=1)
             root = self.node("Sqrt", self.node("Add", mean, self.number(1e-6)))
-            return self.node("Div", flat, root, output=OUTPUTS[0])
+            return self.node("Div", flat, root, output="next_latent")
         low, high = (self.node(kind, flat, axis, keepdims=1) for kind in ("ReduceMin", "ReduceMax"))
         span = self.node("Max", self.node("Sub", high, low), self.number(1e-5))
-        return self.node("Div", self.node("Sub", flat, low), span, output=OUTPUTS[0])
+        return self.node("Div", self.node("Sub", flat, low), span, output="next_latent")
 
     def _heads(self, latent: str) -> None:
         net = self._net
@@ -174,10 +178,12 @@ class _Graph:
             x = self.node("Concat", self.node("Reshape", cells, self.integers(-1, squeezed)), peak, axis=1)
         logits = self.layer("output", self.node("Relu", self.layer("hidden", x)))
         sizes = [net.num_actions, net.value_support.num_bins, net.reward_support.num_bins]
-        policy, value, reward = self.split(logits, sizes)
-        self.node("Identity", policy, output=OUTPUTS[2])
-        self._decode(reward, net.reward_support, OUTPUTS[1])
-        self._decode(value, net.value_support, OUTPUTS[3])
+        policy, value, reward, *turn = self.split(logits, [*sizes, 1] if net.learns_turns else sizes)
+        self.node("Identity", policy, output="prior_logits")
+        self._decode(reward, net.reward_support, "reward")
+        self._decode(value, net.value_support, "value")
+        for logit in turn:
+            self.node("Tanh", self.node("Mul", logit, self.number(0.5)), output="edge_sign")
 
     def _decode(self, logits: str, support: Support, output: str) -> None:
         """Adds the expected bin, and the inverse of the transform as `h_inv` computes it."""

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from muzero_wm.model.backends.graph_worker import Buffers, GraphWorker
-from muzero_wm.model.backends.onnx_graph import OUTPUTS, root_graph, step_graph, weight_arrays
+from muzero_wm.model.backends.onnx_graph import output_columns, root_graph, step_graph, weight_arrays
 from muzero_wm.model.folded import Folded, fold
 from muzero_wm.model.world_model import WorldModel
 
@@ -30,8 +30,9 @@ class OnnxRuntimeBackend:
     def __init__(self, model: WorldModel, *, frozen: bool = False) -> None:
         """Makes the sessions; see the class for the arguments."""
         self._frozen, self.generation = frozen, 0
-        self.num_actions, self.conv = model.num_actions, model.conv
+        self.conv = model.conv
         net = fold(model)
+        self.columns = output_columns(net)
         self._load(net)
         self._make_sessions(net)
 
@@ -51,7 +52,7 @@ class OnnxRuntimeBackend:
         """Evaluates observations; see `GraphBackend`."""
         values = {name: self._weights[name] for name in _weight_names(self.root)}
         values["observation"] = onnxruntime.OrtValue.ortvalue_from_numpy(observation)
-        return [value.numpy() for value in self.root.run_with_ort_values(OUTPUTS, values)]
+        return [value.numpy() for value in self.root.run_with_ort_values(list(self.columns), values)]
 
     def bind_step(self, buffers: Buffers) -> Callable[[], None]:
         """Binds buffers to the step; see `GraphBackend`."""

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from muzero_wm.model.backends.graph_worker import Buffers, GraphWorker
-from muzero_wm.model.backends.onnx_graph import OUTPUTS, root_graph, step_graph, weight_arrays
+from muzero_wm.model.backends.onnx_graph import output_columns, root_graph, step_graph, weight_arrays
 from muzero_wm.model.backends.signal_stack import signal_stack_kept
 from muzero_wm.model.folded import Folded, fold
 from muzero_wm.model.world_model import WorldModel
@@ -39,7 +39,7 @@ class OpenVinoBackend:
     def __init__(self, model: WorldModel, *, dtype: torch.dtype = torch.float32, frozen: bool = False) -> None:
         """Compiles the graphs; see the class for the arguments."""
         self._frozen, self.generation = frozen, 0
-        self.num_actions, self.conv = model.num_actions, model.conv
+        self.conv = model.conv
         self._size = math.prod(model.latent_shape)
         self._core = openvino.Core()
         self._options: dict[str, Any] = {
@@ -54,6 +54,7 @@ class OpenVinoBackend:
             # with one thread, OpenVINO 2026.4 crashes while it fuses chains of residual linear layers
             self._options["SNIPPETS_MODE"] = "DISABLE"
         net = fold(model)
+        self.columns = output_columns(net)
         self._load(net)
         self._read(net)
 
@@ -74,7 +75,7 @@ class OpenVinoBackend:
         request = self.root.create_infer_request()
         weights = {name: self._weights[name] for name in _weight_names(self.root)}
         request.infer({"observation": observation, **weights}, share_inputs=True)
-        return [request.get_tensor(name).data.copy() for name in OUTPUTS]
+        return [request.get_tensor(name).data.copy() for name in self.columns]
 
     def bind_step(self, buffers: Buffers) -> Callable[[], None]:
         """Binds buffers to the step; see `GraphBackend`."""
