@@ -1,6 +1,7 @@
 """Finds an environment by its name.
 
-`tictactoe`, `connect4`, ...: the files of `games/`. `gym:ID`: anything registered with Gymnasium. What a name needs is
+`tictactoe`, `connect4`, ...: the files of `games/`. `gym:ID`: anything registered with Gymnasium.
+`pettingzoo:ID`, `minatar:GAME`: what these libraries have. What a name needs is
 imported when the name is used, so that asking for a board game does not load Gymnasium.
 """
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from muzero_wm.envs.board import BoardGame
     from muzero_wm.envs.slots import SingleEnv
 
-KINDS = ("gym:ID",)
+KINDS = ("gym:ID", "pettingzoo:ID", "minatar:GAME")
 """How environments that are not built in are named."""
 
 
@@ -112,6 +113,14 @@ def _find(name: EnvName) -> Callable[[], SingleEnv] | BoardGame:
         from muzero_wm.envs.gymnasium import make_gymnasium
 
         return lambda: make_gymnasium(name)
+    if name.kind == "pettingzoo":
+        from muzero_wm.envs.pettingzoo import make_pettingzoo
+
+        return lambda: make_pettingzoo(name)
+    if name.kind == "minatar":
+        from muzero_wm.envs.minatar import make_minatar
+
+        return lambda: make_minatar(name)
     if name.kind or name.options:
         raise _unknown(name.text)
     return board_game(name.target)
