@@ -26,7 +26,7 @@ def test_an_episode_is_the_library_s_own(game: str, seed: int) -> None:
         theirs.seed(reset_seed)
         theirs.reset()
         shown = env.reset(reset_seed).observation
-        for action in moves(150, env.spec.num_actions, seed):
+        for action in moves(150, env.spec.num_actions, reset_seed):
             np.testing.assert_array_equal(shown, np.moveaxis(theirs.state(), 2, 0))
             reward, over = theirs.act(theirs.minimal_action_set()[action])
             moment = env.step(action)
