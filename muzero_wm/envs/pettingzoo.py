@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from muzero_wm.envs.base import EnvError, EnvSpec
 from muzero_wm.envs.naming import EnvName
-from muzero_wm.envs.probe import alternates
+from muzero_wm.envs.probe import alternates, once
 from muzero_wm.envs.slots import Moment, SingleEnv
 from muzero_wm.errors import did_you_mean, one_line
 
@@ -26,8 +26,6 @@ _HIDDEN = ("gin_rummy", "hanabi", "leduc_holdem", "texas_holdem", "texas_holdem_
 _SIMULTANEOUS = ("atari", "butterfly", "sisl")
 # Win, draw and loss only, strict turns; with the length of the longest game where there is one.
 _BOARDS = {"chess": None, "connect_four": 42, "go": None, "tictactoe": 9}
-
-_alternating: dict[str, bool] = {}  # what random games showed, by name
 
 
 class PettingZooEnv(SingleEnv):
@@ -128,8 +126,7 @@ def make_pettingzoo(name: EnvName) -> PettingZooEnv:
         raise _simultaneous(name.text)
     if namespace != "classic" or game not in _BOARDS:
         return adapt_aec(name.text, _make_aec(name))
-    _alternating[name.text] = True
-    board = adapt_aec(name.text, _make_aec(name))
+    board = PettingZooEnv(name.text, _make_aec(name))
     board.spec = replace(board.spec, max_episode_steps=_BOARDS[game], value_bounds=(-1.0, 1.0))
     return board
 
@@ -138,7 +135,7 @@ def adapt_aec(name: str, env: Any) -> PettingZooEnv:
     """Adapts an environment that says nothing about itself: random games show whether every move passes the turn.
 
     Args:
-        name: what it is called; under this name the games are played once in a process.
+        name: what it is called; the games are played once per process.
         env: a `pettingzoo.AECEnv`.
 
     Returns:
@@ -149,12 +146,10 @@ def adapt_aec(name: str, env: Any) -> PettingZooEnv:
     """
     try:
         adapted = PettingZooEnv(name, env)
-        if name not in _alternating:
-            _alternating[name] = alternates(adapted)
+        adapted.spec = once(name, type(env.unwrapped), lambda: replace(adapted.spec, alternating=alternates(adapted)))
     except BaseException:
         env.close()
         raise
-    adapted.spec = replace(adapted.spec, alternating=_alternating[name])
     return adapted
 
 

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from muzero_wm.envs.base import EnvError
+from muzero_wm.envs.base import EnvError, EnvSpec
 from muzero_wm.envs.slots import SingleEnv
 from muzero_wm.seeding import derive_seed, episode_seeds
+
+_SPECS: dict[tuple[str, int], tuple[object, EnvSpec]] = {}
+
+
+def once(name: str, source: object, read: Callable[[], EnvSpec]) -> EnvSpec:
+    """Returns what `read` returned when it was first called for this name in this process.
+
+    Args:
+        name: what the environment is called.
+        source: what the name stands for, for example a registered factory; another object is read anew.
+        read: reads the spec.
+
+    Returns:
+        The spec.
+    """
+    key = (name, id(source))
+    if key not in _SPECS:
+        _SPECS[key] = (source, read())  # what is kept keeps its id
+    return _SPECS[key][1]
 
 
 def alternates(env: SingleEnv, seed: int = 0, games: int = 20, max_moves: int = 2000) -> bool:
