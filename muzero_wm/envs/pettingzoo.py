@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import re
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -129,6 +130,12 @@ def make_pettingzoo(name: EnvName) -> PettingZooEnv:
     board = PettingZooEnv(name.text, _make_aec(name))
     board.spec = replace(board.spec, max_episode_steps=_BOARDS[game], value_bounds=(-1.0, 1.0))
     return board
+
+
+def is_aec(made: object) -> bool:
+    """Returns whether something is a `pettingzoo.AECEnv`; imports nothing."""
+    library = sys.modules.get("pettingzoo")
+    return library is not None and isinstance(made, library.AECEnv)
 
 
 def adapt_aec(name: str, env: Any) -> PettingZooEnv:

@@ -187,6 +187,14 @@ def test_a_player_may_move_twice_in_a_row() -> None:
     assert (step.final_observation.tolist(), step.final_to_play.tolist()) == ([[6.0, 0.0]], [0])
 
 
+def test_a_factory_may_make_one() -> None:
+    name = "tests.envs.test_pettingzoo:Race(limit=4)"
+    spec = envs.spec(name)
+    assert (spec.name, spec.num_players, spec.alternating) == (name, 2, False)
+    step = envs.make(name, 2).reset()
+    assert step.legal_actions.all()
+
+
 def test_a_cut_game_is_truncated() -> None:
     _, step = play(Race(limit=3), 0, 0, 0, name="short race")
     assert (step.terminated.tolist(), step.truncated.tolist()) == ([False], [True])
