@@ -10,13 +10,15 @@ from gymnasium import spaces
 
 SIZE = 4
 DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))
-LINES = [
-    tuple((y + k * dy) * SIZE + x + k * dx for k in range(3))
-    for y in range(SIZE)
-    for x in range(SIZE)
-    for dy, dx in DIRECTIONS
-    if y + 2 * dy < SIZE and 0 <= x + 2 * dx < SIZE
-]
+LINES = np.array(  # [L, 3] cells
+    [
+        [(y + k * dy) * SIZE + x + k * dx for k in range(3)]
+        for dy, dx in DIRECTIONS
+        for y in range(SIZE - 2 * dy)
+        for x in range(SIZE)
+        if 0 <= x + 2 * dx < SIZE
+    ]
+)
 
 
 class Connect3(gymnasium.Env[Any, Any]):
@@ -36,7 +38,7 @@ class Connect3(gymnasium.Env[Any, Any]):
     def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Drops a stone; the reward is that of the player who dropped it."""
         self.board[np.flatnonzero(self.board[:, action] == 0)[-1], action] = 1
-        won = any((self.board.flat[list(line)] == 1).all() for line in LINES)
+        won = bool((self.board.ravel()[LINES] == 1).all(axis=1).any())
         self.board = -self.board  # from here on seen by the other player
         self.to_play = 1 - self.to_play
         return self._observation(), float(won), won or bool(self.board.all()), False, self._info()
