@@ -18,6 +18,7 @@ from muzero_wm.envs.board import BoardGame
 from muzero_wm.envs.gymnasium import adapt_gymnasium
 from muzero_wm.envs.imports import check_module
 from muzero_wm.envs.naming import EnvName
+from muzero_wm.envs.pettingzoo import adapt_aec, is_aec
 from muzero_wm.envs.slots import SingleEnv
 from muzero_wm.errors import did_you_mean, one_line
 
@@ -105,6 +106,8 @@ def _adapted(name: str, made: Any) -> SingleEnv:
         return adapt_gymnasium(name, made)
     if isinstance(made, SingleEnv):
         return _named(name, made)
+    if is_aec(made):
+        return adapt_aec(name, made)
     if isinstance(made, gymnasium.vector.VectorEnv):
         raise EnvError(
             f"{name}: the factory returned a vector environment; return a single one, slots are made of many"

@@ -1,8 +1,9 @@
 """Finds an environment by its name.
 
-`tictactoe`, `connect4`, ...: the files of `games/`. `gym:ID`: anything registered with Gymnasium. `openspiel:GAME`: a
-game of OpenSpiel. `package.module:factory`: what a function of an installed module makes. What a name needs is imported
-when the name is used, so that asking for a board game does not load Gymnasium.
+`tictactoe`, `connect4`, ...: the files of `games/`. `gym:ID`: anything registered with Gymnasium. `openspiel:GAME`,
+`pettingzoo:ID`, `minatar:GAME`: what these libraries have. `package.module:factory`: what a function of an installed
+module makes. What a name needs is imported when the name is used, so that asking for a board game does not load
+Gymnasium.
 
 Options stand in parentheses. One is taken here and for every kind but board games: `frame_stack=k` shows the last k
 observations at once.
@@ -27,9 +28,15 @@ if TYPE_CHECKING:
     from muzero_wm.envs.board import BoardGame
     from muzero_wm.envs.slots import SingleEnv
 
-KINDS = ("gym:ID", "openspiel:GAME", "package.module:factory")
+KINDS = ("gym:ID", "openspiel:GAME", "pettingzoo:ID", "minatar:GAME", "package.module:factory")
 """How environments that are not built in are named."""
 
+_ADAPTERS = {
+    "gym": ("muzero_wm.envs.gymnasium", "make_gymnasium"),
+    "openspiel": ("muzero_wm.envs.openspiel", "make_openspiel"),
+    "pettingzoo": ("muzero_wm.envs.pettingzoo", "make_pettingzoo"),
+    "minatar": ("muzero_wm.envs.minatar", "make_minatar"),
+}
 _MOST_FRAMES = 64
 
 
@@ -127,14 +134,10 @@ def _makes(name: EnvName) -> Callable[[], SingleEnv] | BoardGame:
 
 def _find(name: EnvName) -> Callable[[], SingleEnv] | BoardGame:
     """Returns the rules of a board game, or what makes one environment of another kind."""
-    if name.kind == "gym":
-        from muzero_wm.envs.gymnasium import make_gymnasium
-
-        return lambda: make_gymnasium(name)
-    if name.kind == "openspiel":
-        from muzero_wm.envs.openspiel import make_openspiel
-
-        return lambda: make_openspiel(name)
+    if name.kind in _ADAPTERS:
+        module, maker = _ADAPTERS[name.kind]
+        adapt: Callable[[EnvName], SingleEnv] = getattr(importlib.import_module(module), maker)
+        return lambda: adapt(name)
     if name.kind:
         from muzero_wm.envs.factory import make_from_factory
 
@@ -152,7 +155,7 @@ def _source(name: EnvName) -> object:
         import gymnasium
 
         return gymnasium.registry.get(name.target.rpartition(":")[2])
-    if name.kind in ("", *_prefixes()):
+    if name.kind in ("", *_ADAPTERS):
         return None
     from muzero_wm.envs.factory import find_factory
 
@@ -171,16 +174,12 @@ def _read_spec(name: EnvName) -> EnvSpec:
         env.close()
 
 
-def _prefixes() -> list[str]:
-    return [kind.partition(":")[0] for kind in KINDS if "." not in kind.partition(":")[0]]
-
-
 def _check_kind(name: EnvName) -> None:
     """Checks that the kind is a module, for it is none of `KINDS`."""
     try:
         check_module(name.kind)
     except EnvError as error:
-        hint = did_you_mean(name.kind, _prefixes())
+        hint = did_you_mean(name.kind, _ADAPTERS)
         raise EnvError(f"unknown environment {name.text!r}: {error} (known: {_known()}){hint}") from None
 
 
