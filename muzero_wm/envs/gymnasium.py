@@ -32,7 +32,7 @@ class GymnasiumEnv(SingleEnv):
         Raises:
             EnvError: its spaces are not supported.
         """
-        self._env = env
+        self._env = self.raw = env
         self.spec = _read_spec(name, env)
         self.repeatable = not (env.spec is not None and env.spec.nondeterministic)
         space = env.observation_space
