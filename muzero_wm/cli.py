@@ -52,8 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: words after the program's name; those of the process when None.
 
     Returns:
-        The exit code: 0, 1 when `doctor` or `check-env` found something broken, 2 for a mistake in the input, 130 or 143
-        when SIGINT or SIGTERM ended the command.
+        The exit code: 0, 1 when `doctor` or `check-env` found something broken, 2 for a mistake in the input, 130 or
+        143 when SIGINT or SIGTERM ended the command.
     """
     if arguments is None:
         os.environ["PYTHONSAFEPATH"] = "1"  # the processes we start do not search the current folder either

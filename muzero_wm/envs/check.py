@@ -59,7 +59,6 @@ def check_env(env: str | Callable[[], SingleEnv], steps: int = 500, seed: int = 
         report = Report(first.spec.name)
         trial = Trial(first, findings, seed)
         trial.play(min(steps, QUICK_STEPS) if quick else steps, _QUICK_SECONDS if quick else _SECONDS)
-        played = trial.steps
         if trial.kept and not trial.broken:
             others.append(_made(make))
             randomness = _check_repetition(
@@ -70,7 +69,7 @@ def check_env(env: str | Callable[[], SingleEnv], steps: int = 500, seed: int = 
         else:
             randomness = "not known"
         trial.seats.judge(findings)
-        report.facts = _facts(trial, played, randomness)
+        report.facts = _facts(trial, randomness)
         if not quick and others and first.raw is not None:
             _ask_gymnasium(others[0], findings)
         report.findings = findings.sorted()
@@ -195,7 +194,7 @@ def _check_end(trial: Trial, findings: Findings) -> None:
         findings.add("warning", NO_END, seen, remedy)
 
 
-def _facts(trial: Trial, played: int, randomness: str) -> dict[str, Any]:
+def _facts(trial: Trial, randomness: str) -> dict[str, Any]:
     spec, lengths = trial.spec, trial.lengths
     facts: dict[str, Any] = {
         "observation_shape": list(spec.observation_shape),
@@ -206,7 +205,7 @@ def _facts(trial: Trial, played: int, randomness: str) -> dict[str, Any]:
         "players": spec.num_players,
         "alternating": spec.alternating,
         "max_episode_steps": spec.max_episode_steps,
-        "steps": played,
+        "steps": trial.steps,
         "episodes": len(lengths),
         "terminated": trial.terminated,
         "lengths": _summary(lengths),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from muzero_wm.errors import one_line
 
 SHAPE = "observation of the wrong shape"
 NOT_FINITE = "observation with NaN or infinity"
+REWARD = "a reward that is no finite number"
 OUTSIDE = "observation outside its space"
 DTYPE = "observation of another dtype than declared"
 
@@ -33,8 +35,7 @@ class Tap:
     """Keeps what an environment returned last, as its author made it, before an adapter translates it.
 
     Attributes:
-        observation: the last one.
-        reused: whether it is the very array that was returned before.
+        reused: whether the last observation is the very array that was returned before.
         both_ends: whether the last step was terminated and truncated.
     """
 
@@ -44,35 +45,49 @@ class Tap:
         Args:
             env: the environment; its `reset` and `step` are replaced by ones that do the same and tell us.
         """
-        self.space = env.observation_space
-        self.observation: Any = None
         self.reused = self.both_ends = False
+        self._space = env.observation_space
+        self._last: tuple[Any, ...] | None = ()  # nothing yet; None: no tuple of the right length
+        self._call = ""
         reset, step = env.reset, env.step
 
         def listening_reset(*args: Any, **kwargs: Any) -> Any:
-            returned = reset(*args, **kwargs)
-            self._take(returned[0])
-            self.both_ends = False
-            return returned
+            self._last = ()
+            return self._take("reset", 2, reset(*args, **kwargs))
 
         def listening_step(action: Any) -> Any:
-            returned = step(action)
-            self._take(returned[0])
-            self.both_ends = len(returned) == 5 and bool(returned[2]) and bool(returned[3])
-            return returned
+            last, self._last = self._last, ()
+            return self._take("step", 5, step(action), last)
 
         vars(env).update(reset=listening_reset, step=listening_step)
 
     def misfit(self) -> Misfit | None:
-        """Returns how the last observation does not fit the declared space, None where it does."""
+        """Returns what is wrong with what was returned last, None where nothing is."""
+        if self._last == ():
+            return None
+        if self._last is None:
+            wanted = "(observation, info)" if self._call == "reset" else "(obs, reward, terminated, truncated, info)"
+            remedy = f"let {self._call} return {wanted}, as Gymnasium does since 0.26"
+            return Misfit(
+                "error", f"{self._call} returns something else", f"{self._call} does not return {wanted}", remedy
+            )
+        if self._call == "step" and not is_number(reward := self._last[1]):
+            return Misfit("error", REWARD, f"the reward is {_short(reward)}", "return a finite float")
+        observation = self._last[0]
         try:
-            return None if self.space.contains(self.observation) else _misfit(self.space, self.observation)
+            return None if self._space.contains(observation) else _misfit(self._space, observation)
         except Exception as error:  # whatever was returned, comparing it may fail in any way
             return Misfit("error", OUTSIDE, one_line(error), "return what observation_space declares")
 
-    def _take(self, observation: Any) -> None:
-        self.reused = isinstance(observation, np.ndarray) and observation is self.observation
-        self.observation = observation
+    def _take(self, call: str, length: int, returned: Any, last: tuple[Any, ...] | None = ()) -> Any:
+        self._call = call
+        self._last = returned if isinstance(returned, tuple) and len(returned) == length else None
+        if self._last is not None:
+            self.reused = (
+                bool(last) and isinstance(returned[0], np.ndarray) and last is not None and returned[0] is last[0]
+            )
+            self.both_ends = call == "step" and bool(returned[2]) and bool(returned[3])
+        return returned
 
 
 def gymnasium_complaints(env: gymnasium.Env[Any, Any]) -> list[str]:
@@ -143,6 +158,14 @@ def _misfit_of_box(space: spaces.Box, value: Any, where: str) -> Misfit:
         return Misfit("warning", OUTSIDE, seen, "widen the bounds of the Box, or clip what is returned")
     seen = f"{where} is {array.dtype if isinstance(value, np.ndarray) else type(value).__name__}, not {space.dtype}"
     return Misfit("note", DTYPE, f"{seen}; it is converted", f"return an array of {space.dtype}, or declare the other")
+
+
+def is_number(value: Any) -> bool:
+    """Returns whether a value is a finite real number."""
+    try:
+        return math.isfinite(float(value))
+    except (TypeError, ValueError):
+        return False
 
 
 def _short(value: Any) -> str:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import time
 import traceback
 from collections.abc import Sequence
@@ -16,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muzero_wm.envs.base import EnvError, EnvSpec
-from muzero_wm.envs.declared import NOT_FINITE, OUTSIDE, SHAPE, Misfit, Tap
+from muzero_wm.envs.declared import NOT_FINITE, OUTSIDE, REWARD, SHAPE, Misfit, Tap, is_number
 from muzero_wm.envs.findings import Findings, Severity
 from muzero_wm.envs.seats import Seats
 from muzero_wm.envs.slots import Moment, SingleEnv
@@ -183,13 +182,14 @@ class Trial:
         """Looks at a moment from all sides and makes it the present one."""
         misfit = self._tap.misfit() if self._tap is not None else None
         if misfit is None or misfit.severity != "error":
-            misfit = _misfit(moment.observation, self.spec, self._tap is not None) or misfit
+            misfit = _misfit(moment, self.spec, self._tap is not None) or misfit
         if misfit is not None:
             self._note(*misfit)
         if self._tap is not None and self._tap.reused:
             seen = "the same array is returned every time, with new numbers; every step is copied here"
             self._note("note", "an array used again", seen, "nothing to do; other users would want a copy")
-        self._check_reward(moment)
+        if misfit is not None and misfit.title in (SHAPE, REWARD):
+            raise Stop
         ended = moment.terminated or moment.truncated
         if not 0 <= moment.to_play < self.spec.num_players:
             seen = f"to_play is {moment.to_play}, of {self.spec.num_players} players"
@@ -198,20 +198,8 @@ class Trial:
         if not ended:
             self._legal = self._checked_mask(moment.legal_actions)
         self._now = moment
-        if misfit is not None and misfit.title == SHAPE:
-            raise Stop
         if len(self._episode.shown) <= _KEPT_STEPS:
             self._episode.shown.append(shown(moment, self.spec))
-
-    def _check_reward(self, moment: Moment) -> None:
-        try:
-            finite = math.isfinite(moment.reward)
-        except TypeError:
-            finite = False
-        if not finite:
-            seen = f"the reward is {moment.reward!r:.60}"
-            self._note("error", "a reward that is no finite number", seen, "return a finite float")
-            raise Stop
 
     def _checked_mask(self, given: Any) -> NDArray[np.bool_]:
         """Returns which actions are legal, after noting what is wrong with the mask."""
@@ -236,25 +224,28 @@ class Trial:
         return legal
 
     def _crash(self, title: str, error: Exception, remedy: str, what: str = "") -> NoReturn:
-        misfit = self._tap.misfit() if self._tap is not None and self._tap.observation is not None else None
+        misfit = self._tap.misfit() if self._tap is not None else None
         if misfit is not None and misfit.severity == "error":
             self._note(*misfit)  # the adapter could not read what was returned; this says why
+        elif isinstance(error, EnvError):
+            self._note("error", "not usable", str(error), "see docs/custom-environment.md for what is expected")
         else:
-            told = str(error) if isinstance(error, EnvError) else one_line(error)
             frame = traceback.extract_tb(error.__traceback__)[-1]
-            place = f" ({frame.filename.rpartition('/')[2]}, line {frame.lineno})"
-            self._note("error", title, f"{what}{told}{'' if isinstance(error, EnvError) else place}", remedy)
+            place = f"{frame.filename.rpartition('/')[2]}, line {frame.lineno}"
+            self._note("error", title, f"{what}{one_line(error)} ({place})", remedy)
         raise Stop from error
 
     def _note(self, severity: Severity, title: str, seen: str, remedy: str) -> None:
         self._findings.add(severity, title, f"{seen} ({self._where})", remedy)
 
 
-def _misfit(observation: Any, spec: EnvSpec, watched: bool) -> Misfit | None:
-    """Returns how an observation does not fit the spec; its bounds are left to the `Tap` where there is one."""
+def _misfit(moment: Moment, spec: EnvSpec, watched: bool) -> Misfit | None:
+    """Returns what is wrong with reward or observation; the bounds are left to the `Tap` where there is one."""
+    if not is_number(moment.reward):
+        return Misfit("error", REWARD, f"the reward is {moment.reward!r:.60}", "return a finite float")
     shape, dtype, bounds = spec.observation_shape, spec.observation_dtype, spec.observation_bounds
     try:
-        given = np.asarray(observation)
+        given = np.asarray(moment.observation)
         with np.errstate(all="ignore"):
             taken = given.astype(dtype)
     except (TypeError, ValueError) as error:
