@@ -68,7 +68,8 @@ def show(report: Report, console: Console | None = None) -> None:
 
 
 def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
-    shape = " x ".join(map(str, facts["observation_shape"])) or "one number"
+    shape = " x ".join(map(str, facts["observation_shape"]))
+    shape = "1 number" if shape in ("", "1") else shape if "x" in shape else f"{shape} numbers"
     bounds = facts["observation_bounds"]
     between = "" if bounds is None else f", {bounds[0]:g} to {bounds[1]:g}"
     legal = "some legal, by a mask" if facts["masked"] else "all always legal"
@@ -85,7 +86,8 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
         shares = {name: f"{count / games:.0%}" for name, count in results.items()}
         first, second, drawn = shares["first"], shares["second"], shares["drawn"]
         rows.append(("results", f"first player wins {first}, second {second}, drawn {drawn}"))
-    rows.append(("chance", facts["chance"]))
+    if facts["chance"] is not None:
+        rows.append(("chance", facts["chance"]))
     if (speed := facts.get("speed")) is not None:
         rows.append(("speed", _speed(speed)))
     return rows

@@ -156,12 +156,20 @@ def plan_run(
         return _settle([_saved_settings(folder)], f"{folder}", env, **settings), folder
     config = load_config(source, env=env, **settings)
     if not resume:
-        from muzero_wm.envs.check import try_out
-
-        try_out(config.env)
+        _try_out(config.env)
     if run_dir is not None:
         return config, prepare_run_dir(Path(run_dir), resume)
     return config, new_run_dir(Path("runs"), Path(source).stem if source is not None else str(env))
+
+
+def _try_out(env: str) -> None:
+    """Makes the quick check of an environment that is not built in."""
+    from muzero_wm import envs
+
+    if env not in envs.names():
+        from muzero_wm.envs.check import try_out
+
+        try_out(env)
 
 
 def parse_config(text: Any, where: str) -> Config:

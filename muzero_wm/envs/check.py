@@ -59,6 +59,7 @@ def check_env(env: str | Callable[[], SingleEnv], steps: int = 500, seed: int = 
         report = Report(first.spec.name)
         trial = Trial(first, findings, seed)
         trial.play(min(steps, QUICK_STEPS) if quick else steps, _QUICK_SECONDS if quick else _SECONDS)
+        randomness = None
         if trial.kept and not trial.broken:
             others.append(_made(make))
             randomness = _check_repetition(
@@ -66,8 +67,6 @@ def check_env(env: str | Callable[[], SingleEnv], steps: int = 500, seed: int = 
             )
             if not quick:
                 _check_end(trial, findings)
-        else:
-            randomness = "not known"
         trial.seats.judge(findings)
         report.facts = _facts(trial, randomness)
         if not quick and others and first.raw is not None:
@@ -80,7 +79,7 @@ def check_env(env: str | Callable[[], SingleEnv], steps: int = 500, seed: int = 
 
 
 def try_out(env: str) -> None:
-    """Makes the quick check of an environment that a run is about to use; a built-in game needs none.
+    """Makes the quick check of an environment that a run is about to use.
 
     Args:
         env: its name.
@@ -91,8 +90,6 @@ def try_out(env: str) -> None:
     Warns:
         EnvWarning: something in it looks wrong.
     """
-    if env in registry.names():
-        return
     report = check_env(env, quick=True)
     command = f"see muzero-wm check-env {shlex.quote(env)}"
     if errors := report.of("error"):
@@ -194,7 +191,7 @@ def _check_end(trial: Trial, findings: Findings) -> None:
         findings.add("warning", NO_END, seen, remedy)
 
 
-def _facts(trial: Trial, randomness: str) -> dict[str, Any]:
+def _facts(trial: Trial, randomness: str | None) -> dict[str, Any]:
     spec, lengths = trial.spec, trial.lengths
     facts: dict[str, Any] = {
         "observation_shape": list(spec.observation_shape),
