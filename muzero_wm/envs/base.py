@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from muzero_wm.errors import UserError
 
-_MOST_NUMBERS = 1 << 24
+MOST_NUMBERS = 1 << 24
+"""Most numbers of an observation, and most actions."""
 
 
 class EnvError(UserError):
@@ -113,7 +114,7 @@ class EnvSpec:
                 alternating=state["alternating"],
                 observation_bounds=_pair(state["observation_bounds"]),
             )
-            if problem := spec._problem():
+            if problem := spec.problem():
                 raise EnvError(f"environment in the checkpoint: {problem}")
         except (KeyError, TypeError, ValueError) as error:
             if isinstance(error, EnvError):
@@ -121,16 +122,18 @@ class EnvSpec:
             raise EnvError(f"environment in the checkpoint: makes no sense ({type(error).__name__})") from None
         return spec
 
-    def _problem(self) -> str | None:
-        """Returns what is impossible about a spec that came from a file."""
+    def problem(self) -> str | None:
+        """Returns what is impossible about a spec that others wrote, None if it can be."""
         shape, cells = self.observation_shape, math.prod(self.observation_shape[1:])
         positive = (*shape, self.num_actions, *(() if self.max_episode_steps is None else (self.max_episode_steps,)))
         if not isinstance(self.name, str) or not 0 < len(self.name) <= 200:
             return "expected a name"
         if any(type(n) is not int or n < 1 for n in positive) or self.num_players not in (1, 2):
             return f"expected positive numbers and 1 or 2 players, got {str(positive)[:80]}, {self.num_players!r:.20}"
-        if len(shape) > 8 or math.prod(shape) > _MOST_NUMBERS or self.num_actions > _MOST_NUMBERS:
-            return f"expected at most {_MOST_NUMBERS} numbers and actions, got {str(positive)[:80]}"
+        if len(shape) > 8 or math.prod(shape) > MOST_NUMBERS or self.num_actions > MOST_NUMBERS:
+            return f"expected at most {MOST_NUMBERS} numbers and actions, got {str(positive)[:80]}"
+        if self.observation_dtype not in (np.uint8, np.float32):
+            return f"expected observations of dtype uint8 or float32, got {self.observation_dtype}"
         if type(self.alternating) is not bool:
             return f"expected alternating to be true or false, got {self.alternating!r:.20}"
         for what, bounds in (("value", self.value_bounds), ("observation", self.observation_bounds)):

@@ -1,7 +1,11 @@
 """Finds an environment by its name.
 
-`tictactoe`, `connect4`, ...: the files of `games/`. `gym:ID`: anything registered with Gymnasium. What a name needs is
-imported when the name is used, so that asking for a board game does not load Gymnasium.
+`tictactoe`, `connect4`, ...: the files of `games/`. `gym:ID`: anything registered with Gymnasium.
+`package.module:factory`: what a function of an installed module makes. What a name needs is imported when the name is
+used, so that asking for a board game does not load Gymnasium.
+
+Options stand in parentheses. One is taken here and for every kind but board games: `frame_stack=k` shows the last k
+observations at once.
 """
 
 from __future__ import annotations
@@ -9,19 +13,24 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from muzero_wm.envs import games
 from muzero_wm.envs.base import BatchedEnv, EnvError, EnvSpec
+from muzero_wm.envs.imports import check_module
 from muzero_wm.envs.naming import EnvName, parse_name
+from muzero_wm.envs.probe import once
 from muzero_wm.errors import did_you_mean
 
 if TYPE_CHECKING:
     from muzero_wm.envs.board import BoardGame
     from muzero_wm.envs.slots import SingleEnv
 
-KINDS = ("gym:ID",)
+KINDS = ("gym:ID", "package.module:factory")
 """How environments that are not built in are named."""
+
+_MOST_FRAMES = 64
 
 
 def names() -> list[str]:
@@ -30,10 +39,10 @@ def names() -> list[str]:
 
 
 def board_game(name: str) -> BoardGame:
-    """Returns the true rules of a built-in board game.
+    """Returns the true rules of a board game.
 
     Args:
-        name: one of `names()`.
+        name: one of `names()`, or of a module that makes a `BoardGame`.
 
     Returns:
         The rules; the first call in a process loads or compiles their kernels.
@@ -41,14 +50,14 @@ def board_game(name: str) -> BoardGame:
     Raises:
         EnvError: there is no board game of this name.
     """
-    if name not in names():
-        raise _unknown(name)
-    game: BoardGame = importlib.import_module(f"{games.__name__}.{name}").GAME
-    return game
+    found = _makes(parse_name(name))
+    if callable(found):
+        raise EnvError(f"{name} is no board game with rules of its own")
+    return found
 
 
 def spec(name: str) -> EnvSpec:
-    """Returns what a model must know about an environment.
+    """Returns what a model must know about an environment; it is asked once per process.
 
     Args:
         name: one of `names()`, or of `KINDS`.
@@ -59,14 +68,8 @@ def spec(name: str) -> EnvSpec:
     Raises:
         EnvError: there is no such environment, or it is of a kind that is not supported.
     """
-    found = _find(parse_name(name))
-    if not callable(found):
-        return found.spec()
-    env = found()
-    try:
-        return env.spec
-    finally:
-        env.close()
+    parsed = parse_name(name)
+    return once(name, _source(parsed), lambda: _read_spec(parsed))
 
 
 def make(
@@ -96,7 +99,7 @@ def make(
         raise EnvError(f"num_envs must be at least 1, got {num_envs}")
     if seed < 0:
         raise EnvError(f"seed must be at least 0, got {seed}")
-    found = _find(parse_name(name))
+    found = _makes(parse_name(name))
     if callable(found):
         from muzero_wm.envs.slots import SlotEnv
 
@@ -106,17 +109,80 @@ def make(
     return BoardEnv(found, num_envs, seed, random_openings=random_openings, max_random_plies=max_random_plies)
 
 
+def _makes(name: EnvName) -> Callable[[], SingleEnv] | BoardGame:
+    """Returns the rules of a board game, or what makes one environment of another kind, its frames stacked."""
+    if "frame_stack" not in name.options:
+        return _find(name)
+    options = dict(name.options)
+    k = options.pop("frame_stack")
+    if type(k) is not int or not 1 <= k <= _MOST_FRAMES:
+        raise EnvError(f"{name.text}: frame_stack must be a whole number in [1, {_MOST_FRAMES}], got {k!r}")
+    found = _find(replace(name, options=options))
+    if not callable(found):
+        raise EnvError(f"{name.text}: frame_stack is not for board games, their boards show everything")
+    from muzero_wm.envs.stacked import StackedEnv
+
+    return lambda: StackedEnv(found(), k)
+
+
 def _find(name: EnvName) -> Callable[[], SingleEnv] | BoardGame:
     """Returns the rules of a board game, or what makes one environment of another kind."""
     if name.kind == "gym":
         from muzero_wm.envs.gymnasium import make_gymnasium
 
         return lambda: make_gymnasium(name)
-    if name.kind or name.options:
+    if name.kind:
+        from muzero_wm.envs.factory import make_from_factory
+
+        _check_kind(name)
+        return make_from_factory(name)
+    if name.options or name.target not in names():
         raise _unknown(name.text)
-    return board_game(name.target)
+    game: BoardGame = importlib.import_module(f"{games.__name__}.{name.target}").GAME
+    return game
+
+
+def _source(name: EnvName) -> object:
+    """Returns what a name stands for, where that may change within a process."""
+    if name.kind == "gym":
+        import gymnasium
+
+        return gymnasium.registry.get(name.target.rpartition(":")[2])
+    if name.kind in ("", *_prefixes()):
+        return None
+    from muzero_wm.envs.factory import find_factory
+
+    _check_kind(name)
+    return find_factory(name)
+
+
+def _read_spec(name: EnvName) -> EnvSpec:
+    found = _makes(name)
+    if not callable(found):
+        return found.spec()
+    env = found()
+    try:
+        return env.spec
+    finally:
+        env.close()
+
+
+def _prefixes() -> list[str]:
+    return [kind.partition(":")[0] for kind in KINDS if "." not in kind.partition(":")[0]]
+
+
+def _check_kind(name: EnvName) -> None:
+    """Checks that the kind is a module, for it is none of `KINDS`."""
+    try:
+        check_module(name.kind)
+    except EnvError as error:
+        hint = did_you_mean(name.kind, _prefixes())
+        raise EnvError(f"unknown environment {name.text!r}: {error} (known: {_known()}){hint}") from None
+
+
+def _known() -> str:
+    return ", ".join((*names(), *KINDS))
 
 
 def _unknown(name: str) -> EnvError:
-    known = names()
-    return EnvError(f"unknown environment {name!r} (known: {', '.join((*known, *KINDS))}){did_you_mean(name, known)}")
+    return EnvError(f"unknown environment {name!r} (known: {_known()}){did_you_mean(name, names())}")

@@ -32,7 +32,7 @@ class Moment:
         to_play: seat to move, always 0 for one player; at the end of an episode the seat whose turn it would be.
         reward: of the action just played, from the view of the player who played it.
         terminated: the rules ended the episode.
-        truncated: a time limit cut the episode.
+        truncated: a time limit cut the episode; does not count where the rules ended it in the same step.
     """
 
     observation: Any
@@ -280,7 +280,16 @@ class SlotEnv(BatchedEnv):
             raise EnvError(f"{error} ({self.where(i)})") from error
         except Exception as error:
             raise EnvError(f"{self.spec.name}: step raised {one_line(error)} ({self.where(i)})") from error
+        moment.truncated = moment.truncated and not moment.terminated
+        mover = self._to_play[i]
         self._take(i, moment)
+        over = moment.terminated or moment.truncated
+        if self.spec.alternating and self.spec.num_players == 2 and moment.to_play == mover and not over:
+            raise self._wrong(
+                i,
+                f"player {mover} moves twice in a row, but the game was taken for strictly alternating; declare it "
+                '(EnvSpec.alternating = False, for Gymnasium metadata = {"alternating": False})',
+            )
         return moment
 
     def _take(self, i: int, moment: Moment) -> None:
