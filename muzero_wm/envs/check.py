@@ -6,11 +6,12 @@ and told only where chance would hardly show it.
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import statistics
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 from muzero_wm.envs import registry
 from muzero_wm.envs.base import EnvError
@@ -22,6 +23,8 @@ from muzero_wm.envs.slots import Moment, SingleEnv
 from muzero_wm.envs.trial import Trial, first_difference
 from muzero_wm.errors import one_line
 
+Made = TypeVar("Made")
+
 NONDETERMINISTIC = "not repeatable"
 NOT_ANEW = "reset does not begin anew"
 SEED_IGNORED = "the reset seed is not followed"
@@ -31,6 +34,7 @@ QUICK_STEPS = 200
 _QUICK_SECONDS = 1.0
 _SECONDS = 30.0
 _REPLAYED_STEPS, _QUICK_REPLAYED_STEPS = 200, 40
+_TRIED_STEPS = 50  # of an episode, with other seeds
 _PATIENT_STEPS = 20_000  # that an episode without a limit is given to end
 _PATIENT_SECONDS = 3.0
 _UNREPEATABLE = (NONDETERMINISTIC, NOT_ANEW, SEED_IGNORED)
@@ -51,9 +55,9 @@ def check_env(env: str | Callable[[], SingleEnv], steps: int = 500, seed: int = 
     Raises:
         EnvError: the environment cannot be made, or it is of a kind that is not supported.
     """
-    make = _maker(env) if isinstance(env, str) else env
+    make = _safely(lambda: _maker(env)) if isinstance(env, str) else env
     findings = Findings()
-    first = _made(make)
+    first = _safely(make)
     others: list[SingleEnv] = []
     try:
         report = Report(first.spec.name)
@@ -61,7 +65,7 @@ def check_env(env: str | Callable[[], SingleEnv], steps: int = 500, seed: int = 
         trial.play(min(steps, QUICK_STEPS) if quick else steps, _QUICK_SECONDS if quick else _SECONDS)
         randomness = None
         if trial.kept and not trial.broken:
-            others.append(_made(make))
+            others.append(_safely(make))
             randomness = _check_repetition(
                 trial, others[0], findings, _QUICK_REPLAYED_STEPS if quick else _REPLAYED_STEPS
             )
@@ -75,7 +79,8 @@ def check_env(env: str | Callable[[], SingleEnv], steps: int = 500, seed: int = 
         return report
     finally:
         for made in (first, *others):
-            made.close()
+            with contextlib.suppress(Exception):  # what matters has been seen
+                made.close()
 
 
 def try_out(env: str) -> None:
@@ -133,7 +138,7 @@ def _maker(name: str) -> Callable[[], SingleEnv]:
     return (lambda: _OneBoard(found)) if isinstance(found, BoardGame) else found
 
 
-def _made(make: Callable[[], SingleEnv]) -> SingleEnv:
+def _safely(make: Callable[[], Made]) -> Made:
     try:
         return make()
     except EnvError:
@@ -158,8 +163,9 @@ def _check_repetition(trial: Trial, fresh: SingleEnv, findings: Findings, steps:
                 _tell_difference(trial, findings, same, f"reset seed {episode.seed}", *parted)
                 return "does not follow the reset seed"
     longest = max(kept, key=lambda episode: len(episode.shown))
+    begun = longest._replace(shown=longest.shown[: _TRIED_STEPS + 1])
     seeds = [(longest.seed + other) % 2**31 for other in range(1, 4)]
-    partings = [first_difference(longest.shown, trial.again(longest, seed)) for seed in seeds]
+    partings = [first_difference(begun.shown, trial.again(begun, seed)) for seed in seeds]
     steps_of = [parted[0] for parted in partings if parted is not None]
     if not steps_of:
         return "none seen, every reset seed plays the same"
