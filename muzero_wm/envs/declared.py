@@ -19,6 +19,8 @@ SHAPE = "observation of the wrong shape"
 NOT_FINITE = "observation with NaN or infinity"
 REWARD = "a reward that is no finite number"
 OUTSIDE = "observation outside its space"
+NOT_UINT8 = "observation that uint8 cannot hold"
+WHOLE = "return whole numbers from 0 to 255, or declare a space of float32"
 DTYPE = "observation of another dtype than declared"
 
 
@@ -150,6 +152,8 @@ def _misfit_of_box(space: spaces.Box, value: Any, where: str) -> Misfit:
         at = tuple(map(int, np.argwhere(~np.isfinite(array))[0]))
         seen = f"{where}{list(at) if at else ''} is {array[at]}"
         return Misfit("error", NOT_FINITE, seen, "return finite numbers; look for a division by zero or an overflow")
+    if space.dtype == np.uint8 and (lost := array != array.astype(np.uint8)).any():
+        return Misfit("error", NOT_UINT8, f"{array[lost][0]:g} becomes {array[lost].astype(np.uint8)[0]}", WHOLE)
     beyond = (array < space.low) | (array > space.high)
     if beyond.any():
         at = tuple(map(int, np.argwhere(beyond)[0]))

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muzero_wm.envs.base import EnvError, EnvSpec
-from muzero_wm.envs.declared import NOT_FINITE, OUTSIDE, REWARD, SHAPE, Misfit, Tap, is_number
+from muzero_wm.envs.declared import NOT_FINITE, NOT_UINT8, OUTSIDE, REWARD, SHAPE, WHOLE, Misfit, Tap, is_number
 from muzero_wm.envs.findings import Findings, Severity
 from muzero_wm.envs.seats import Seats
 from muzero_wm.envs.slots import Moment, SingleEnv
@@ -257,9 +257,7 @@ def _misfit(moment: Moment, spec: EnvSpec, watched: bool) -> Misfit | None:
         seen = f"observation is {str(given)[:100]}"
         return Misfit("error", NOT_FINITE, seen, "return finite numbers that float32 can hold")
     if dtype == np.uint8 and (given != taken).any():
-        seen = f"{given[given != taken][0]:g} becomes {taken[given != taken][0]}"
-        remedy = "return whole numbers from 0 to 255, or declare a space of float32"
-        return Misfit("error", "observation that uint8 cannot hold", seen, remedy)
+        return Misfit("error", NOT_UINT8, f"{given[given != taken][0]:g} becomes {taken[given != taken][0]}", WHOLE)
     low, high = (taken.min(), taken.max()) if taken.size else (0, 0)
     if not watched and bounds is not None and not bounds[0] <= low <= high <= bounds[1]:
         seen = f"observation from {low:.6g} to {high:.6g}, declared is {bounds[0]:g} to {bounds[1]:g}"
