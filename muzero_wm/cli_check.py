@@ -10,7 +10,8 @@ from rich.table import Table
 from rich.text import Text
 
 from muzero_wm.cli_reports import check_writable, write_json
-from muzero_wm.envs.findings import Report
+from muzero_wm.envs.base import EnvError
+from muzero_wm.envs.findings import Finding, Report
 
 _COLOURS = {"error": "bold red", "warning": "bold yellow", "note": "bold blue"}
 _WORKERS_HELP_FROM = 0.3  # of the time of acting
@@ -32,14 +33,17 @@ def run(args: argparse.Namespace) -> bool:
     from muzero_wm.envs.check import check_env
 
     report = check_env(args.env, args.steps, args.seed)
-    fine = not report.of("error")
-    if fine:
+    if not report.of("error"):
         from muzero_wm.bench.environment import bench_environment
 
-        report.facts["speed"] = bench_environment(args.env, args.seed)
+        try:
+            report.facts["speed"] = bench_environment(args.env, args.seed)
+        except EnvError as error:
+            remedy = "play these episodes by themselves, and look at the step that is named"
+            report.findings.insert(0, Finding("error", "fails when it is played longer", str(error), remedy))
     show(report)
     write_json(args.json, report.to_dict())
-    return fine
+    return not report.of("error")
 
 
 def show(report: Report, console: Console | None = None) -> None:
@@ -106,8 +110,10 @@ def _played(facts: dict[str, Any]) -> str:
 
 
 def _speed(speed: dict[str, Any]) -> str:
-    share = speed["share"]
-    text = f"{speed['steps_per_second']:,.0f} steps/s, {share:.0%} of acting"
+    text, share = f"{speed['steps_per_second']:,.0f} steps/s", speed["share"]
+    if share is None:
+        return text
+    text += f", {share:.0%} of acting"
     if share > _WORKERS_HELP_FROM:
         return f"{text}; acting.env_workers would help"
     return f"{text}; the rest is the search"

@@ -33,6 +33,8 @@ class Steps(gymnasium.Env):
     def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, object]]:
         self.t += 1
         reward = np.nan if self.wrong == "reward" and self.t == 3 else float(action)
+        if self.wrong == "late" and self.begun > 150:
+            raise RuntimeError("worn out")
         return self.look(), reward, self.t == 5, False, {}
 
     def look(self) -> np.ndarray:
@@ -67,6 +69,13 @@ def test_errors_are_exit_code_1(capsys: pytest.CaptureFixture[str], tmp_path: Pa
     (finding,) = json.loads(file.read_text())["findings"]
     assert finding["severity"] == "error"
     assert "step 3" in finding["seen"]
+
+
+def test_what_fails_only_later_is_an_error_too(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check-env", "gym:tests/Steps-v0(wrong=late)"]) == 1
+    out = capsys.readouterr().out
+    assert "fails when it is played longer" in out
+    assert "worn out" in out
 
 
 def test_warnings_are_exit_code_0(capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,7 +29,11 @@ def bench_environment(name: str, seed: int = 0) -> dict[str, Any]:
 
     Returns:
         `steps_per_second`, `searches_per_second` (one search is one move of one environment), both the median of
-        several timings, `num_envs`, `simulations`, and `share`: of the time of acting that the environment takes.
+        several timings, `num_envs`, `simulations`, and `share`: of the time of acting that the environment takes. Where
+        that preset has no network for the environment, the search cannot be timed, and both it and the share are None.
+
+    Raises:
+        EnvError: the environment failed, as a run would show it.
     """
     config = load_config(env=name, seed=seed)
     steps = _steps_per_second(config, seed)
@@ -39,7 +43,7 @@ def bench_environment(name: str, seed: int = 0) -> dict[str, Any]:
         "searches_per_second": searches,
         "num_envs": config.acting.num_envs,
         "simulations": config.search.num_simulations,
-        "share": searches / (steps + searches),
+        "share": None if searches is None else searches / (steps + searches),
     }
 
 
@@ -61,10 +65,14 @@ def _steps_per_second(config: Config, seed: int) -> float:
     return statistics.median(rates)
 
 
-def _searches_per_second(config: Config, seed: int) -> float:
+def _searches_per_second(config: Config, seed: int) -> float | None:
     torch.manual_seed(seed)
     spec, count = envs.spec(config.env), config.acting.num_envs
-    planner = Planner(acting_network(config, WorldModel(config.model, spec).eval()), spec, config.search)
+    try:
+        model = WorldModel(config.model, spec).eval()
+    except ValueError:
+        return None
+    planner = Planner(acting_network(config, model), spec, config.search)
     low, high = spec.observation_bounds or (0, 1)
     numbers = np.random.default_rng(seed).random((count, *spec.observation_shape))
     observations = (low + numbers * (high - low)).astype(spec.observation_dtype)

@@ -1,6 +1,7 @@
 """Two players: does the reward belong to the player who moved, and the view to the player to move?
 
-Neither can be known from outside. Both mistakes leave traces in random games, and only clear traces are told.
+Neither can be known from outside. Both mistakes leave traces in random games, and only clear traces are told. A
+reward of the wrong seat shows where whoever moves last wins (or loses); where either may happen, as in Go, it does not.
 """
 
 from __future__ import annotations
@@ -55,9 +56,15 @@ class Seats:
         if moment.reward != 0:
             self._ends[mover, int(moment.reward < 0)] += 1
 
-    def judge(self, findings: Findings) -> None:
-        """Adds what the games show."""
-        self._judge_rewards(findings)
+    def judge(self, findings: Findings, rewards_may_be_wrong: bool = True) -> None:
+        """Adds what the games show.
+
+        Args:
+            findings: where to add it.
+            rewards_may_be_wrong: False leaves the question of the wrong seat out.
+        """
+        if rewards_may_be_wrong:
+            self._judge_rewards(findings)
         games = sum(self.results)
         if games >= _ENOUGH_GAMES and self.results[2] == games:
             remedy = "give the player who moves last the reward of the end: 1 for a win, -1 for a loss"
@@ -71,17 +78,12 @@ class Seats:
     def _judge_rewards(self, findings: Findings) -> None:
         (won_0, lost_0), (won_1, lost_1) = self._ends.tolist()
         remedy = "return the reward from the view of the player who has just moved"
-        for seat, (mine, theirs, never) in enumerate(
-            ((won_0, lost_1, lost_0 + won_1), (lost_0, won_1, won_0 + lost_1))
-        ):
-            if min(mine, theirs) >= _ENOUGH_ENDS and never == 0:
-                other = f"all {lost_1} that the second one ends are lost"
-                seen = f"all {won_0} decided games that the first player ends are won, {other}"
-                if seat == 1:
-                    other = f"all {won_1} that the second one ends are won"
-                    seen = f"all {lost_0} decided games that the first player ends are lost, {other}"
-                view = "first" if seat == 0 else "second"
-                findings.add("warning", WRONG_SEAT, f"{seen}: as if seen by the {view} player always", remedy)
+        if min(won_0, lost_1) >= _ENOUGH_ENDS and lost_0 == won_1 == 0:
+            seen = f"the first player wins all {won_0} decided games that they end, the second loses all {lost_1}"
+            findings.add("warning", WRONG_SEAT, f"{seen}: as if always seen by the first player", remedy)
+        if min(lost_0, won_1) >= _ENOUGH_ENDS and won_0 == lost_1 == 0:
+            seen = f"the first player loses all {lost_0} decided games that they end, the second wins all {won_1}"
+            findings.add("warning", WRONG_SEAT, f"{seen}: as if always seen by the second player", remedy)
         if won_0 == won_1 == 0 and min(lost_0, lost_1) >= 3 and lost_0 + lost_1 >= 2 * _ENOUGH_ENDS:
             seen = f"whoever makes the last move loses, in all of {lost_0 + lost_1} decided games"
             findings.add("warning", WRONG_SEAT, seen, f"{remedy} (fine as it is if the last move is meant to lose)")

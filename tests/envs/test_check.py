@@ -314,7 +314,39 @@ def test_a_reward_of_the_wrong_seat_is_suspected(reward: str, seed: int) -> None
     assert (finding.severity, finding.title) == ("warning", "probably a reward of the wrong seat")
     assert "view of the player who has just moved" in finding.remedy
     if reward != "opponent":
-        assert finding.seen.endswith(f"as if seen by the {reward} player always")
+        assert finding.seen.endswith(f"as if always seen by the {reward} player")
+
+
+class NoughtsOfGymnasium(gymnasium.Env):
+    """The same as a Gymnasium environment says it, its reward always seen by the first player."""
+
+    observation_space = spaces.Box(0, 1, (20,), np.float32)
+    action_space = spaces.Discrete(9)
+
+    def __init__(self) -> None:
+        self.game = Noughts("first")
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        return self.told(self.game.reset(0))[::4]
+
+    def step(self, action: int) -> Any:
+        return self.told(self.game.step(int(action)))
+
+    def told(self, moment: Moment) -> Any:
+        info = {"to_play": moment.to_play, "action_mask": moment.legal_actions.astype(np.int8)}
+        return moment.observation.astype(np.float32), moment.reward, moment.terminated, False, info
+
+
+gymnasium.register("tests/CheckNoughts-v0", entry_point=NoughtsOfGymnasium)
+
+
+def test_a_reward_of_the_wrong_seat_is_suspected_in_a_gymnasium_environment(seed: int) -> None:
+    report = check_env("gym:tests/CheckNoughts-v0", seed=seed)
+    assert [(finding.severity, finding.title) for finding in report.findings] == [
+        ("warning", "probably a reward of the wrong seat")
+    ]
+    assert report.facts["results"]["second"] < 5  # the second player's wins are counted for the first
 
 
 def test_the_same_view_for_both_is_noted(seed: int) -> None:
