@@ -105,7 +105,7 @@ BAD_CALLS = [
     ("envs --json nowhere/x.json", "--json nowhere/x.json: the folder nowhere is not there"),
     ("check-env", "the following arguments are required: ENV"),
     ("check-env tictactoo", "unknown environment 'tictactoo'"),
-    ("check-env gym:Pendulum-v1", "the action space must be Discrete"),
+    ("check-env gym:Pendulum-v1", "gym:Pendulum-v1: "),
     ("check-env tictactoe --steps 0", "argument --steps: expected an integer >= 1, got '0'"),
     ("check-env tictactoe --json nowhere/x.json", "--json nowhere/x.json: the folder nowhere is not there"),
 ]
