@@ -52,8 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: words after the program's name; those of the process when None.
 
     Returns:
-        The exit code: 0, 1 when `doctor` found something broken, 2 for a mistake in the input, 130 or 143 when SIGINT
-        or SIGTERM ended the command.
+        The exit code: 0, 1 when `doctor` or `check-env` found something broken, 2 for a mistake in the input, 130 or
+        143 when SIGINT or SIGTERM ended the command.
     """
     if arguments is None:
         os.environ["PYTHONSAFEPATH"] = "1"  # the processes we start do not search the current folder either
@@ -160,6 +160,13 @@ def _envs(args: argparse.Namespace) -> None:
     write_json(args.json, rows)
 
 
+def _check_env(args: argparse.Namespace) -> None:
+    from muzero_wm.cli_check import run
+
+    if not run(args):
+        raise SystemExit(BROKEN)
+
+
 def _bench(args: argparse.Namespace) -> None:
     from muzero_wm.cli_bench import run
 
@@ -171,6 +178,7 @@ _COMMANDS: dict[str, Callable[[argparse.Namespace], None]] = {
     "evaluate": _evaluate,
     "play": _play,
     "envs": _envs,
+    "check-env": _check_env,
     "doctor": _doctor,
     "bench": _bench,
 }
@@ -239,6 +247,17 @@ def _parser() -> _Parser:
 
     envs = _command(commands, "envs", "list the environments", "muzero-wm envs")
     _json_argument(envs)
+
+    check = _command(
+        commands,
+        "check-env",
+        "try an environment out before training, and say what is wrong with it",
+        "muzero-wm check-env gym:CartPole-v1 --steps 2000",
+    )
+    check.add_argument("env", metavar="ENV", help="name of the environment, as for train --env")
+    check.add_argument("--steps", type=_integer(1), default=500, metavar="N", help="random steps (default: 500)")
+    check.add_argument("--seed", type=_integer(0), default=0, metavar="N", help="of actions and episodes (default: 0)")
+    _json_argument(check)
 
     doctor = _command(
         commands,

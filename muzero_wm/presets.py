@@ -152,6 +152,7 @@ def plan_run(
 
     Raises:
         ConfigError: the configuration is wrong.
+        EnvError: the environment of a new run fails a quick check.
         RunDirError: the run folder cannot be used.
     """
     if resume and run_dir is None:
@@ -160,9 +161,21 @@ def plan_run(
         folder = prepare_run_dir(Path(str(run_dir)), resume)
         return _settle([_saved_settings(folder)], f"{folder}", env, **settings), folder
     config = load_config(source, env=env, **settings)
+    if not resume:
+        _try_out(config.env)
     if run_dir is not None:
         return config, prepare_run_dir(Path(run_dir), resume)
     return config, new_run_dir(Path("runs"), Path(source).stem if source is not None else str(env))
+
+
+def _try_out(env: str) -> None:
+    """Makes the quick check of an environment that is not built in."""
+    from muzero_wm import envs
+
+    if env not in envs.names():
+        from muzero_wm.envs.check import try_out
+
+        try_out(env)
 
 
 def parse_config(text: Any, where: str) -> Config:

@@ -103,6 +103,11 @@ BAD_CALLS = [
     ("play runs/full --simulations -3", "argument --simulations: expected an integer >= 1, got '-3'"),
     ("envs extra", "unrecognized arguments: extra"),
     ("envs --json nowhere/x.json", "--json nowhere/x.json: the folder nowhere is not there"),
+    ("check-env", "the following arguments are required: ENV"),
+    ("check-env tictactoo", "unknown environment 'tictactoo'"),
+    ("check-env gym:Pendulum-v1", "gym:Pendulum-v1: "),
+    ("check-env tictactoe --steps 0", "argument --steps: expected an integer >= 1, got '0'"),
+    ("check-env tictactoe --json nowhere/x.json", "--json nowhere/x.json: the folder nowhere is not there"),
 ]
 
 
@@ -152,7 +157,7 @@ def test_a_mistake_in_a_process_of_its_own(call: str) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("command", ["", "train", "evaluate", "play", "envs"])
+@pytest.mark.parametrize("command", ["", "train", "evaluate", "play", "envs", "check-env"])
 def test_help_names_an_example_that_parses(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([*shlex.split(command), "--help"]) == 0
     examples = re.findall(r"^  (muzero-wm .*)$", capsys.readouterr().out, re.MULTILINE)
@@ -326,6 +331,7 @@ QUICK = {
     "evaluate": ["--games", "2"],
     "play": [],
     "envs": [],
+    "check-env": ["--steps", "50"],
     "bench": ["--seconds", "0.01"],
 }
 

@@ -49,7 +49,7 @@ class GymnasiumEnv(SingleEnv):
         Raises:
             EnvError: its spaces are not supported, it resets itself, or what it says of itself makes no sense.
         """
-        self._env = env
+        self._env = self.raw = env
         layers = list(_layers(env))
         if resetting := [type(layer).__name__ for layer in layers if "autoreset" in type(layer).__name__.lower()]:
             raise EnvError(
@@ -120,7 +120,8 @@ class GymnasiumEnv(SingleEnv):
                 f"{one_line(error)[:200]}"
             ) from error
         twin = copy.copy(self)
-        twin._env, twin._masks = env, _mask_method(env)
+        twin._env = twin.raw = env
+        twin._masks = _mask_method(env)
         return twin
 
     def close(self) -> None:

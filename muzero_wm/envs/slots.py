@@ -49,10 +49,12 @@ class SingleEnv(ABC):
     Attributes:
         spec: what a model must know.
         repeatable: the same reset seed and actions show the same again.
+        raw: the `gymnasium.Env` that is adapted, None where it is something else; `check-env` listens to it.
     """
 
     spec: EnvSpec
     repeatable: bool = True
+    raw: Any = None
 
     @abstractmethod
     def reset(self, seed: int) -> Moment:

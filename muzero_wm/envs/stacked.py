@@ -37,7 +37,7 @@ class StackedEnv(SingleEnv):
         self._env, self._k = env, k
         self._seen: dict[int, deque[NDArray[Any]]] = {}
         self.spec = replace(env.spec, observation_shape=(k * shape[0], *shape[1:]))
-        self.repeatable = env.repeatable
+        self.repeatable, self.raw = env.repeatable, env.raw
 
     def reset(self, seed: int) -> Moment:
         """Begins an episode."""
@@ -56,6 +56,7 @@ class StackedEnv(SingleEnv):
         """
         twin = copy.copy(self)
         twin._env = self._env.clone()
+        twin.raw = twin._env.raw
         twin._seen = {seat: seen.copy() for seat, seen in self._seen.items()}
         return twin
 

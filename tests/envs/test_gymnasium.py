@@ -325,7 +325,7 @@ def test_a_copy_asks_its_own_masks() -> None:
 def test_what_cannot_be_copied_says_so(tmp_path: Path) -> None:
     inner = Counting()
     inner.log = (tmp_path / "log").open("w")
-    with pytest.raises(envs.EnvError, match="cannot be copied, .*deepcopy raised TypeError"):
+    with pytest.raises(envs.EnvError, match=r"cannot be copied, .*deepcopy raised TypeError"):
         GymnasiumEnv("toy", inner).clone()
     inner.log.close()
 

@@ -1,0 +1,419 @@
+"""What `check_env` finds: one broken environment for each mistake, and nothing wrong with those that are right."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from muzero_wm.envs import EnvError
+from muzero_wm.envs.base import EnvSpec
+from muzero_wm.envs.check import check_env, try_out
+from muzero_wm.envs.findings import Finding
+from muzero_wm.envs.slots import Moment, SingleEnv
+
+BOX = spaces.Box(-1.0, 1.0, (3,), np.float32)
+
+
+class Walk(gymnasium.Env):
+    """A right one: a walk by chance that ends after 7 steps; the broken ones change one thing of it."""
+
+    observation_space: spaces.Space[Any] = BOX
+    action_space = spaces.Discrete(2)
+    length = 7
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.t = 0
+        self.place = self.np_random.uniform(-1, 1, 3)
+        return self.look(), self.told()
+
+    def step(self, action: int) -> Any:
+        self.t += 1
+        self.place = np.clip(self.place + (action - 0.5) * self.np_random.uniform(0, 0.1, 3), -1, 1)
+        return self.look(), float(action), self.t >= self.length, False, self.told()
+
+    def look(self) -> Any:
+        return self.place.astype(np.float32)
+
+    def told(self) -> dict[str, Any]:
+        return {}
+
+
+class Outside(Walk):
+    def look(self) -> Any:
+        return super().look() * (3.0 if self.t == 4 else 1.0)
+
+
+class NanView(Walk):
+    def look(self) -> Any:
+        return np.full(3, np.nan, np.float32) if self.t == 2 else super().look()
+
+
+class Shapes(Walk):
+    def look(self) -> Any:
+        return super().look()[:2] if self.t == 3 else super().look()
+
+
+class Doubles(Walk):
+    def look(self) -> Any:
+        return self.place
+
+
+class BigInUint8(Walk):
+    observation_space = spaces.Box(0, 255, (3,), np.uint8)
+
+    def look(self) -> Any:
+        return np.array([3, 300, 5], np.int64) if self.t == 5 else np.zeros(3, np.uint8)
+
+
+class Numbers(Walk):
+    observation_space = spaces.Discrete(4)
+
+    def look(self) -> Any:
+        return self.t
+
+
+class NanReward(Walk):
+    def step(self, action: int) -> Any:
+        observation, reward, *rest = super().step(action)
+        return observation, float("nan") if self.t == 3 else reward, *rest
+
+
+class NoReward(Walk):
+    def step(self, action: int) -> Any:
+        observation, _, *rest = super().step(action)
+        return observation, None, *rest
+
+
+class OldStep(Walk):
+    def step(self, action: int) -> Any:
+        observation, reward, done, _, info = super().step(action)
+        return observation, reward, done, info
+
+
+class MaskShape(Walk):
+    def told(self) -> dict[str, Any]:
+        return {"action_mask": np.ones(3, np.int8)}
+
+
+class MaskNothing(Walk):
+    def told(self) -> dict[str, Any]:
+        return {"action_mask": np.full(2, self.t != 4, np.int8)}
+
+
+class MaskOfActions(Walk):
+    """Gives the legal actions themselves."""
+
+    action_space = spaces.Discrete(3)
+
+    def told(self) -> dict[str, Any]:
+        return {"action_mask": np.array([0, 1, 2])}
+
+
+class MaskLies(Walk):
+    """Allows what it refuses."""
+
+    def step(self, action: int) -> Any:
+        if action == 1 and self.t == 2:
+            raise KeyError("no such move")
+        return super().step(action)
+
+    def told(self) -> dict[str, Any]:
+        return {"action_mask": np.ones(2, np.int8)}
+
+
+class RandomMask(Walk):
+    def told(self) -> dict[str, Any]:
+        return {"action_mask": np.array([1, np.random.random() < 0.5], np.int8)}  # noqa: NPY002
+
+
+class OwnChance(Walk):
+    """Draws from a generator of its own, which no seed reaches."""
+
+    def __init__(self) -> None:
+        self.chance = np.random.default_rng()
+
+    def look(self) -> Any:
+        return super().look() * np.float32(self.chance.random())
+
+
+class GoesOn(Walk):
+    """Does not begin anew: reset forgets the place."""
+
+    place: Any = None
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        place = self.place
+        shown = super().reset(seed=seed)
+        if place is None:
+            return shown
+        self.place = place
+        return self.look(), self.told()
+
+
+class Endless(Walk):
+    length = 10**9
+
+
+class BothEnds(Walk):
+    def step(self, action: int) -> Any:
+        *rest, ended, _, info = super().step(action)
+        return *rest, ended, ended, info
+
+
+class Reused(Walk):
+    def look(self) -> Any:
+        if not hasattr(self, "buffer"):
+            self.buffer = np.zeros(3, np.float32)
+        self.buffer[:] = super().look()
+        return self.buffer
+
+
+class ResetFails(Walk):
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        if getattr(self, "t", 0) == self.length:
+            raise RuntimeError("already over")
+        return super().reset(seed=seed)
+
+
+BROKEN = [
+    (Outside, "warning", "observation outside its space", "step 4"),
+    (NanView, "error", "observation with NaN or infinity", "step 2"),
+    (Shapes, "error", "observation of the wrong shape", "shape (2,), the space (3,) (reset seed"),
+    (Doubles, "note", "observation of another dtype than declared", "float64, not float32"),
+    (BigInUint8, "error", "observation that uint8 cannot hold", "300"),
+    (Numbers, "error", "observation outside its space", "Discrete(4)"),
+    (NanReward, "error", "a reward that is no finite number", "nan"),
+    (NoReward, "error", "a reward that is no finite number", "None"),
+    (OldStep, "error", "step returns something else", "terminated, truncated"),
+    (MaskShape, "error", "a mask of the wrong shape or dtype|not usable", "(3,)"),
+    (MaskNothing, "error", "a mask that allows nothing", "step 4"),
+    (MaskOfActions, "warning", "a mask of other numbers than 0 and 1", "2"),
+    (MaskLies, "error", "a legal action is refused", "action 1, which the mask allows: KeyError: 'no such move'"),
+    (RandomMask, "warning", "the reset seed is not followed", "another action mask"),
+    (OwnChance, "warning", "the reset seed is not followed", "another observation at step 0"),
+    (GoesOn, "warning", "reset does not begin anew", "another observation at step 0"),
+    (Endless, "warning", "no end in sight", "no time limit"),
+    (BothEnds, "note", "terminated and truncated together", "step 7"),
+    (Reused, "note", "an array used again", "the same array"),
+    (ResetFails, "error", "reset raises", "RuntimeError: already over"),
+]
+for kind in (Walk, *(kind for kind, *_ in BROKEN)):
+    gymnasium.register(f"tests/Check{kind.__name__}-v0", entry_point=kind, disable_env_checker=True)
+gymnasium.register("tests/CheckNondeterministic-v0", entry_point=OwnChance, nondeterministic=True)
+gymnasium.register("tests/CheckLimited-v0", entry_point=Endless, max_episode_steps=30)
+
+
+@pytest.mark.parametrize(("kind", "severity", "titles", "seen"), BROKEN)
+def test_every_mistake_is_found_and_comes_with_a_remedy(
+    kind: type[Walk], severity: str, titles: str, seen: str, seed: int
+) -> None:
+    report = check_env(f"gym:tests/Check{kind.__name__}-v0", seed=seed)
+    (found,) = [finding for finding in report.findings if finding.title in titles.split("|")]
+    assert found.severity == severity
+    assert seen in found.seen
+    assert found.remedy
+    others = {finding.title for finding in report.findings if finding.severity != "note"} - {found.title}
+    assert not others
+
+
+CLEAN = [
+    "gym:tests/CheckWalk-v0",
+    "gym:tests/CheckLimited-v0",
+    "gym:CartPole-v1",
+    "gym:FrozenLake-v1",
+    "gym:Taxi-v4",
+    "gym:MountainCar-v0",
+    "tictactoe",
+    "connect4",
+]
+
+
+@pytest.mark.parametrize("quick", [True, False])
+@pytest.mark.parametrize("name", CLEAN)
+def test_nothing_is_wrong_with_what_is_right(name: str, quick: bool, seed: int) -> None:
+    report = check_env(name, seed=seed, quick=quick)
+    assert report.findings == []
+    assert report.facts["steps"] == 200 if quick else report.facts["steps"] >= 500
+
+
+def test_lunar_lander_is_right(seed: int) -> None:
+    pytest.importorskip("Box2D")
+    assert check_env("gym:LunarLander-v3", seed=seed).findings == []
+
+
+def test_what_is_declared_nondeterministic_is_only_noted() -> None:
+    report = check_env("gym:tests/CheckNondeterministic-v0")
+    assert [(finding.severity, finding.title) for finding in report.findings] == [("note", "not repeatable")]
+
+
+def test_chance_is_found_where_it_is() -> None:
+    facts = {name: check_env(name, quick=True).facts["chance"] for name in ("gym:CartPole-v1", "tictactoe")}
+    assert facts["gym:CartPole-v1"] == "in how an episode starts"
+    assert facts["tictactoe"].startswith("none seen")
+    assert check_env("gym:FrozenLake-v1").facts["chance"].startswith("during an episode")
+    assert check_env("gym:FrozenLake-v1(is_slippery=False)").facts["chance"].startswith("none seen")
+
+
+def test_the_facts_are_those_of_the_environment(seed: int) -> None:
+    facts = check_env("gym:tests/CheckWalk-v0", steps=70, seed=seed).facts
+    assert facts["observation_shape"] == [3]
+    assert (facts["actions"], facts["players"], facts["masked"]) == (2, 1, False)
+    assert (facts["steps"], facts["episodes"], facts["terminated"]) == (70, 10, 10)
+    assert facts["lengths"] == {"mean": 7.0, "min": 7, "max": 7}
+    assert 0 <= facts["returns"]["min"] <= facts["returns"]["max"] <= 7
+
+
+LINES = [[0, 1, 2], [3, 4, 5], [6, 7, 8], [0, 3, 6], [1, 4, 7], [2, 5, 8], [0, 4, 8], [2, 4, 6]]
+
+
+class Noughts(SingleEnv):
+    """Tic-tac-toe on a flat board; how reward, view and turn are told can be wrong."""
+
+    def __init__(self, reward: str = "mover", view: str = "own", turns: bool = True) -> None:
+        self.spec = EnvSpec("noughts", (20,), np.dtype(np.float32), 9, 2, 9, (-1.0, 1.0))
+        self._reward, self._view, self._turns = reward, view, turns
+
+    def reset(self, seed: int) -> Moment:
+        self._board, self._seat, self._plies = np.full(9, -1), 0, 0
+        return self._moment(0.0, False)
+
+    def step(self, action: int) -> Moment:
+        mover = self._seat
+        self._board[action] = mover
+        self._plies += 1
+        won = any((self._board[line] == mover).all() for line in LINES)
+        sign = {"mover": 1, "opponent": -1, "first": 1 - 2 * mover, "second": 2 * mover - 1}[self._reward]
+        self._seat = 1 - mover if self._turns or self._plies % 4 else mover
+        return self._moment(float(sign * won), won or self._plies == 9)
+
+    def _moment(self, reward: float, over: bool) -> Moment:
+        first = self._seat if self._view == "own" else 0
+        says = [self._seat, 1 - self._seat] if self._view == "with turn" else [0, 0]
+        view = np.concatenate([self._board == first, self._board == 1 - first, says])
+        return Moment(view, self._board < 0, self._seat, reward, over)
+
+
+def found(*args: Any, seed: int, **options: Any) -> list[Finding]:
+    return check_env(lambda: Noughts(*args, **options), seed=seed).findings
+
+
+@pytest.mark.parametrize("view", ["own", "with turn"])
+def test_a_right_game_of_two_players_passes(view: str, seed: int) -> None:
+    assert found(view=view, seed=seed) == []
+
+
+@pytest.mark.parametrize("reward", ["first", "second", "opponent"])
+def test_a_reward_of_the_wrong_seat_is_suspected(reward: str, seed: int) -> None:
+    (finding,) = found(reward, seed=seed)
+    assert (finding.severity, finding.title) == ("warning", "probably a reward of the wrong seat")
+    assert "view of the player who has just moved" in finding.remedy
+    if reward != "opponent":
+        assert finding.seen.endswith(f"as if always seen by the {reward} player")
+
+
+class NoughtsOfGymnasium(gymnasium.Env):
+    """The same as a Gymnasium environment says it, its reward always seen by the first player."""
+
+    observation_space = spaces.Box(0, 1, (20,), np.float32)
+    action_space = spaces.Discrete(9)
+
+    def __init__(self) -> None:
+        self.game = Noughts("first")
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> Any:
+        super().reset(seed=seed)
+        return self.told(self.game.reset(0))[::4]
+
+    def step(self, action: int) -> Any:
+        return self.told(self.game.step(int(action)))
+
+    def told(self, moment: Moment) -> Any:
+        info = {"to_play": moment.to_play, "action_mask": moment.legal_actions.astype(np.int8)}
+        return moment.observation.astype(np.float32), moment.reward, moment.terminated, False, info
+
+
+gymnasium.register("tests/CheckNoughts-v0", entry_point=NoughtsOfGymnasium)
+
+
+def test_a_reward_of_the_wrong_seat_is_suspected_in_a_gymnasium_environment(seed: int) -> None:
+    report = check_env("gym:tests/CheckNoughts-v0", seed=seed)
+    assert [(finding.severity, finding.title) for finding in report.findings] == [
+        ("warning", "probably a reward of the wrong seat")
+    ]
+    assert report.facts["results"]["second"] < 5  # the second player's wins are counted for the first
+
+
+def test_the_same_view_for_both_is_noted(seed: int) -> None:
+    (finding,) = found(view="absolute", seed=seed)
+    assert (finding.severity, finding.title) == ("note", "probably the same view for both players")
+
+
+def test_a_turn_that_is_not_passed_is_an_error(seed: int) -> None:
+    titles = [finding.title for finding in found(turns=False, seed=seed) if finding.severity == "error"]
+    assert titles == ["the turn is not passed"]
+
+
+class Drawn(Noughts):
+    """Forgets the reward of the end."""
+
+    def step(self, action: int) -> Moment:
+        moment = super().step(action)
+        moment.reward = 0.0
+        return moment
+
+
+def test_games_that_nobody_wins_are_noted(seed: int) -> None:
+    (finding,) = check_env(Drawn, seed=seed).findings
+    assert (finding.severity, finding.title) == ("note", "no game was decided")
+
+
+class Bounds(SingleEnv):
+    """Says too much of itself, in every way that a spec can be wrong."""
+
+    def __init__(self) -> None:
+        self.spec = EnvSpec("bounds", (2,), np.dtype(np.float32), 2, 1, 3, (0.0, 1.0), observation_bounds=(0.0, 1.0))
+
+    def reset(self, seed: int) -> Moment:
+        self._t = 0
+        return self._moment()
+
+    def step(self, action: int) -> Moment:
+        self._t += 1
+        return self._moment()
+
+    def _moment(self) -> Moment:
+        view: NDArray[Any] = np.array([self._t, 0.0])
+        return Moment(view, reward=float(self._t), terminated=self._t == 5)
+
+
+def test_what_a_spec_promises_is_held_against_what_is_seen() -> None:
+    titles = {finding.title for finding in check_env(Bounds).of("warning")}
+    assert titles == {"observation outside its space", "a return outside its bounds", "an episode longer than declared"}
+
+
+def test_an_environment_that_cannot_be_made_is_one_line() -> None:
+    for wrong in ("gym:Pendulum-v1", "gym:NoSuchThing-v0", "tictactoo"):
+        with pytest.raises(EnvError) as caught:
+            check_env(wrong)
+        assert "\n" not in str(caught.value)
+
+    def broken() -> SingleEnv:
+        raise OSError("no such device")
+
+    with pytest.raises(EnvError, match="cannot be made: OSError: no such device"):
+        check_env(broken)
+
+
+def test_what_a_run_tries_first() -> None:
+    try_out("tictactoe")
+    try_out("gym:CartPole-v1")
+    with pytest.raises(EnvError, match=r"NaN or infinity.*finite numbers.*see muzero-wm check-env gym:tests/CheckNan"):
+        try_out("gym:tests/CheckNanView-v0")
+    with pytest.warns(UserWarning, match="reset does not begin anew"):
+        try_out("gym:tests/CheckGoesOn-v0")
