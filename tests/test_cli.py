@@ -8,14 +8,17 @@ import re
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 import muzero_wm
-from muzero_wm import cli
-from muzero_wm.cli_play import play
+from muzero_wm import cli, envs
+from muzero_wm.agent import Agent
+from muzero_wm.cli_play import PlayError, play
+from muzero_wm.model.world_model import WorldModel
 from muzero_wm.presets import load_config
 
 ROOT = Path(__file__).parents[1]
@@ -283,6 +286,14 @@ def test_what_a_person_types_is_checked(debug_run: Path) -> None:
     assert "5 is not a legal move" in screen
     assert "The agent expects" in screen
     assert "In your place the agent expects" in screen
+
+
+def test_only_built_in_boards_are_drawn() -> None:
+    # Three planes of another kind of board need not be stones.
+    config, spec = load_config("debug"), replace(envs.spec("tictactoe"), name="openspiel:othello")
+    agent = Agent(config, spec, WorldModel(config.model, spec), 0)
+    with pytest.raises(PlayError, match="openspiel:othello is not a built-in board game"):
+        play(agent, console=Console(quiet=True))
 
 
 def test_the_end_of_the_input_quits(debug_run: Path) -> None:

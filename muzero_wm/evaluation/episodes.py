@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -45,27 +46,26 @@ def play_episodes(
     if episodes < 1:
         raise UserError(f"games must be at least 1, got {episodes}")
     n = min(episodes, num_envs)
-    env = envs.make(env_name, n, seed)
-    if env.spec.num_players != 1:
-        raise UserError(f"episodes need a single-player environment, {env_name} has {env.spec.num_players} players")
-    owed = np.array([len(range(i, episodes, n)) for i in range(n)])
-    returns: list[list[float]] = [[] for _ in range(n)]
-    running = np.zeros(n)
-    step = env.reset()
-    while owed.any():
-        rows = np.flatnonzero(owed)
-        actions = step.legal_actions.argmax(axis=1)  # slots that owe nothing more idle along
-        actions[rows] = player.actions(env, step, rows)
-        step = env.step(actions)
-        running += step.reward
-        ended = step.terminated | step.truncated
-        for i in np.flatnonzero(ended & (owed > 0)):
-            returns[i].append(float(running[i]))
-            owed[i] -= 1
-        running[ended] = 0.0
-        if progress is not None:
-            progress(int(episodes - owed.sum()), episodes)
-    env.close()
+    with closing(envs.make(env_name, n, seed)) as env:
+        if env.spec.num_players != 1:
+            raise UserError(f"episodes need a single-player environment, {env_name} has {env.spec.num_players} players")
+        owed = np.array([len(range(i, episodes, n)) for i in range(n)])
+        returns: list[list[float]] = [[] for _ in range(n)]
+        running = np.zeros(n)
+        step = env.reset()
+        while owed.any():
+            rows = np.flatnonzero(owed)
+            actions = step.legal_actions.argmax(axis=1)  # slots that owe nothing more idle along
+            actions[rows] = player.actions(env, step, rows)
+            step = env.step(actions)
+            running += step.reward
+            ended = step.terminated | step.truncated
+            for i in np.flatnonzero(ended & (owed > 0)):
+                returns[i].append(float(running[i]))
+                owed[i] -= 1
+            running[ended] = 0.0
+            if progress is not None:
+                progress(int(episodes - owed.sum()), episodes)
     return [value for slot in returns for value in slot]
 
 
