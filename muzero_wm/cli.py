@@ -96,6 +96,7 @@ def _train(args: argparse.Namespace) -> None:
         overrides=args.set,
         max_minutes=args.max_minutes,
         max_updates=args.max_updates,
+        tell=print,
     )
     from muzero_wm.training import train
 

@@ -152,8 +152,9 @@ def _choose_for_two(derived: Derived, spec: EnvSpec, seen: Glimpse) -> None:
     conv = derived.settings["model"]["torso"] == "conv"
     length = float(seen.lengths.mean()) if len(seen.lengths) else float(PROBE_STEPS)
     low, high = spec.value_bounds or (-1.0, 1.0)
+    turns = "taking turns" if spec.alternating else "whose turn it is follows from the game"
     derived.choose(
-        f"two players, {'strict turns' if spec.alternating else 'turns that follow the game'}, results {low:g} to {high:g}",
+        f"two players, {turns}, results {low:g} to {high:g}",
         model={"value_support": _support(low, high), "reward_support": _support(low, high)},
         search={"discount": 1.0, "value_scale": 0.4, "rescale_floor": (high - low) / 2.0},
     )
@@ -226,5 +227,6 @@ def _squashed(bound: float) -> dict[str, Any]:
 def _brief(value: Any) -> str:
     """Returns a setting in a few characters."""
     if isinstance(value, dict):
-        return f"{value['low']:g}..{value['high']:g} ({value['num_bins']} bins{', squashed' if value['transform'] else ''})"
+        squashed = ", squashed" if value["transform"] else ""
+        return f"{value['low']:g}..{value['high']:g} ({value['num_bins']} bins{squashed})"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -7,7 +7,6 @@ Every mistake of the result is reported at once, one line each, with its dotted 
 from __future__ import annotations
 
 import importlib.resources
-import reprlib
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -17,45 +16,18 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from muzero_wm.config import Config
-from muzero_wm.errors import UserError, did_you_mean
+from muzero_wm.errors import did_you_mean
+from muzero_wm.plain_yaml import ConfigError, load_yaml, parse_yaml, read_yaml, short
 from muzero_wm.run.checkpoint import CheckpointWarning, load_checkpoint
 from muzero_wm.run.files import open_regular
 from muzero_wm.run.folder import RunDirError, new_run_dir, prepare_run_dir
 
 _BUDGET = ("max_updates", "max_minutes")
-_MAX_YAML = 1 << 20
 _MAX_LINES = 20
-
-
-class ConfigError(UserError):
-    """Lists everything that is wrong with a configuration.
-
-    Attributes:
-        lines: one message per mistake.
-    """
-
-    def __init__(self, *lines: str) -> None:
-        self.lines = lines
-        super().__init__("\n".join(lines))
 
 
 class ConfigWarning(UserWarning):
     """Tells of a configuration that is not followed."""
-
-
-class _Loader(yaml.SafeLoader):
-    """Reads plain YAML and refuses a key that is given twice (PyYAML would drop the first)."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key_node, _ in node.value:
-            key = key_node.value if isinstance(key_node, yaml.ScalarNode) else str(key_node.tag)
-            if key in seen and key != "<<":
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is given twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep)
 
 
 def preset_names() -> list[str]:
@@ -188,7 +160,7 @@ def parse_config(text: Any, where: str) -> Config:
     Raises:
         ConfigError: it is no configuration.
     """
-    return _validate(_parse_yaml(text, where), where, check_env=False)
+    return _validate(parse_yaml(text, where), where, check_env=False)
 
 
 def _saved_settings(folder: Path) -> dict[str, Any]:
@@ -196,7 +168,7 @@ def _saved_settings(folder: Path) -> dict[str, Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", CheckpointWarning)  # they are told when the run itself loads it
         text = load_checkpoint(folder / "checkpoints").get("config")
-    settings = _parse_yaml(text, f"{folder}: configuration in the checkpoint")
+    settings = parse_yaml(text, f"{folder}: configuration in the checkpoint")
     try:
         with open_regular(folder / "config.yaml") as stream:
             same = stream.read(len(str(text).encode()) + 1) == str(text).encode()
@@ -211,57 +183,6 @@ def _saved_settings(folder: Path) -> dict[str, Any]:
 def dump_config(config: Config) -> str:
     """Returns a configuration as YAML with every setting in it, which `load_config` reads back unchanged."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Returns the settings in a YAML file.
-
-    Args:
-        path: the file.
-
-    Returns:
-        Nested dictionaries, not yet checked against `Config`.
-
-    Raises:
-        ConfigError: the file is missing, unreadable, not plain YAML, or not a mapping.
-    """
-    try:
-        if not path.is_file() and path.exists():
-            raise ConfigError(f"{path}: cannot be read: not a regular file")
-        with path.open("rb") as stream:
-            text = stream.read(_MAX_YAML + 1).decode("utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{path}: cannot be read: not a UTF-8 text file") from None
-    return _parse_yaml(text, str(path))
-
-
-def _parse_yaml(text: Any, where: str) -> dict[str, Any]:
-    """Returns the settings in a text."""
-    if not isinstance(text, str):
-        raise ConfigError(f"{where}: expected YAML, got {type(text).__name__}")
-    if len(text) > _MAX_YAML:
-        raise ConfigError(f"{where}: longer than {_MAX_YAML} characters, so it is no configuration")
-    loaded = _load_yaml(text, where)
-    if not isinstance(loaded, dict):
-        came = "nothing" if loaded is None else f"{type(loaded).__name__} {_short(loaded)}"
-        raise ConfigError(f"{where}: expected a mapping of settings, got {came}")
-    return loaded
-
-
-def _load_yaml(text: str, where: str) -> Any:
-    """Returns what a text of plain YAML says."""
-    try:
-        return yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where}{_yaml_problem(error)}") from None
-    except RecursionError:
-        raise ConfigError(f"{where}: nested too deeply") from None
-    except (ValueError, TypeError, OverflowError) as error:  # numbers and dates that Python cannot hold
-        raise ConfigError(f"{where}: not plain YAML: {' '.join(str(error).split())[:200]}") from None
 
 
 def _configs() -> Any:
@@ -295,7 +216,7 @@ def _source_layers(source: str | Path, seen: tuple[str, ...]) -> list[dict[str, 
     if base is None:
         return [layer]
     if not isinstance(base, str):
-        raise ConfigError(f"{path}: extends: expected the name of a preset or a file, got {_short(base)}")
+        raise ConfigError(f"{path}: extends: expected the name of a preset or a file, got {short(base)}")
     beside = path.parent / base
     return [*_source_layers(beside if beside.is_file() else base, (*seen, str(path))), layer]
 
@@ -321,7 +242,7 @@ def _parse_override(text: str) -> dict[str, Any]:
     keys = path.strip().split(".")
     if not equals or not all(keys):
         raise ConfigError(f"--set {text}: expected path=value, for example search.num_simulations=50")
-    tree = _load_yaml(value, f"--set {text[:200]}")
+    tree = load_yaml(value, f"--set {text[:200]}")
     for key in reversed(keys):
         tree = {key: tree}
     return tree
@@ -364,7 +285,7 @@ def _validate(merged: dict[Any, Any], where: str, check_env: bool = True) -> Con
 def _explain(problem: Mapping[str, Any]) -> str:
     """Returns one line for one of pydantic's errors: dotted path, what was expected, what came."""
     loc = [str(part) for part in problem["loc"] if part != "[key]"]
-    path, came = ".".join(loc), _short(problem["input"])
+    path, came = ".".join(loc), short(problem["input"])
     match problem["type"]:
         case "extra_forbidden" | "invalid_key":
             known = _keys_at(loc[:-1])
@@ -391,16 +312,3 @@ def _keys_at(path: Sequence[str]) -> list[str]:
         candidates = [annotation, *get_args(annotation)]
         section = next(kind for kind in candidates if isinstance(kind, type) and issubclass(kind, BaseModel))
     return list(section.model_fields)
-
-
-def _short(value: object) -> str:
-    """Returns value as text of a bounded length (aliases let a few lines of YAML stand for gigabytes)."""
-    text = reprlib.repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
-
-
-def _yaml_problem(error: yaml.YAMLError) -> str:
-    """Returns ":line: problem" for what PyYAML says over several lines."""
-    mark = getattr(error, "problem_mark", None)
-    problem = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error).splitlines()[0]
-    return f"{f':{mark.line + 1}' if mark else ''}: not plain YAML: {' '.join(str(problem).split())}"

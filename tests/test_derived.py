@@ -76,7 +76,7 @@ def test_an_environment_with_a_preset_of_its_name_gets_that_preset() -> None:
 
 
 def test_what_cannot_be_made_is_told() -> None:
-    with pytest.raises(ConfigError, match="cannot make 'gym:CartPol-v1'.*CartPole"):
+    with pytest.raises(ConfigError, match=r"cannot make 'gym:CartPol-v1'.*CartPole"):
         load_config(env="gym:CartPol-v1")
 
 

@@ -15,7 +15,7 @@ LAYERS = (
     ("agent", "evaluation", "learning"),
     ("acting",),
     ("replay",),
-    ("run", "presets", "derived"),
+    ("run", "presets", "derived", "plain_yaml"),
     ("model", "envs"),
     ("config", "seeding", "compiling"),
     ("errors",),
