@@ -61,9 +61,6 @@ class ModelConfig(Section):
     """World model: representation, dynamics, prediction, projector."""
 
     torso: Literal["auto", "mlp", "conv"] = Field("auto", description="auto: conv for boards and images, else mlp")
-    observation: Literal["auto", "raw", "scale", "normalize"] = Field(
-        "auto", description="before the first layer: as it is, divided by its bounds, or by statistics of the replay"
-    )
     width: Annotated[StrictInt, Field(ge=4, le=4096)] = Field(128, description="hidden width (mlp) or channels (conv)")
     representation_blocks: Annotated[StrictInt, Field(ge=0, le=1000)] = Field(
         1, description="residual blocks from observation to latent"
@@ -77,6 +74,9 @@ class ModelConfig(Section):
     head_width: Size = Field(128, description="hidden width of the heads")
     batch_norm: StrictBool = Field(False, description="batch norm in the residual blocks (folded for inference)")
     change_sides: StrictBool = Field(True, description="two players: a move exchanges the halves of the channels")
+    observation: Literal["auto", "raw", "scale", "normalize"] = Field(
+        "auto", description="before the first layer: as it is, divided by its bounds, or by statistics of the replay"
+    )
     latent_norm: Literal["rms", "minmax"] = Field("rms", description="how each latent is scaled")
     value_support: SupportConfig = SupportConfig()
     reward_support: SupportConfig = SupportConfig()

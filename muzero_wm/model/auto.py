@@ -94,12 +94,15 @@ def excited(model: WorldModel) -> WorldModel:
 def probe_observations(model: WorldModel, rows: int) -> NDArray[np.float32]:
     """Returns observations [rows, ...] for measurements.
 
-    To the model's first layer half of them are of zeros and ones, half normally distributed.
+    To the model's first layer half of them are of zeros and ones, half normally distributed. Where means are subtracted
+    all of them are normal: a new network has no biases and makes nothing at all of an observation that is the mean, so
+    that scaling its latent to size 1 would blow up the rounding of whoever folds the subtraction into the layer.
     """
     rng = np.random.default_rng(0)
     shape = (rows, *model.observation_shape)
     binary = rng.integers(0, 2, shape).astype(np.float32)
-    binary[1::2] = rng.standard_normal(shape, np.float32)[1::2]
+    normal = slice(1, None, 2) if model.observation.shift is None else slice(None)
+    binary[normal] = rng.standard_normal(shape, np.float32)[normal]
     return model.observation.undo(binary)
 
 

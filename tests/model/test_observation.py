@@ -9,7 +9,7 @@ import torch
 from muzero_wm.config import ModelConfig, ReplayConfig
 from muzero_wm.envs.base import EnvSpec
 from muzero_wm.errors import UserError
-from muzero_wm.model.auto import probe_observations
+from muzero_wm.model.auto import Gate, probe_observations
 from muzero_wm.model.backends import BackendError, make_backend
 from muzero_wm.model.native import supported
 from muzero_wm.model.observation import Statistics, observation_kind
@@ -204,7 +204,19 @@ def test_every_backend_treats_observations_as_the_module_does(name: str, case: s
 
 
 def test_probes_are_what_the_first_layer_expects() -> None:
-    model = with_statistics(build(spec_of(VECTOR, np.float32, None)), 0)
-    prepared = model.observation(torch.from_numpy(probe_observations(model, 400))).numpy()
-    np.testing.assert_allclose(prepared[0::2], prepared[0::2].round(), atol=1e-3)
-    assert 0.9 < prepared[1::2].std() < 1.1
+    for case, binary in (("vector", False), ("image", True), ("bytes", True)):
+        spec, settings = FOLDED[case]
+        model = with_statistics(build(spec, **settings), 0)
+        prepared = model.observation(torch.from_numpy(probe_observations(model, 400))).numpy()
+        assert 0.9 < prepared[1::2].std() < 1.1
+        assert np.allclose(prepared[0::2], prepared[0::2].round(), atol=1e-4) == binary
+
+
+def test_a_new_network_passes_the_gate_with_its_statistics() -> None:
+    """It has no biases, so an observation that is the mean comes to 0 in the module and to rounding elsewhere."""
+    spec, settings = FOLDED["vector"]
+    model = with_statistics(WorldModel(ModelConfig(**settings), spec), 0)
+    gate = Gate(model)
+    for name in ("torch-fp32", "fused-fp32"):
+        found = gate.measure(name, make_backend(name, gate.noisy))
+        assert found.passed, found.reason
