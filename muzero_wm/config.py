@@ -100,6 +100,9 @@ class SearchConfig(Section):
     rescale_share: Weight = Field(
         0.0, description="gumbel: the same as a share of the deviation of the values learnt, where that is larger"
     )
+    final_rescale_share: Weight | None = Field(
+        None, description="gumbel: that share at the end of the budget, reached by a geometric decay; null: the same"
+    )
     qtransform: Literal["siblings", "min_max", "tree_min_max"] = Field(
         "siblings", description="puct: normalisation of q (min_max takes the environment's value bounds)"
     )

@@ -52,13 +52,6 @@ def test_a_budget_replaces_the_budget_below_as_a_whole() -> None:
     assert (one_by_one.max_updates, one_by_one.max_minutes) == (3, None)
 
 
-def test_an_environment_alone_chooses_its_preset() -> None:
-    assert load_config(env="connect4") == load_config("connect4")
-    cartpole = load_config(env="gym:CartPole-v1")
-    assert cartpole == load_config("cartpole")
-    assert load_config(env="gym:Acrobot-v1").model == cartpole.model
-
-
 def test_settings_of_the_command_line_are_yaml() -> None:
     config = load_config("debug", overrides=["learning.learning_rate=1e-3", "run.tensorboard=no", "seed=3"])
     assert config.learning.learning_rate == 1e-3

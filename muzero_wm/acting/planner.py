@@ -110,7 +110,7 @@ class Planner:
         self, root: mcts.RootOutput, recurrent_fn: Any, simulations: int, scale: float, options: dict[str, Any]
     ) -> SearchResult:
         config = self.config
-        floor = max(config.rescale_floor, config.rescale_share * self.network.value_spread)
+        floor = max(config.rescale_floor, self.network.q_scale)
         return mcts.gumbel_muzero_policy(
             root,
             recurrent_fn,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from muzero_wm.acting.actor import proceed
 from muzero_wm.acting.planner import Planner
-from muzero_wm.config import Config
+from muzero_wm.config import Config, SearchConfig
 from muzero_wm.envs.base import EnvSpec
 from muzero_wm.learning.augment import apply_symmetries
 from muzero_wm.learning.losses import LossResult, effective_rank, unrolled_loss
@@ -26,6 +26,7 @@ from muzero_wm.replay.reanalyze import reanalyze
 from muzero_wm.seeding import derive_seed, stream_keys
 
 _SPREAD_RATE = 0.05  # per round
+_SHARP_FROM = 0.8
 
 
 class Learner:
@@ -141,19 +142,20 @@ class Learner:
         metrics |= {"learning_rate": rate, "replay/reanalyzed": float(renewed)}
         if good:
             metrics["value/abs_mean"] = size / good
-            metrics["value/spread"] = self._follow_spread(np.concatenate(value_targets))
+            metrics["value/spread"] = self._follow_spread(np.concatenate(value_targets), fraction)
             if self.model.learns_turns:
                 metrics["turn/accuracy"] = right / good
         if self.guard.total:
             metrics["health/nonfinite"] = float(self.guard.total)
         return metrics | ({} if latent is None else latent_health(latent))
 
-    def _follow_spread(self, value_targets: NDArray[np.float32]) -> float:
+    def _follow_spread(self, value_targets: NDArray[np.float32], fraction: float) -> float:
         """Moves the model's spread of values towards that of a round's targets; returns it."""
         spread = self.model.value_spread
-        share = _SPREAD_RATE if spread > 0.0 else 1.0
-        spread += share * (float(value_targets.std()) - spread)
-        self.teacher.value_spread.copy_(spread)
+        spread += (_SPREAD_RATE if spread > 0.0 else 1.0) * (float(value_targets.std()) - spread)
+        self.model.q_scale.copy_(spread * rescale_share(self.config.search, fraction))
+        for name in ("value_spread", "q_scale"):
+            getattr(self.teacher, name).copy_(getattr(self.model, name))
         return float(spread)
 
     def _know_observations(self, buffer: ReplayBuffer) -> None:
@@ -281,6 +283,19 @@ class Learner:
         if self.updates < 0:
             raise ValueError(f"updates: expected a count >= 0, got {self.updates}")
         self.guard.load_state_dict(state["nonfinite"])
+
+
+def rescale_share(config: SearchConfig, fraction: float) -> float:
+    """Returns the share of the spread of values that differences of q are weighed against.
+
+    Args:
+        config: first and final share.
+        fraction: share of the budget used, in [0, 1]; the final share is reached at `_SHARP_FROM`.
+    """
+    first, final = config.rescale_share, config.final_rescale_share
+    if final is None or first == 0.0:
+        return first
+    return first * (final / first) ** min(1.0, fraction / _SHARP_FROM)
 
 
 def latent_health(latent: torch.Tensor) -> dict[str, float]:

@@ -61,7 +61,7 @@ class InferenceModel:
     Attributes:
         backend: full name of the one in use, for example "fused-bf16".
         candidates: what was found out before the choice; empty for "eager".
-        value_spread: deviation of the values that the weights were trained on, 0 where unknown.
+        q_scale: differences of q that count as large in a search, learnt in training; 0 where unknown.
 
     Raises:
         BackendError: the backend asked for is unknown, not installed, or does not fit the model.
@@ -98,7 +98,7 @@ class InferenceModel:
                 stacklevel=2,
             )
         self._worker = self._backend.worker()
-        self.value_spread = float(model.value_spread)
+        self.q_scale = float(model.q_scale)
 
     def describe(self) -> str:
         """Returns one line about the choice, for a log."""
@@ -108,7 +108,7 @@ class InferenceModel:
     def refresh(self, model: WorldModel) -> None:
         """Replaces the weights by a snapshot of `model`; no search may be running."""
         self._backend.refresh(model)
-        self.value_spread = float(model.value_spread)
+        self.q_scale = float(model.q_scale)
 
     def initial(self, observation: NDArray) -> Inference:
         """Evaluates observations.

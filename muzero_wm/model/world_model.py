@@ -61,9 +61,11 @@ class WorldModel(nn.Module):
         self.dynamics = Dynamics(config, self.latent_shape, spec.num_actions, self.conv, change_sides)
         self.heads = Heads(config, self.latent_shape, tuple(sizes), self.conv)
         width = config.projection_width
-        # deviation of the value targets while training: the search weighs differences of q against it
+        # deviation of the value targets in training, and what differences of q are weighed against in the search
         self.value_spread: Tensor
         self.register_buffer("value_spread", torch.zeros(()))
+        self.q_scale: Tensor
+        self.register_buffer("q_scale", torch.zeros(()))
         self.projector = nn.Linear(config.width, width)
         self.predictor = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
 
