@@ -204,7 +204,8 @@ def _leaf(label: str, space: spaces.Space[Any]) -> Encoder:
     if isinstance(space, spaces.MultiBinary):
         return _numbers(label, space.shape, np.dtype(np.bool_), (0.0, 1.0))
     if isinstance(space, spaces.Box):
-        low, high = float(space.low.astype(float).min(initial=np.inf)), float(space.high.astype(float).max(initial=-np.inf))
+        low = float(np.min(space.low.astype(np.float64), initial=np.inf))
+        high = float(np.max(space.high.astype(np.float64), initial=-np.inf))
         bounds = (low, high) if -_ENDLESS < low < high < _ENDLESS else None
         return _numbers(label, space.shape, np.dtype(space.dtype), bounds)
     raise EnvError(
