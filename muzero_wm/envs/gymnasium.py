@@ -73,7 +73,9 @@ class GymnasiumEnv(SingleEnv):
             value_bounds=self._declared_bounds(name),
             observation_bounds=self._encoder.bounds,
         )
-        self.spec = once(name, type(env.unwrapped), self._with_players)
+        players, alternating = once(f"players of {name}", type(env.unwrapped), self._ask_players)
+        if players == 2:
+            self.spec = self._of_two_players(alternating)
 
     def reset(self, seed: int) -> Moment:
         """Begins an episode."""
@@ -159,15 +161,15 @@ class GymnasiumEnv(SingleEnv):
             )
         return int(seat)
 
-    def _with_players(self) -> EnvSpec:
-        """Returns the spec after asking a first reset whether there are two players, and whether they alternate."""
+    def _ask_players(self) -> tuple[int, bool]:
+        """Returns how many players a first reset shows, and whether they alternate."""
         try:
             _, info = self._env.reset(seed=0)
             if TO_PLAY not in info:
-                return self.spec
-            self.spec = replace(self.spec, num_players=2, value_bounds=self.spec.value_bounds or _ASSUMED_BOUNDS)
+                return 1, True
             alternating = self._metadata.get("alternating")
             if alternating is None:
+                self.spec = self._of_two_players(True)
                 alternating = alternates(self)
         except EnvError:
             raise
@@ -175,7 +177,11 @@ class GymnasiumEnv(SingleEnv):
             raise EnvError(f"{self.spec.name}: raised {one_line(error)[:400]} when first tried with seed 0") from error
         if type(alternating) is not bool:
             raise EnvError(f"{self.spec.name}: metadata['alternating'] must be True or False, got {alternating}")
-        return replace(self.spec, alternating=alternating)
+        return 2, alternating
+
+    def _of_two_players(self, alternating: bool) -> EnvSpec:
+        bounds = self.spec.value_bounds or _ASSUMED_BOUNDS
+        return replace(self.spec, num_players=2, value_bounds=bounds, alternating=alternating)
 
     def _declared_bounds(self, name: str) -> tuple[float, float] | None:
         declared = self._metadata.get("value_bounds")

@@ -3,32 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
-from muzero_wm.envs.base import EnvError, EnvSpec
+from muzero_wm.envs.base import EnvError
 from muzero_wm.envs.slots import SingleEnv
 from muzero_wm.seeding import derive_seed, episode_seeds
 
-_SPECS: dict[tuple[str, int], tuple[object, EnvSpec]] = {}
+_Answer = TypeVar("_Answer")
+_ANSWERS: dict[tuple[str, int], tuple[object, Any]] = {}
 
 
-def once(name: str, source: object, read: Callable[[], EnvSpec]) -> EnvSpec:
-    """Returns what `read` returned when it was first called for this name in this process.
+def once(question: str, source: object, read: Callable[[], _Answer]) -> _Answer:
+    """Returns what `read` returned when the question was first asked in this process.
 
     Args:
-        name: what the environment is called.
-        source: what the name stands for, for example a registered factory; another object is read anew.
-        read: reads the spec.
+        question: what is asked, and of which environment.
+        source: what the environment's name stands for, for example a registered factory; another object is asked anew.
+        read: finds the answer.
 
     Returns:
-        The spec.
+        The answer.
     """
-    key = (name, id(source))
-    if key not in _SPECS:
-        _SPECS[key] = (source, read())  # what is kept keeps its id
-    return _SPECS[key][1]
+    key = (question, id(source))
+    if key not in _ANSWERS:
+        _ANSWERS[key] = (source, read())  # what is kept keeps its id
+    answer: _Answer = _ANSWERS[key][1]
+    return answer
 
 
 def alternates(env: SingleEnv, seed: int = 0, games: int = 20, max_moves: int = 2000) -> bool:

@@ -70,7 +70,7 @@ def spec(name: str) -> EnvSpec:
         EnvError: there is no such environment, or it is of a kind that is not supported.
     """
     parsed = parse_name(name)
-    return once(name, _source(parsed), lambda: _read_spec(parsed))
+    return once(f"spec of {name}", _source(parsed), lambda: _read_spec(parsed))
 
 
 def make(
