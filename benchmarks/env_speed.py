@@ -66,7 +66,7 @@ def main() -> None:
         gym, numba = (statistics.median(speeds) for speeds in zip(*pairs, strict=True))
         ratios = sorted(fast / slow for slow, fast in pairs)
         rows.append({"games": games, "gymnasium": gym, "numba": numba, "ratios": ratios})
-        print(f"{games:6d} {gym:12,.0f} {numba:12,.0f} {statistics.median(ratios):7.0f}", flush=True)
+        print(f"{games:6d} {gym:12,.0f} {numba:12,.0f} {statistics.median(ratios):7.3g}", flush=True)
     if args.json:
         record = {"machine": describe(), "rounds": args.rounds, "seconds": args.seconds, "seed": args.seed}
         args.json.write_text(json.dumps(record | {"rows": rows}, indent=2) + "\n")

@@ -1,4 +1,4 @@
-"""A world of one player: walk over an icy grid to the goal and around the holes."""
+"""A world of one player: walk over a grid to the goal and around the holes."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOVES = ((-1, 0), (0, 1), (1, 0), (0, -1))  # up, right, down, left
 class GridWorld(gymnasium.Env[Any, Any]):
     """Planes of the walker, the goal and the holes; every episode has other holes."""
 
-    def __init__(self, size: int = 5) -> None:
+    def __init__(self, size: int = 4) -> None:
         self.size = size
         self.observation_space = spaces.Box(0, 1, (3, size, size), np.uint8)
         self.action_space = spaces.Discrete(len(MOVES))
@@ -30,14 +30,15 @@ class GridWorld(gymnasium.Env[Any, Any]):
         return self.planes.copy(), {}
 
     def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Walks one cell; the goal is worth 1, a hole -1, a step -0.01."""
-        self.planes[0][self.place] = 0
-        self.place = tuple(np.clip(np.add(self.place, MOVES[action]), 0, self.size - 1).tolist())
+        """Walks one cell: a step nearer is worth 0.1, a step away -0.1, the goal 1; goal and holes end the episode."""
+        before, self.planes[0] = self.place, 0
+        self.place = tuple(np.clip(np.add(before, MOVES[action]), 0, self.size - 1).tolist())
         self.planes[0][self.place] = 1
         goal, hole = bool(self.planes[1][self.place]), bool(self.planes[2][self.place])
-        return self.planes.copy(), goal - hole - 0.01, goal or hole, False, {}
+        reward = goal + 0.1 * (sum(self.place) - sum(before))
+        return self.planes.copy(), reward, goal or hole, False, {}
 
 
-def make(size: int = 5) -> gymnasium.Env[Any, Any]:
+def make(size: int = 4) -> gymnasium.Env[Any, Any]:
     """Makes one world; an episode is cut after 50 steps, which is `truncated` and not `terminated`."""
     return gymnasium.wrappers.TimeLimit(GridWorld(size), 50)

@@ -12,7 +12,7 @@ from typing import Any
 from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from muzero_wm.errors import UserError
 
@@ -119,13 +119,26 @@ def environments() -> list[dict[str, Any]]:
     return rows
 
 
+_KINDS = {
+    "gym:ID": ("1, 2", "Gymnasium's: gym:CartPole-v1"),
+    "openspiel:GAME": ("1, 2", 'OpenSpiel\'s: "openspiel:hex(board_size=5)"'),
+    "pettingzoo:ID": ("2", "PettingZoo's: pettingzoo:classic/connect_four_v3"),
+    "minatar:GAME": ("1", "MinAtar's: minatar:breakout"),
+    "package.module:factory": ("1, 2", "your own: see docs/custom-environment.md"),
+}
+
+
 def print_environments(rows: list[dict[str, Any]]) -> None:
     """Prints the table of environments."""
-    table = Table("name", "players", "observation", "actions", "what it is", box=box.SIMPLE_HEAD)
+    from muzero_wm.envs.registry import KINDS
+
+    name, about = Column("name", no_wrap=True), Column("what it is", overflow="fold")
+    table = Table(name, "players", "observation", "actions", about, box=box.SIMPLE_HEAD)
     for row in rows:
         shape = " x ".join(map(str, row["observation"]))
         table.add_row(row["env"], str(row["players"]), shape, str(row["actions"]), row["about"])
-    table.add_row("gym:ID", "1", "any Box or Discrete", "any", "Gymnasium's, for example gym:CartPole-v1")
+    for kind in KINDS:
+        table.add_row(kind, _KINDS[kind][0], "any", "any", _KINDS[kind][1])
     Console(highlight=False).print(table)
 
 

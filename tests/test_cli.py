@@ -18,6 +18,7 @@ import muzero_wm
 from muzero_wm import cli, envs
 from muzero_wm.agent import Agent
 from muzero_wm.cli_play import PlayError, play
+from muzero_wm.envs.registry import KINDS
 from muzero_wm.model.world_model import WorldModel
 from muzero_wm.presets import load_config
 
@@ -239,7 +240,7 @@ def test_envs_lists_every_environment(tmp_path: Path, capsys: pytest.CaptureFixt
     assert rows["connect4"]["observation"] == [3, 6, 7]
     assert rows["tictactoe"]["actions"] == 9
     out = capsys.readouterr().out
-    assert all(name in out for name in [*muzero_wm.envs.names(), "gym:ID"])
+    assert all(name in out for name in [*muzero_wm.envs.names(), *KINDS])
 
 
 def test_ctrl_c_is_130_and_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

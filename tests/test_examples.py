@@ -106,17 +106,17 @@ def way_to_the_goal(planes: np.ndarray) -> list[int]:
     return ways[size - 1, size - 1]
 
 
-@pytest.mark.parametrize("size", [5, 7])
+@pytest.mark.parametrize("size", [4, 7])
 def test_the_goal_of_the_grid_can_be_reached(size: int, seed: int) -> None:
     env = envs.make(f"gridworld:make(size={size})", 1, seed)
     step = env.reset()
     for _ in range(20):
-        rewards = []
+        nearer, rewards = {0: -0.1, 1: 0.1, 2: 0.1, 3: -0.1}, []
         for move in way_to_the_goal(step.observation[0]):
             step = env.step(np.array([move]))
-            rewards.append(float(step.reward[0]))
+            rewards.append(float(step.reward[0]) - nearer[move])
         assert step.terminated[0]
-        assert rewards == pytest.approx([-0.01] * (len(rewards) - 1) + [0.99])
+        assert rewards == pytest.approx([0.0] * (len(rewards) - 1) + [1.0], abs=1e-6)
 
 
 def test_a_grid_has_holes_and_a_time_limit(seed: int) -> None:
@@ -125,7 +125,7 @@ def test_a_grid_has_holes_and_a_time_limit(seed: int) -> None:
     hole = int(step.observation[0, 2, 1].argmax())
     for move in [1] * hole + [2]:
         step = env.step(np.array([move]))
-    assert (step.reward[0], step.terminated[0]) == (pytest.approx(-1.01), True)
+    assert (step.reward[0], step.terminated[0]) == (pytest.approx(0.1), True)
     for length in range(1, 51):
         step = env.step(np.array([0]))
         assert (bool(step.terminated[0]), bool(step.truncated[0])) == (False, length == 50)

@@ -1,7 +1,7 @@
 """MinAtar: five small games in the manner of Atari, 10x10 cells in a few channels of bits.
 
-Used without MinAtar's own Gymnasium classes, whose `reset(seed)` does not seed. The package is GPL and imported only
-when one of its games is asked for.
+Used without MinAtar's own Gymnasium classes: they keep the last action over a reset, and as actions stick, an episode
+would depend on the one before. The package is GPL and imported only when one of its games is asked for.
 """
 
 from __future__ import annotations
