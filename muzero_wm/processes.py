@@ -15,7 +15,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable
-from multiprocessing import util
+from multiprocessing import resource_tracker, util
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -58,7 +58,8 @@ class Child:
         self.pipe, theirs = context.Pipe()
         self._process = context.Process(target=_run, args=(target, theirs, arguments), name=name, daemon=False)
         # A signal to the whole group, Ctrl-C for example, is for the parent alone to handle. What is blocked here stays
-        # blocked in the child.
+        # blocked in the child. The resource tracker comes first: starting it unblocks both signals.
+        resource_tracker.ensure_running()
         before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
         try:
             self._process.start()

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from muzero_wm.run.checkpoint import load_checkpoint
+from tests.processes import children
 
 ROOT = Path(__file__).parents[1]
 SLOW = ["acting.num_envs=12", "acting.steps_per_round=20", "model.width=16", "run.tensorboard=false"]
@@ -31,10 +32,6 @@ def started(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
             yield run
         finally:
             run.kill()
-
-
-def children(pid: int) -> set[int]:
-    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")

@@ -197,8 +197,7 @@ class WorkerEnv(BatchedEnv):
                 self._check_time(w, self._timeout)
             kind, *content = pipe.recv()
         except (EOFError, ConnectionResetError):
-            reason = self._children[w].exit_reason()
-            raise EnvError(f"{self._name}: the process of {self._lost(w)} ended unexpectedly ({reason})") from None
+            raise EnvError(f"{self._name}: the process of {self._lost(w)}") from None
         self._busy[w] = False
         if kind == "error":
             raise EnvError(content[0]) from RemoteTraceback(content[1])
@@ -215,13 +214,14 @@ class WorkerEnv(BatchedEnv):
             )
 
     def _lost(self, w: int) -> str:
-        """Returns which slots a worker has and what it did last."""
+        """Returns which slots a worker had, how it ended, and what it did last."""
         first, last = (self._first_slot + slot for slot in (self._parts[w].start, self._parts[w].stop - 1))
         slots = f"slot {first}" if first == last else f"slots {first} to {last}"
+        reason = self._children[w].exit_reason()
         if self._shared.place[w, 1] < 0:
-            return slots
+            return f"{slots} ended at its start: {reason} (a script must begin under `if __name__ == '__main__':`)"
         what, where = self._called(w)
-        return f"{slots}, {'in' if self._shared.since[w] > 0.0 else 'after'} {what} ({where}),"
+        return f"{slots} ended {'in' if self._shared.since[w] > 0.0 else 'after'} {what}: {reason} ({where})"
 
     def _called(self, w: int) -> tuple[str, str]:
         """Returns what a worker called last, and of which slot, episode, seed and step."""
