@@ -232,9 +232,9 @@ def _train(config: Config, folder: Path, resume: bool, stop: StopSignals, on_rou
         raise Interrupted(stop.requested or 0, saved=True) from None
     except ActingError as error:
         path = dump_arrays(folder, f"acting_{progress.rounds:09d}", error.arrays) if error.arrays else None
-        save(border.before(), last=True)
+        save(payload := border.before(), last=True)
         kept = f"; what the network was asked is in {path}" if path else ""
-        raise ActingError(f"{error}{kept}; the run is saved up to update {learner.updates}") from error
+        raise ActingError(f"{error}{kept}; the run is saved up to update {payload['learner']['updates']}") from error
     except KeyboardInterrupt as interrupt:
         if not isinstance(interrupt, Interrupted):  # in a thread, where signals are not ours
             save(border.before(), last=True)
