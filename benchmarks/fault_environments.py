@@ -1,7 +1,7 @@
 """Trains on environments that go wrong in the middle of a run, and looks at what is said and what is left.
 
 A case passes when the run ends with exit code 2 and one line that names the environment, slot, reset seed and step,
-without a traceback; when its checkpoint is intact and of the last round that was whole; when the resumed run meets the
+without a traceback; when its checkpoint is intact and is the one that the line names; when the resumed run meets the
 same fault with the same words; when it goes on to its end once the fault is switched off; and when no process is left.
 Every step of the environment warns: none of that may be seen.
 """
@@ -98,11 +98,13 @@ def try_case(folder: Path, fault: str, way: str, args: argparse.Namespace) -> li
         if left:
             problems.append(f"processes are left: {left}")
         try:
-            rounds = load_checkpoint(folder / "checkpoints")["progress"]["rounds"]
+            saved = load_checkpoint(folder / "checkpoints")
         except UserError as error:
             return [*problems, str(error)]
-        if not 0 < rounds <= whole_rounds:
-            problems.append(f"the checkpoint is of round {rounds}, expected one in [1, {whole_rounds}]")
+        if saved["progress"]["rounds"] > whole_rounds:
+            problems.append(f"the checkpoint is of round {saved['progress']['rounds']}, after the fault")
+        if not errors or not errors[0].endswith(f"the run is saved up to update {saved['learner']['updates']}"):
+            problems.append(f"the checkpoint is of update {saved['learner']['updates']}")
         said.append([line.partition("; the run is saved")[0] for line in errors])
     if not args.fast:
         if said[0] != said[1]:

@@ -158,8 +158,9 @@ class ProcessActor(ActorHandle):
         """Starts the process; it is ready when the first round is collected."""
         super().__init__(config, state)
         self._restarts = 0
-        workers = config.acting.env_workers or config.acting.env_timeout_seconds is not None
-        self._hints = not workers and config.env not in envs.names()
+        here = not config.acting.env_workers and config.acting.env_timeout_seconds is None
+        blame = here and config.env not in envs.names()
+        self._hint = "; if it is the environment, acting.env_workers=1 names its seed and step" if blame else ""
         self._weights: dict[str, NDArray[Any]] = {}
         self._start()
 
@@ -235,8 +236,7 @@ class ProcessActor(ActorHandle):
     def _restart(self, why: str, keep_episodes: bool) -> None:
         allowed = self._config.acting.max_restarts
         if self._restarts >= allowed:
-            hint = "; where it is the environment, acting.env_workers=1 names its seed and step" if self._hints else ""
-            raise ActingError(f"{why}; it was restarted {allowed} times before (acting.max_restarts){hint}")
+            raise ActingError(f"{why}; it was restarted {allowed} times before (acting.max_restarts){self._hint}")
         self._restarts += 1
         self._notes.append(f"{why}; restart {self._restarts} of at most {allowed}")
         self._child.close()

@@ -126,7 +126,7 @@ def test_workers_end_with_the_acting_process() -> None:
 def test_a_process_that_keeps_dying_is_given_up(tmp_path: Path) -> None:
     overrides = [*SMALL, "acting.process=true", "acting.max_restarts=1"]
     config = load_config("cartpole", env="gym:tests.acting.faulty:ExitAlways-v0", overrides=overrides)
-    with pytest.raises(ActingError, match=r"exit code 3.*restarted 1 times before.*saved up to update 0"):
+    with pytest.raises(ActingError, match=r"exit code 3.*restarted 1 times.*env_workers=1 names.*saved up to update 0"):
         train(config, tmp_path / "run")
     assert load_checkpoint(tmp_path / "run" / "checkpoints")["learner"]["updates"] == 0
 
