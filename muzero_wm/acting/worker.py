@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import time
-import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
@@ -25,7 +24,7 @@ from muzero_wm.acting.episodes import ActingResult, OpenEpisodes, Played, episod
 from muzero_wm.config import Config
 from muzero_wm.errors import UserError
 from muzero_wm.model.world_model import WorldModel
-from muzero_wm.processes import Child
+from muzero_wm.processes import Child, RemoteTraceback, remote_traceback
 from muzero_wm.run.malloc import keep_freed_memory
 from muzero_wm.run.signals import Tick, proceed
 
@@ -230,7 +229,8 @@ class ProcessActor(ActorHandle):
         except (EOFError, OSError):
             raise _WorkerLostError(f"ended unexpectedly ({self._child.exit_reason()})") from None
         if kind == "error":
-            raise ActingError(f"acting failed: {content[0]}", content[1])
+            message, arrays, remote = content
+            raise ActingError(f"acting failed: {message}", arrays) from RemoteTraceback(remote)
         return content
 
     def _restart(self, why: str, keep_episodes: bool) -> None:
@@ -279,11 +279,11 @@ def _serve(pipe: Connection, config: Config, state: Mapping[str, Any] | None, ke
     except (EOFError, BrokenPipeError):
         return  # the learner is gone
     except SearchError as error:
-        pipe.send(("error", str(error), error.arrays))
+        pipe.send(("error", str(error), error.arrays, remote_traceback()))
     except UserError as error:
-        pipe.send(("error", str(error), {}))
+        pipe.send(("error", str(error), {}, remote_traceback()))
     except Exception:
-        pipe.send(("error", traceback.format_exc(), {}))
+        pipe.send(("error", remote_traceback(), {}, ""))
     finally:
         if actor is not None:
             actor.close()

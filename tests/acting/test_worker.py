@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -150,8 +151,9 @@ def test_an_environment_that_raises_is_named_and_nothing_is_lost(process: bool, 
         r"\(slot 0, episode 0, reset seed \d+, step 3\); the run is saved up to update 0$"
     )
     for resume in (False, True):
-        with pytest.raises(ActingError, match=expected):
+        with pytest.raises(ActingError, match=expected) as caught:
             train(config, tmp_path / "run", resume=resume)
+        assert "in _strike" in "".join(traceback.format_exception(caught.value))
         assert load_checkpoint(tmp_path / "run" / "checkpoints")["progress"]["rounds"] == 0
 
 

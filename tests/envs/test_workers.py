@@ -16,6 +16,7 @@ import pytest
 
 from muzero_wm import envs
 from muzero_wm.envs.base import BatchedEnv, Step
+from muzero_wm.presets import ConfigError, load_config
 from muzero_wm.seeding import episode_seeds
 from tests.processes import alive, gone
 
@@ -190,6 +191,13 @@ def test_boards_and_impossible_numbers_are_refused(options: dict[str, Any]) -> N
     expected = "takes no workers|at least 0|positive number|begins at slot 0"
     with pytest.raises(envs.EnvError, match=expected):
         envs.make("connect4", 4, **options)
+
+
+@pytest.mark.parametrize("setting", ["acting.env_workers=2", "acting.env_timeout_seconds=3"])
+def test_a_configuration_with_workers_for_a_board_is_refused(setting: str) -> None:
+    with pytest.raises(ConfigError, match="connect4 is built in and steps thousands of games at once"):
+        load_config("connect4", overrides=[setting])
+    assert load_config("cartpole", overrides=[setting]).acting.num_envs > 0
 
 
 SCRIPT = """
