@@ -2,6 +2,7 @@
 
     python benchmarks/faults.py corrupt --variants 400 --json corrupt.json
     python benchmarks/faults.py inputs --json inputs.json
+    python benchmarks/faults.py environments --json environments.json
 
 Each prints its counts, names what went wrong, and ends with exit code 1 when anything did.
 """
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import fault_corrupt
+import fault_environments
 import fault_inputs
 
 from muzero_wm.bench.machine import describe
@@ -24,6 +26,7 @@ CAMPAIGNS: dict[
     str, tuple[Callable[[argparse.ArgumentParser], None], Callable[[argparse.Namespace], dict[str, Any]]]
 ] = {
     "corrupt": (fault_corrupt.add_arguments, fault_corrupt.run),
+    "environments": (fault_environments.add_arguments, fault_environments.run),
     "inputs": (fault_inputs.add_arguments, fault_inputs.run),
 }
 

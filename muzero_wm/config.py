@@ -123,6 +123,12 @@ class ActingConfig(Section):
     random_openings: Fraction = Field(0.0, description="boards: share of games that start from random moves")
     max_random_plies: Count = Field(0, description="boards: most random moves of such a start")
     ema_weights: StrictBool = Field(True, description="play with the EMA weights")
+    env_workers: Annotated[StrictInt, Field(ge=0, le=1024)] = Field(
+        0, description="processes that step the environments (same results); 0: the acting process; not for boards"
+    )
+    env_timeout_seconds: Annotated[float, Field(gt=0.0)] | None = Field(
+        None, description="a reset or step that takes longer ends the run with its seed; implies env_workers 1"
+    )
     timeout_seconds: Annotated[float, Field(gt=0.0)] | None = Field(
         None, description="the acting process hangs when a round takes longer, and is restarted; null: wait for ever"
     )

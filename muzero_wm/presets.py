@@ -270,9 +270,12 @@ def _validate(merged: dict[Any, Any], where: str, check_env: bool = True) -> Con
         lines = [_explain(dict(problem)) for problem in error.errors(include_url=False)]
     if check_env and isinstance(name := merged.get("env"), str) and name:
         from muzero_wm import envs
+        from muzero_wm.envs.registry import check_workers
 
         try:
             envs.spec(name)
+            if config is not None:
+                check_workers(name, config.acting.env_workers, config.acting.env_timeout_seconds)
         except envs.EnvError as error:
             lines.append(f"env: {error}")
     if len(lines) > _MAX_LINES:

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from muzero_wm import envs
-from muzero_wm.acting.actor import acting_network, proceed
+from muzero_wm.acting.actor import acting_network
 from muzero_wm.acting.worker import ActingError, ActorHandle, make_actor
 from muzero_wm.agent import Agent
 from muzero_wm.config import Config
@@ -31,7 +31,7 @@ from muzero_wm.run.folder import RunDirError, open_run
 from muzero_wm.run.logger import RunLogger
 from muzero_wm.run.malloc import keep_freed_memory
 from muzero_wm.run.saver import CheckpointSaver, restore
-from muzero_wm.run.signals import Interrupted, RoundTooLongError, StopSignals
+from muzero_wm.run.signals import Interrupted, RoundTooLongError, StopSignals, Tick, proceed
 
 
 class Progress:
@@ -232,9 +232,9 @@ def _train(config: Config, folder: Path, resume: bool, stop: StopSignals, on_rou
         raise Interrupted(stop.requested or 0, saved=True) from None
     except ActingError as error:
         path = dump_arrays(folder, f"acting_{progress.rounds:09d}", error.arrays) if error.arrays else None
-        save(border.before(), last=True)
+        save(payload := border.before(), last=True)
         kept = f"; what the network was asked is in {path}" if path else ""
-        raise ActingError(f"{error}{kept}; the run is saved up to update {learner.updates}") from error
+        raise ActingError(f"{error}{kept}; the run is saved up to update {payload['learner']['updates']}") from error
     except KeyboardInterrupt as interrupt:
         if not isinstance(interrupt, Interrupted):  # in a thread, where signals are not ours
             save(border.before(), last=True)
@@ -261,7 +261,7 @@ def _learn(
     replay: ReplayBuffer,
     progress: Progress,
     config: Config,
-    tick: Callable[[], None] = proceed,
+    tick: Tick = proceed,
 ) -> dict[str, float]:
     if replay.total_steps < config.replay.min_steps or replay.num_steps == 0:
         return {}

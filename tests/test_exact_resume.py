@@ -38,6 +38,7 @@ CASES = {
     "board-conv-everything": ("connect4", (*CONV, *PRIORITIES, *REANALYZE, *OPENINGS)),
     "board-process": ("tictactoe", (*PROCESS, *PRIORITIES, *REANALYZE)),
     "gym-mlp": ("gym:CartPole-v1", ()),
+    "gym-workers": ("gym:CartPole-v1", (*PROCESS, "acting.env_workers=2", "acting.env_timeout_seconds=60")),
     "gym-process": ("gym:CartPole-v1", (*PROCESS, *PRIORITIES, *REANALYZE, "replay.n_step=5")),
 }
 CLOCKS = ("elapsed", "games_per_minute", "updates_per_second", "positions_per_second", "acting/memory_mib")

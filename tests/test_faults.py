@@ -42,3 +42,29 @@ def test_every_mistake_at_the_command_line_is_told() -> None:
     report = campaign.run(argparse.Namespace(every=9, processes=1))
     assert report["failures"] == []
     assert report["cases"] > 100
+
+
+@pytest.mark.parametrize(
+    "case",
+    ["raise/inline", "nan-observation/process", "nan-reward/workers", "shape/process", "mask/inline", "leave/workers"],
+)
+def test_an_environment_that_goes_wrong_is_named_and_the_run_is_saved(case: str, seed: int) -> None:
+    campaign = importlib.import_module("fault_environments")
+    report = campaign.run(argparse.Namespace(seed=seed, at=70, only=[case], fast=True))
+    assert report["failures"] == [] and report["cases"] == 1
+
+
+@pytest.mark.parametrize("case", ["hang/inline", "exit/workers"])
+def test_an_environment_that_takes_its_process_along_is_named_and_the_run_goes_on_without_the_fault(
+    case: str, seed: int
+) -> None:
+    campaign = importlib.import_module("fault_environments")
+    report = campaign.run(argparse.Namespace(seed=seed, at=70, only=[case], fast=False))
+    assert report["failures"] == [] and report["cases"] == 1
+
+
+def test_the_campaign_notices_an_environment_that_does_not_go_wrong(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    campaign = importlib.import_module("fault_environments")
+    monkeypatch.setenv("FAULTY_WORLDS_SOUND", "1")
+    report = campaign.run(argparse.Namespace(seed=seed, at=70, only=["raise/inline"], fast=True))
+    assert any("exit code 0" in failure for failure in report["failures"])

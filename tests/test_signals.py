@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from muzero_wm.run.checkpoint import load_checkpoint
+from tests.processes import children, gone
 
 ROOT = Path(__file__).parents[1]
 SLOW = ["acting.num_envs=12", "acting.steps_per_round=20", "model.width=16", "run.tensorboard=false"]
@@ -23,7 +24,7 @@ def started(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     command = [sys.executable, "-m", "muzero_wm", "train", "--run-dir", str(folder), *arguments]
     with subprocess.Popen(
         command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        text=True,
+        text=True, start_new_session=True,
     ) as run:  # fmt: skip
         try:
             assert run.stdout is not None
@@ -31,10 +32,6 @@ def started(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
             yield run
         finally:
             run.kill()
-
-
-def children(pid: int) -> set[int]:
-    return {int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()}
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
@@ -63,3 +60,19 @@ def test_the_first_signal_saves_and_the_second_ends_at_once(tmp_path: Path) -> N
         _, errors = run.communicate(timeout=60)
         assert run.returncode == 130, errors
         assert "ended at once; the last checkpoint stands" in errors and "Traceback" not in errors
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
+def test_ctrl_c_reaches_the_parent_alone_and_ends_all(tmp_path: Path) -> None:
+    """A terminal sends it to the whole group: acting process and environment workers must not break off."""
+    walk = ("cartpole", "--env", "gym:tests.acting.faulty:Walk-v0", "--max-updates", "100000", "--set", *SLOW)
+    for run in started(tmp_path / "run", *walk, "acting.process=true", "acting.env_workers=2"):
+        while not (actors := [child for child in children(run.pid) if len(children(child)) == 2]):
+            time.sleep(0.1)
+        workers = children(actors[0])
+        time.sleep(1)  # into a round, or into the start of the environments
+        os.killpg(run.pid, signal.SIGINT)
+        _, errors = run.communicate(timeout=60)
+        assert run.returncode == 130 and "Traceback" not in errors
+        assert errors.splitlines()[-2].startswith("the run is saved"), errors
+        assert gone(workers | {*actors})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from muzero_wm.envs.base import Step
 from muzero_wm.errors import UserError
 from muzero_wm.model.inference import InferenceModel
 from muzero_wm.model.world_model import WorldModel
+from muzero_wm.run.signals import Tick, proceed
 from muzero_wm.seeding import derive_seed, stream_keys
 
 
@@ -32,10 +33,6 @@ class SearchError(UserError):
         """Keeps the arrays beside the message."""
         super().__init__(message)
         self.arrays = arrays
-
-
-def proceed() -> None:
-    """Does nothing: the default of what is called between two steps."""
 
 
 def acting_network(config: Config, model: WorldModel) -> InferenceModel:
@@ -75,11 +72,20 @@ class Actor:
         """Makes the environments and begins or restores their episodes; see the class for the arguments."""
         acting = config.acting
         self.config, self.model = config, model
-        openings: dict[str, Any] = {}
+        options: dict[str, Any] = {"workers": acting.env_workers, "timeout": acting.env_timeout_seconds}
         if acting.random_openings > 0.0 and acting.max_random_plies > 0:
-            openings = {"random_openings": acting.random_openings, "max_random_plies": acting.max_random_plies}
-        self.env = envs.make(config.env, acting.num_envs, derive_seed(config.seed, "envs"), **openings)
-        self.network = acting_network(config, model)
+            options |= {"random_openings": acting.random_openings, "max_random_plies": acting.max_random_plies}
+        self.env = envs.make(config.env, acting.num_envs, derive_seed(config.seed, "envs"), **options)
+        try:
+            self._begin(state, keep_episodes)
+        except BaseException:
+            self.env.close()
+            raise
+
+    def _begin(self, state: Mapping[str, Any] | None, keep_episodes: bool) -> None:
+        """Builds what searches and begins or restores the episodes."""
+        config, acting = self.config, self.config.acting
+        self.network = acting_network(config, self.model)
         # beside a learner in another process, its cores are taken
         workers = resolve_workers(config.inference.workers, config.run.threads if acting.process else 0)
         self.planner = Planner(self.network, self.env.spec, config.search, workers, config.inference.shard_roots)
@@ -99,7 +105,7 @@ class Actor:
         self.model.load_state_dict(state)
         self.network.refresh(self.model)
 
-    def play(self, steps: int, tick: Callable[[], None] = proceed) -> Played:
+    def play(self, steps: int, tick: Tick = proceed) -> Played:
         """Takes `steps` moves in every environment.
 
         Args:

@@ -7,16 +7,10 @@ that crashed or hangs is replaced by one that plays the same round again.
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import multiprocessing as mp
 import os
-import signal
-import sys
 import time
-import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -25,20 +19,20 @@ import torch
 from numpy.typing import NDArray
 
 from muzero_wm import envs
-from muzero_wm.acting.actor import Actor, SearchError, proceed
+from muzero_wm.acting.actor import Actor, SearchError
 from muzero_wm.acting.episodes import ActingResult, OpenEpisodes, Played, episode_stats
 from muzero_wm.config import Config
 from muzero_wm.errors import UserError
 from muzero_wm.model.world_model import WorldModel
+from muzero_wm.processes import Child, RemoteTraceback, remote_traceback
 from muzero_wm.run.malloc import keep_freed_memory
+from muzero_wm.run.signals import Tick, proceed
 
 Weights = dict[str, torch.Tensor]
-Tick = Callable[[], None]
 
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _LOOK_UP_SECONDS = 0.2
 _SHORTEST_START_SECONDS = 60.0  # a new process imports its libraries first
-_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_SECONDS_TO_CLOSE = 3.0
 
 
 class ActingError(UserError):
@@ -163,22 +157,14 @@ class ProcessActor(ActorHandle):
         """Starts the process; it is ready when the first round is collected."""
         super().__init__(config, state)
         self._restarts = 0
+        here = not config.acting.env_workers and config.acting.env_timeout_seconds is None
+        blame = here and config.env not in envs.names()
+        self._hint = "; if it is the environment, acting.env_workers=1 names its seed and step" if blame else ""
         self._weights: dict[str, NDArray[Any]] = {}
         self._start()
 
     def _start(self, keep_episodes: bool = True) -> None:
-        context = mp.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        arguments = (theirs, self._config, self._border, keep_episodes)
-        self._process = context.Process(target=_serve, args=arguments, daemon=True, name="actor")
-        # A signal to the whole group, Ctrl-C for example, is for the parent alone to handle. What is blocked here stays
-        # blocked in the child.
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOP_SIGNALS)
-        try:
-            self._process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        theirs.close()
+        self._child = Child(_serve, (self._config, self._border, keep_episodes), "actor")
         self._ready = self._busy = False
         self._memory = 0.0
         self._waiting_since = time.monotonic()
@@ -228,48 +214,40 @@ class ProcessActor(ActorHandle):
 
     def _send_weights(self) -> None:
         self._busy, self._waiting_since = True, time.monotonic()
-        with contextlib.suppress(BrokenPipeError, OSError):  # a process that is gone is noticed when it should answer
-            self._pipe.send(self._weights)
+        self._child.tell(self._weights)
 
     def _receive(self, tick: Tick) -> Any:
         limit = self._config.acting.timeout_seconds
         if limit is not None and not self._ready:
             limit = max(limit, _SHORTEST_START_SECONDS)
         try:
-            while not self._pipe.poll(_LOOK_UP_SECONDS):
+            while not self._child.pipe.poll(_LOOK_UP_SECONDS):
                 tick()
                 if limit is not None and time.monotonic() - self._waiting_since > limit:
                     raise _WorkerLostError(f"gave no answer for {limit:g} s (acting.timeout_seconds)")
-            kind, *content = self._pipe.recv()
+            kind, *content = self._child.pipe.recv()
         except (EOFError, OSError):
-            self._process.join(timeout=5)
-            raise _WorkerLostError(f"ended unexpectedly ({_exit_reason(self._process.exitcode)})") from None
+            raise _WorkerLostError(f"ended unexpectedly ({self._child.exit_reason()})") from None
         if kind == "error":
-            raise ActingError(f"acting failed: {content[0]}", content[1])
+            message, arrays, remote = content
+            raise ActingError(f"acting failed: {message}", arrays) from RemoteTraceback(remote)
         return content
 
     def _restart(self, why: str, keep_episodes: bool) -> None:
         allowed = self._config.acting.max_restarts
         if self._restarts >= allowed:
-            raise ActingError(f"{why}; it was restarted {allowed} times before (acting.max_restarts)")
+            raise ActingError(f"{why}; it was restarted {allowed} times before (acting.max_restarts){self._hint}")
         self._restarts += 1
         self._notes.append(f"{why}; restart {self._restarts} of at most {allowed}")
-        self._end()
+        self._child.close()
         self._start(keep_episodes)
-
-    def _end(self) -> None:
-        self._process.kill()
-        self._process.join()
-        self._process.close()
-        self._pipe.close()
 
     def close(self) -> None:
         """Ends the process: politely where it waits for a round, at once where it is in the middle of one."""
         if self._ready and not self._busy:
-            with contextlib.suppress(BrokenPipeError, OSError):  # it may be gone already
-                self._pipe.send(None)
-            self._process.join(timeout=1)
-        self._end()
+            self._child.tell(None)
+            self._child.join(_SECONDS_TO_CLOSE)
+        self._child.close()
 
 
 def make_actor(config: Config, state: Mapping[str, Any] | None = None) -> ActorHandle:
@@ -288,10 +266,9 @@ def _build(config: Config, state: Mapping[str, Any] | None, keep_episodes: bool 
 
 def _serve(pipe: Connection, config: Config, state: Mapping[str, Any] | None, keep_episodes: bool) -> None:
     """Plays rounds until told to stop, or until the learner is gone."""
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     torch.set_num_threads(1)
     keep_freed_memory()
+    actor: Actor | None = None
     try:
         actor = _build(config, state, keep_episodes)
         pipe.send(("ready", actor.goes_on, actor.env.not_restored))
@@ -299,15 +276,17 @@ def _serve(pipe: Connection, config: Config, state: Mapping[str, Any] | None, ke
             actor.load_weights({name: torch.from_numpy(array) for name, array in weights.items()})
             played = actor.play(config.acting.steps_per_round)
             pipe.send(("round", played, actor.state_dict(), _memory_mib()))
-        actor.close()
     except (EOFError, BrokenPipeError):
         return  # the learner is gone
     except SearchError as error:
-        pipe.send(("error", str(error), error.arrays))
+        pipe.send(("error", str(error), error.arrays, remote_traceback()))
     except UserError as error:
-        pipe.send(("error", str(error), {}))
+        pipe.send(("error", str(error), {}, remote_traceback()))
     except Exception:
-        pipe.send(("error", traceback.format_exc(), {}))
+        pipe.send(("error", remote_traceback(), {}, ""))
+    finally:
+        if actor is not None:
+            actor.close()
 
 
 def _as_arrays(state: Any) -> Any:
@@ -324,9 +303,3 @@ def _memory_mib() -> float:
             return int(stream.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
     except OSError:
         return 0.0
-
-
-def _exit_reason(code: int | None) -> str:
-    if code is not None and code < 0:
-        return f"killed by {signal.Signals(-code).name}"
-    return f"exit code {code}"

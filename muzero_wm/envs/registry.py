@@ -12,10 +12,11 @@ observations at once.
 from __future__ import annotations
 
 import importlib
+import math
 import pkgutil
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from muzero_wm.envs import games
 from muzero_wm.envs.base import BatchedEnv, EnvError, EnvSpec
@@ -86,6 +87,9 @@ def make(
     *,
     random_openings: float = 0.0,
     max_random_plies: int = 0,
+    workers: int = 0,
+    timeout: float | None = None,
+    first_slot: int = 0,
 ) -> BatchedEnv:
     """Makes n games of one environment that step together.
 
@@ -95,6 +99,11 @@ def make(
         seed: slot i depends on (seed, i) only, not on n.
         random_openings: two players: probability that a game starts after random moves.
         max_random_plies: two players: such a start has 1 to this many random moves.
+        workers: processes that step a part of the slots each, with the same result; 0: this one. Not for board games
+            that are built in.
+        timeout: seconds that one reset or step of one environment may take before it is killed and EnvError raised;
+            needs a worker to be killed, so there is at least one then. None: for ever.
+        first_slot: number of the first slot, where this is a part of a larger batch.
 
     Returns:
         The environment; call `reset` first.
@@ -106,14 +115,60 @@ def make(
         raise EnvError(f"num_envs must be at least 1, got {num_envs}")
     if seed < 0:
         raise EnvError(f"seed must be at least 0, got {seed}")
+    check_workers(name, workers, timeout)
     found = _makes(parse_name(name))
+    openings: dict[str, Any] = {"random_openings": random_openings, "max_random_plies": max_random_plies}
+    if callable(found) and (workers or timeout is not None):
+        from muzero_wm.envs.workers import WorkerEnv
+
+        options: dict[str, Any] = {"workers": max(1, workers), "timeout": timeout, "first_slot": first_slot}
+        return WorkerEnv(name, spec(name), num_envs, seed, **options, **openings)
     if callable(found):
         from muzero_wm.envs.slots import SlotEnv
 
-        return SlotEnv(found, num_envs, seed, random_openings=random_openings, max_random_plies=max_random_plies)
+        return SlotEnv(found, num_envs, seed, first_slot=first_slot, **openings)
+    if first_slot:
+        raise EnvError(f"first_slot: {name} is built in and begins at slot 0, got {first_slot}")
     from muzero_wm.envs.board import BoardEnv
 
-    return BoardEnv(found, num_envs, seed, random_openings=random_openings, max_random_plies=max_random_plies)
+    return BoardEnv(found, num_envs, seed, **openings)
+
+
+def maker(name: str) -> Callable[[], SingleEnv]:
+    """Returns what makes one environment that is an object.
+
+    Args:
+        name: one of `KINDS`.
+
+    Raises:
+        EnvError: there is no such environment, or it is a board game that is built in.
+    """
+    found = _makes(parse_name(name))
+    if not callable(found):
+        raise EnvError(f"{name} is built in: its games are rows of one array, not objects")
+    return found
+
+
+def check_workers(name: str, workers: int, timeout: float | None) -> None:
+    """Checks that an environment can be stepped in processes as asked; imports nothing.
+
+    Args:
+        name: one of `names()`, or of `KINDS`.
+        workers: how many.
+        timeout: seconds for a step, or None.
+
+    Raises:
+        EnvError: it is a board game that is built in, or a number is impossible.
+    """
+    if workers < 0:
+        raise EnvError(f"workers must be at least 0, got {workers}")
+    if timeout is not None and not 0.0 < timeout < math.inf:
+        raise EnvError(f"timeout must be a positive number of seconds, got {timeout}")
+    if (workers or timeout is not None) and parse_name(name).target in names() and not parse_name(name).kind:
+        raise EnvError(
+            f"{name} is built in and steps thousands of games at once: it takes no workers and no time-out (leave "
+            "acting.env_workers 0 and acting.env_timeout_seconds null)"
+        )
 
 
 def _makes(name: EnvName) -> Callable[[], SingleEnv] | BoardGame:

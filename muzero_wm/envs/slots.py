@@ -8,6 +8,7 @@ environments can save their state, so an unfinished episode is restored by playi
 
 from __future__ import annotations
 
+import contextlib
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -86,6 +87,22 @@ class SingleEnv(ABC):
 
     def close(self) -> None:  # noqa: B027 - most have nothing to free
         """Frees what the environment holds."""
+
+
+def place(seed: int, slot: int, episode: int, step: int) -> str:
+    """Returns how to find a moment again.
+
+    Args:
+        seed: of all slots.
+        slot: number of the slot.
+        episode: number of the slot's episode, from 0.
+        step: number of its step.
+
+    Returns:
+        All of it, with the seed that the episode was reset with.
+    """
+    reset_seed = int(episode_seeds(seed, slot, episode)[0])
+    return f"slot {slot}, episode {episode}, reset seed {reset_seed}, step {step}"
 
 
 class SlotEnv(BatchedEnv):
@@ -222,16 +239,14 @@ class SlotEnv(BatchedEnv):
         return self._quiet_step(resume), goes_on
 
     def close(self) -> None:
-        """Closes every environment."""
+        """Closes every environment, also after one that does not let itself be closed."""
         for env in self.envs:
-            env.close()
+            with contextlib.suppress(Exception):
+                env.close()
 
     def where(self, i: int) -> str:
         """Returns how to find the present moment of slot i again."""
-        return (
-            f"slot {self._first_slot + i}, episode {self._episode[i]}, reset seed {self._episode_seed(i)}, "
-            f"step {self._length[i]}"
-        )
+        return place(self._seed, self._first_slot + i, int(self._episode[i]), int(self._length[i]))
 
     def _replay(self, i: int, actions: NDArray[np.int32], shown: NDArray[Any], legal: NDArray[np.bool_]) -> str:
         """Plays an unfinished episode of slot i again; returns why it could not be restored, or ""."""
@@ -276,7 +291,7 @@ class SlotEnv(BatchedEnv):
             moment = self.envs[i].reset(self._episode_seed(i))
         except EnvError as error:
             raise EnvError(f"{error} ({self.where(i)})") from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise EnvError(f"{self.spec.name}: reset raised {one_line(error)} ({self.where(i)})") from error
         if moment.terminated or moment.truncated:
             raise EnvError(f"{self.spec.name}: the episode is over right after reset ({self.where(i)})")
@@ -290,7 +305,7 @@ class SlotEnv(BatchedEnv):
             moment = self.envs[i].step(move)
         except EnvError as error:
             raise EnvError(f"{error} ({self.where(i)})") from error
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise EnvError(f"{self.spec.name}: step raised {one_line(error)} ({self.where(i)})") from error
         moment.truncated = moment.truncated and not moment.terminated
         mover = self._to_play[i]

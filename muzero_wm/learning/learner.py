@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from muzero_wm.acting.actor import proceed
 from muzero_wm.acting.planner import Planner
 from muzero_wm.config import Config, SearchConfig
 from muzero_wm.envs.base import EnvSpec
@@ -23,6 +21,7 @@ from muzero_wm.model.inference import InferenceModel, resolve_precision
 from muzero_wm.model.world_model import WorldModel
 from muzero_wm.replay.buffer import Batch, ReplayBuffer
 from muzero_wm.replay.reanalyze import reanalyze
+from muzero_wm.run.signals import Tick, proceed
 from muzero_wm.seeding import derive_seed, stream_keys
 
 _SPREAD_RATE = 0.05  # per round
@@ -89,7 +88,7 @@ class Learner:
         round_index: int,
         updates: int,
         fraction: float,
-        tick: Callable[[], None] = proceed,
+        tick: Tick = proceed,
     ) -> dict[str, float]:
         """Makes `updates` updates on what the replay holds.
 
@@ -223,9 +222,7 @@ class Learner:
         self.updates = updates
         self.guard.load_state_dict(guard)
 
-    def _reanalyze(
-        self, buffer: ReplayBuffer, slots: NDArray[np.int64], round_index: int, tick: Callable[[], None]
-    ) -> int:
+    def _reanalyze(self, buffer: ReplayBuffer, slots: NDArray[np.int64], round_index: int, tick: Tick) -> int:
         """Searches a share of every batch of the round again, with the teacher; returns how many positions."""
         count = round(self.config.replay.reanalyze_fraction * slots.shape[1])
         if count == 0:

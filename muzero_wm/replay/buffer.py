@@ -104,16 +104,17 @@ class ReplayBuffer:
             data: packed episodes.
 
         Raises:
-            ValueError: an episode is longer than the whole ring, or a reward, value or policy is not finite.
+            UserError: an episode is longer than the whole ring.
+            ValueError: a reward, value or policy is not finite.
         """
         for name in ("reward", "value", "policy"):
             if not np.isfinite(getattr(data, name)).all():
                 raise ValueError(f"{name}: expected finite numbers in a trajectory, got NaN or infinity")
         slots_of = data.lengths + 1
         if len(data) and slots_of.max() > self.capacity:
-            raise ValueError(
+            raise UserError(
                 f"replay.max_mib / max_steps: an episode of {slots_of.max() - 1} steps does not fit "
-                f"into {self.capacity} slots"
+                f"into {self.capacity} slots; raise them, or limit the length of an episode"
             )
         ends = np.cumsum(slots_of)
         start = 0

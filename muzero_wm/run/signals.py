@@ -6,11 +6,19 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+Tick = Callable[[], None]
+"""Called several times a second by what takes long; may raise to give it up."""
+
 SECONDS_TO_END = 10.0
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def proceed() -> None:
+    """Does nothing: the `Tick` of who never gives up."""
 
 
 class Interrupted(KeyboardInterrupt):

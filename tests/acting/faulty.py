@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from typing import Any
 
@@ -19,24 +20,28 @@ SEEDS: list[int | None] = []  # of every reset in this process
 
 
 class Walk(gymnasium.Env):
-    """A seeded random walk of 7 to 12 steps that pays where it goes; `fault` strikes at the third step."""
+    """A seeded random walk of 7 to 12 steps that pays where it goes; `fault` strikes at the third step.
+
+    With `in_seed` it strikes only in the episode that is reset with that seed.
+    """
 
     observation_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
     action_space = spaces.Discrete(2)
 
-    def __init__(self, fault: str = "", once: bool = True) -> None:
-        self._fault, self._once = fault, once
+    def __init__(self, fault: str = "", once: bool = True, in_seed: int | None = None) -> None:
+        self._fault, self._once, self._in_seed = fault, once, in_seed
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         super().reset(seed=seed)
         SEEDS.append(seed)
+        self._due = self._in_seed in (None, seed)
         self._t, self._length = 0, int(self.np_random.integers(7, 13))
         self._x = self.np_random.normal()
         return self._show(), {}
 
     def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         self._t += 1
-        if self._t == 3 and self._strikes():
+        if self._t == 3 and self._due and self._strikes():
             self._strike()
         self._x += (2 * action - 1) * 0.3 + 0.1 * self.np_random.normal()
         return self._show(), float(self._x), self._t == self._length, False, {}
@@ -64,6 +69,8 @@ class Walk(gymnasium.Env):
             time.sleep(1000)
         elif self._fault == "raise":
             raise RuntimeError("the simulator\nfell over")
+        elif self._fault == "leave":
+            sys.exit(5)
         elif self._fault == "nan":
             self._x = float("nan")
         elif self._fault == "slow":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from muzero_wm.config import ActingConfig, Config, ModelConfig, SearchConfig
 from muzero_wm.model.world_model import WorldModel
 from muzero_wm.training import train
 from tests.acting import faulty
+from tests.processes import children, gone
 from tests.test_exact_resume import SMALL, load_checkpoint, load_config
 
 
@@ -73,10 +77,57 @@ def test_a_process_that_dies_or_hangs_is_replaced_and_plays_the_same(fault: str,
     assert_same_games(struck, play(InlineActor(config), config))  # the marker is there: no fault any more
 
 
+@pytest.mark.parametrize("kind", [InlineActor, ProcessActor])
+def test_environments_in_processes_of_their_own_change_nothing(kind: type[ActorHandle]) -> None:
+    config, plain = (config_for("gym:tests.acting.faulty:Walk-v0", env_workers=n) for n in (2, 0))
+    first = kind(config)
+    results = play(first, config, rounds=3)
+    results += play(kind(config, first.state_dict()), config, rounds=3)
+    assert_same_games(results, play(InlineActor(plain), plain, rounds=6))
+
+
+@pytest.mark.parametrize("kind", [InlineActor, ProcessActor])
+@pytest.mark.parametrize(("fault", "reason"), [("HangOnce", "step takes longer than"), ("KillOnce", "SIGKILL")])
+def test_an_environment_that_ends_its_worker_ends_acting_at_once(
+    kind: type[ActorHandle], fault: str, reason: str, marker: Path
+) -> None:
+    """It would do it again: the same seed and the same actions."""
+    limit = {"env_timeout_seconds": 1.0} if fault == "HangOnce" else {"env_workers": 2}
+    config = config_for(f"gym:tests.acting.faulty:{fault}-v0", timeout_seconds=30.0, **limit)
+    pattern = rf"^acting failed: gym:tests.acting.faulty:{fault}-v0: .*{reason}.*slot \d, .*reset seed \d+, step 3\)"
+    with pytest.raises(ActingError, match=pattern):
+        play(kind(config), config)
+    assert marker.exists()
+
+
+def test_workers_end_with_the_acting_process() -> None:
+    config = config_for("gym:tests.acting.faulty:Walk-v0", env_workers=2)
+    actor = ProcessActor(config)
+    weights = WorldModel(config.model, envs.spec(config.env)).state_dict()
+    actor.begin(weights)
+    first = actor.collect()
+    grandchildren = children(actor._child.pid)
+    assert len(grandchildren) == 2
+    os.kill(actor._child.pid, signal.SIGKILL)
+    actor.begin(weights)
+    second = actor.collect()  # a new process, with workers of its own
+    assert "killed by SIGKILL" in second.notes[0] and gone(grandchildren)
+    grandchildren = children(actor._child.pid)
+    actor.close()
+    assert len(grandchildren) == 2 and gone(grandchildren)
+    plain = config_for("gym:tests.acting.faulty:Walk-v0")
+    inline = InlineActor(plain)
+    expected = []
+    for _ in range(2):
+        inline.begin({name: tensor.clone() for name, tensor in weights.items()})
+        expected.append(inline.collect())
+    assert_same_games([first, second], expected)
+
+
 def test_a_process_that_keeps_dying_is_given_up(tmp_path: Path) -> None:
     overrides = [*SMALL, "acting.process=true", "acting.max_restarts=1"]
     config = load_config("cartpole", env="gym:tests.acting.faulty:ExitAlways-v0", overrides=overrides)
-    with pytest.raises(ActingError, match=r"exit code 3.*restarted 1 times before.*saved up to update 0"):
+    with pytest.raises(ActingError, match=r"exit code 3.*restarted 1 times.*env_workers=1 names.*saved up to update 0"):
         train(config, tmp_path / "run")
     assert load_checkpoint(tmp_path / "run" / "checkpoints")["learner"]["updates"] == 0
 
@@ -100,8 +151,9 @@ def test_an_environment_that_raises_is_named_and_nothing_is_lost(process: bool, 
         r"\(slot 0, episode 0, reset seed \d+, step 3\); the run is saved up to update 0$"
     )
     for resume in (False, True):
-        with pytest.raises(ActingError, match=expected):
+        with pytest.raises(ActingError, match=expected) as caught:
             train(config, tmp_path / "run", resume=resume)
+        assert "in _strike" in "".join(traceback.format_exception(caught.value))
         assert load_checkpoint(tmp_path / "run" / "checkpoints")["progress"]["rounds"] == 0
 
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muzero_wm.config import ReplayConfig
+from muzero_wm.errors import UserError
 from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.replay.packs import contents
 from muzero_wm.replay.trajectory import Trajectories
@@ -113,7 +114,7 @@ def test_nan_is_refused_by_name_and_nothing_is_stored(field: str) -> None:
 
 def test_an_episode_longer_than_the_ring_is_refused() -> None:
     buffer = ReplayBuffer(make_spec(1), ReplayConfig(max_steps=20), 1.0)
-    with pytest.raises(ValueError, match="does not fit"):
+    with pytest.raises(UserError, match="does not fit"):
         buffer.extend(make_episode([0.0] * 20, players=1))
     buffer.extend(make_episode([0.0] * 19, players=1))
     assert buffer.num_steps == 19
