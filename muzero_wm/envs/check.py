@@ -136,8 +136,8 @@ class _OneBoard(SingleEnv):
 def _maker(name: str) -> Callable[[], SingleEnv]:
     """Returns what makes one environment of a name."""
     registry.spec(name)  # what random games show of it is kept, so that those made here have the same past
-    found = registry._makes(parse_name(name))
-    return (lambda: _OneBoard(found)) if isinstance(found, BoardGame) else found
+    found = registry.find(name)
+    return found if callable(found) else lambda: _OneBoard(found)
 
 
 def _safely(make: Callable[[], Made]) -> Made:

@@ -58,7 +58,7 @@ def board_game(name: str) -> BoardGame:
     Raises:
         EnvError: there is no board game of this name.
     """
-    found = _makes(parse_name(name))
+    found = find(name)
     if callable(found):
         raise EnvError(f"{name} is no board game with rules of its own")
     return found
@@ -116,7 +116,7 @@ def make(
     if seed < 0:
         raise EnvError(f"seed must be at least 0, got {seed}")
     check_workers(name, workers, timeout)
-    found = _makes(parse_name(name))
+    found = find(name)
     openings: dict[str, Any] = {"random_openings": random_openings, "max_random_plies": max_random_plies}
     if callable(found) and (workers or timeout is not None):
         from muzero_wm.envs.workers import WorkerEnv
@@ -134,6 +134,18 @@ def make(
     return BoardEnv(found, num_envs, seed, **openings)
 
 
+def find(name: str) -> Callable[[], SingleEnv] | BoardGame:
+    """Returns the rules of a board game, or what makes one environment of another kind.
+
+    Args:
+        name: one of `names()`, or of `KINDS`.
+
+    Raises:
+        EnvError: there is no such environment.
+    """
+    return _stacked(parse_name(name))
+
+
 def maker(name: str) -> Callable[[], SingleEnv]:
     """Returns what makes one environment that is an object.
 
@@ -143,7 +155,7 @@ def maker(name: str) -> Callable[[], SingleEnv]:
     Raises:
         EnvError: there is no such environment, or it is a board game that is built in.
     """
-    found = _makes(parse_name(name))
+    found = find(name)
     if not callable(found):
         raise EnvError(f"{name} is built in: its games are rows of one array, not objects")
     return found
@@ -171,8 +183,8 @@ def check_workers(name: str, workers: int, timeout: float | None) -> None:
         )
 
 
-def _makes(name: EnvName) -> Callable[[], SingleEnv] | BoardGame:
-    """Returns the rules of a board game, or what makes one environment of another kind, its frames stacked."""
+def _stacked(name: EnvName) -> Callable[[], SingleEnv] | BoardGame:
+    """Returns what `_find` returns, with as many frames stacked as the name says."""
     if "frame_stack" not in name.options:
         return _find(name)
     options = dict(name.options)
@@ -219,7 +231,7 @@ def _source(name: EnvName) -> object:
 
 
 def _read_spec(name: EnvName) -> EnvSpec:
-    found = _makes(name)
+    found = _stacked(name)
     if not callable(found):
         return found.spec()
     env = found()
