@@ -101,8 +101,9 @@ def try_case(folder: Path, fault: str, way: str, args: argparse.Namespace) -> li
             saved = load_checkpoint(folder / "checkpoints")
         except UserError as error:
             return [*problems, str(error)]
-        if saved["progress"]["rounds"] > whole_rounds:
-            problems.append(f"the checkpoint is of round {saved['progress']['rounds']}, after the fault")
+        rounds = saved["progress"]["rounds"]
+        if not 0 < rounds <= whole_rounds:
+            problems.append(f"the checkpoint is of round {rounds}, expected one in [1, {whole_rounds}]")
         if not errors or not errors[0].endswith(f"the run is saved up to update {saved['learner']['updates']}"):
             problems.append(f"the checkpoint is of update {saved['learner']['updates']}")
         said.append([line.partition("; the run is saved")[0] for line in errors])

@@ -182,11 +182,19 @@ def _train(config: Config, folder: Path, resume: bool, stop: StopSignals, on_rou
     _write_config(folder, config)
     saver = CheckpointSaver(folder / "checkpoints", config.run)
 
-    def save(payload: dict[str, Any], last: bool = False) -> None:
+    newest = (-1, 0)  # round and update of the last checkpoint
+
+    def save(payload: dict[str, Any], last: bool = False) -> int:
+        """Returns the update up to which the run is saved."""
+        nonlocal newest
         start = time.monotonic()
+        this = (int(payload["progress"]["rounds"]), int(payload["learner"]["updates"]))
         described = {"config": dump_config(config), "env": spec.to_dict(), "backend": network.backend}
-        saver.save(payload | described, int(payload["learner"]["updates"]), last=last)
+        # the border in memory may be older than the last checkpoint
+        if this >= newest and saver.save(payload | described, this[1], last=last):
+            newest = this
         stop.seconds_to_save = max(1.0, time.monotonic() - start)
+        return newest[1]
 
     # chosen once, here, and kept: acting inline, in a process of its own and after a resume uses the same
     chosen = config.inference.backend if not resume or config.inference.backend != "auto" else saved["backend"]
@@ -232,9 +240,9 @@ def _train(config: Config, folder: Path, resume: bool, stop: StopSignals, on_rou
         raise Interrupted(stop.requested or 0, saved=True) from None
     except ActingError as error:
         path = dump_arrays(folder, f"acting_{progress.rounds:09d}", error.arrays) if error.arrays else None
-        save(payload := border.before(), last=True)
+        updates = save(border.before(), last=True)
         kept = f"; what the network was asked is in {path}" if path else ""
-        raise ActingError(f"{error}{kept}; the run is saved up to update {payload['learner']['updates']}") from error
+        raise ActingError(f"{error}{kept}; the run is saved up to update {updates}") from error
     except KeyboardInterrupt as interrupt:
         if not isinstance(interrupt, Interrupted):  # in a thread, where signals are not ours
             save(border.before(), last=True)
