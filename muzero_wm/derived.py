@@ -21,7 +21,7 @@ from muzero_wm.model.support import h
 from muzero_wm.seeding import stream_keys
 
 PROBE_ENVS, PROBE_STEPS, PROBE_SECONDS = 8, 256, 10.0
-_SHORT_DISCOUNT, _LONG_DISCOUNT = 0.95, 0.997
+_SHORT_DISCOUNT, _LONG_DISCOUNT = 0.97, 0.997
 _SMALL_BOARD = 36
 _LARGEST_IMAGE = 32
 
@@ -184,10 +184,10 @@ def _choose_for_two(derived: Derived, spec: EnvSpec, seen: Glimpse) -> None:
 
 def _choose_for_one(derived: Derived, spec: EnvSpec, seen: Glimpse) -> None:
     horizon = spec.max_episode_steps or (int(seen.lengths.max()) if len(seen.lengths) else 1000)
-    discount = round(min(max(1.0 - 8.0 / horizon, _SHORT_DISCOUNT), _LONG_DISCOUNT), 4)
+    discount = round(min(max(1.0 - 10.0 / horizon, _SHORT_DISCOUNT), _LONG_DISCOUNT), 4)
     derived.choose(
         f"one player, episodes of up to {horizon} steps",
-        search={"discount": discount, "num_simulations": 25, "rescale_share": 0.25},
+        search={"discount": discount, "num_simulations": 25, "rescale_share": 1.0, "final_rescale_share": 0.1},
         acting={"num_envs": 32},
         replay={
             "max_steps": 200_000,

@@ -108,6 +108,7 @@ def plan_run(
     run_dir: str | Path | None = None,
     resume: bool = False,
     env: str | None = None,
+    tell: Callable[[str], None] | None = None,
     **settings: Any,
 ) -> tuple[Config, Path]:
     """Returns the configuration and the folder of a run that is about to start or to go on.
@@ -117,6 +118,7 @@ def plan_run(
         run_dir: the run folder; ``runs/<name>-<n>`` when None.
         resume: go on from the newest checkpoint in the run folder.
         env: as for `load_config`.
+        tell: as for `load_config`.
         **settings: the other arguments of `load_config`.
 
     Returns:
@@ -132,7 +134,7 @@ def plan_run(
     if resume and source is None:
         folder = prepare_run_dir(Path(str(run_dir)), resume)
         return _settle([_saved_settings(folder)], f"{folder}", env, **settings), folder
-    config = load_config(source, env=env, **settings)
+    config = load_config(source, env=env, tell=tell, **settings)
     if not resume:
         _try_out(config.env)
     if run_dir is not None:
