@@ -1,8 +1,9 @@
-"""Trains one preset with several seeds and evaluates each run: strength and speed in one table.
+"""Trains one preset, or what follows from one environment, with several seeds and evaluates each run.
 
 For example:
     python benchmarks/seeds.py quickstart --seeds 0 1 2 3 4 --opponent perfect --simulations 25
     python benchmarks/seeds.py connect4 --seeds 0 --opponent mcts:1000 --simulations 64
+    python benchmarks/seeds.py --env gym:LunarLander-v3 --max-minutes 40 --run-dir runs/lunar
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from muzero_wm.training import train
 
 def run(args: argparse.Namespace, seed: int, folder: Path) -> dict[str, Any]:
     """Trains and evaluates one seed; returns a flat row of figures."""
-    config = load_config(args.preset, seed=seed, overrides=args.set, max_minutes=args.max_minutes)
+    config = load_config(args.preset, env=args.env, seed=seed, overrides=args.set, max_minutes=args.max_minutes)
     agent = train(config, folder)
     last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
     report = evaluate(agent, args.opponent, games=args.games, simulations=args.simulations, seed=seed)
@@ -50,7 +51,8 @@ def run(args: argparse.Namespace, seed: int, folder: Path) -> dict[str, Any]:
 def main() -> None:
     """Runs the seeds one after the other, so that each has the machine to itself."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("preset")
+    parser.add_argument("preset", nargs="?")
+    parser.add_argument("--env", help="instead of a preset, or in place of its environment")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--opponent")
     parser.add_argument("--games", type=int, default=100)
@@ -62,8 +64,8 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         base = args.run_dir or Path(scratch)
-        rows = [run(args, seed, base / f"{args.preset}-{seed}") for seed in args.seeds]
-    table = Table(title=f"{args.preset} against {args.opponent}", caption=describe())
+        rows = [run(args, seed, base / f"seed-{seed}") for seed in args.seeds]
+    table = Table(title=" against ".join(filter(None, (args.env or args.preset, args.opponent))), caption=describe())
     for name in rows[0]:
         table.add_column(name, justify="right")
     for row in rows:
