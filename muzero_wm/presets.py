@@ -134,8 +134,10 @@ def plan_run(
     if resume and source is None:
         folder = prepare_run_dir(Path(str(run_dir)), resume)
         return _settle([_saved_settings(folder)], f"{folder}", env, **settings), folder
+    if source is None and env is not None:  # settings that follow from it want an environment that works
+        _try_out(env)
     config = load_config(source, env=env, tell=tell, **settings)
-    if not resume:
+    if source is not None and not resume:
         _try_out(config.env)
     if run_dir is not None:
         return config, prepare_run_dir(Path(run_dir), resume)

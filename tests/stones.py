@@ -86,6 +86,8 @@ class Stones(SingleEnv):
 class Rules:
     """The true rules as a network would tell them, but for the sign of an edge, which is a choice."""
 
+    q_scale = 0.0
+
     def __init__(self, sign: Sign) -> None:
         self._sign = np.array([0, *(sign(left) for left in range(1, MOST + 1))], np.float32)
 

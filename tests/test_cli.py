@@ -325,7 +325,7 @@ def test_every_command_in_the_readme_parses() -> None:
             if getattr(args, "source", None) and not args.source.endswith(".yaml"):
                 load_config(args.source, env=args.env, overrides=args.set)
         else:
-            assert words[0] in ("git", "cd", "source", "pip", "python", "tensorboard"), line
+            assert words[0] in ("git", "cd", "source", "pip", "python", "tensorboard", "export"), line
             assert all((ROOT / word).is_file() for word in words[1:2] if words[0] == "python" and word != "-m"), line
     assert seen >= 10
 
@@ -351,6 +351,7 @@ QUICK = {
 def test_every_command_in_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs them in their order in an empty folder, with a budget of two updates or two games."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(ROOT / "examples")  # which the page says to export
     monkeypatch.setattr("sys.stdin", io.StringIO("q\n"))
     calls = [shlex.split(line, comments=True) for line in "".join(_readme_blocks("sh")).splitlines()]
     commands = [call[1:] for call in calls if call[:1] == ["muzero-wm"]]

@@ -157,7 +157,7 @@ def _env(**changes: Any) -> Callable[[dict[str, Any]], None]:
 def _weight(change: Callable[[torch.Tensor], Any]) -> Callable[[dict[str, Any]], None]:
     def apply(payload: dict[str, Any]) -> None:
         teacher = payload["learner"]["teacher"]
-        name = next(iter(teacher))
+        name = "heads.output.weight"
         teacher[name] = change(teacher[name])
 
     return apply

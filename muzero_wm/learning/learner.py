@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from pathlib import Path
 from typing import Any
 
@@ -150,8 +151,11 @@ class Learner:
 
     def _follow_spread(self, value_targets: NDArray[np.float32], fraction: float) -> float:
         """Moves the model's spread of values towards that of a round's targets; returns it."""
+        # correctly rounded sums: those of NumPy depend, in the last digit, on where in memory the numbers lie
+        mean = math.fsum(value_targets) / len(value_targets)
+        deviation = math.sqrt(math.fsum((value_targets.astype(np.float64) - mean) ** 2) / len(value_targets))
         spread = self.model.value_spread
-        spread += (_SPREAD_RATE if spread > 0.0 else 1.0) * (float(value_targets.std()) - spread)
+        spread += (_SPREAD_RATE if spread > 0.0 else 1.0) * (deviation - spread)
         self.model.q_scale.copy_(spread * rescale_share(self.config.search, fraction))
         for name in ("value_spread", "q_scale"):
             getattr(self.teacher, name).copy_(getattr(self.model, name))
