@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -96,7 +97,7 @@ def _train(args: argparse.Namespace) -> None:
         overrides=args.set,
         max_minutes=args.max_minutes,
         max_updates=args.max_updates,
-        tell=print,
+        tell=_tell,
     )
     from muzero_wm.training import train
 
@@ -107,6 +108,11 @@ def _train(args: argparse.Namespace) -> None:
         print(f"{what}; go on with: muzero-wm train --resume --run-dir {run_dir}", file=sys.stderr)
         raise
     print(f"The run is in {run_dir}. Next: muzero-wm evaluate {run_dir}")
+
+
+def _tell(line: str) -> None:
+    """Prints a line, folded to what can be read."""
+    print(textwrap.fill(line, 100, subsequent_indent="    "))
 
 
 def _evaluate(args: argparse.Namespace) -> None:
