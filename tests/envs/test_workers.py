@@ -62,6 +62,22 @@ def test_workers_change_nothing(name: str, workers: int, seed: int) -> None:
         there.close()
 
 
+def test_random_openings_are_the_same_in_workers(seed: int) -> None:
+    pytest.importorskip("pyspiel")
+    name, options = "openspiel:dots_and_boxes", {"random_openings": 0.5, "max_random_plies": 4}
+    here = envs.make(name, 5, seed, **options)
+    there = envs.make(name, 5, seed, workers=2, **options)
+    try:
+        mine, theirs = here.reset(), there.reset()
+        for _ in range(25):  # more than two games
+            assert_same(mine, theirs)
+            moves = mine.legal_actions.argmax(axis=1)
+            mine, theirs = here.step(moves), there.step(moves)
+    finally:
+        here.close()
+        there.close()
+
+
 def test_a_snapshot_goes_on_with_any_number_of_workers(seed: int) -> None:
     first = envs.make(WALK, 5, seed, workers=2)
     first.reset()
