@@ -80,6 +80,9 @@ class ModelConfig(Section):
     latent_norm: Literal["rms", "minmax"] = Field("rms", description="how each latent is scaled")
     value_support: SupportConfig = SupportConfig()
     reward_support: SupportConfig = SupportConfig()
+    initial_value: float | None = Field(
+        None, description="what a new network promises everywhere; high is optimistic; null: the middle of the support"
+    )
     projection_width: Size = Field(256, description="width of the self-prediction space")
     ema_decay: Fraction = Field(0.99, description="teacher decay per update; 0 stop-gradient, 1 frozen")
 

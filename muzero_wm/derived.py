@@ -21,7 +21,7 @@ from muzero_wm.model.support import h
 from muzero_wm.seeding import stream_keys
 
 PROBE_ENVS, PROBE_STEPS, PROBE_SECONDS = 8, 256, 10.0
-_SHORT_DISCOUNT, _LONG_DISCOUNT = 0.97, 0.997
+_SHORT_DISCOUNT, _LONG_DISCOUNT = 0.97, 0.99
 _SMALL_BOARD = 36
 _LARGEST_IMAGE = 32
 
@@ -35,13 +35,15 @@ class Glimpse:
         seconds: how long they took.
         lengths: steps of the episodes that ended.
         largest_reward: largest absolute reward.
-        mean_reward: mean absolute reward.
+        mean_size: mean absolute reward.
+        mean_reward: mean reward.
     """
 
     steps: int
     seconds: float
     lengths: NDArray[np.int64]
     largest_reward: float
+    mean_size: float
     mean_reward: float
 
 
@@ -113,7 +115,7 @@ def glimpse(spec: EnvSpec, seed: int = 0) -> Glimpse:
             done = step.terminated | step.truncated
             lengths += running[done].tolist()
             running[done] = 0
-            rewards.append(np.abs(step.reward))
+            rewards.append(step.reward)
             if time.monotonic() - start > PROBE_SECONDS:
                 break
     finally:
@@ -123,7 +125,8 @@ def glimpse(spec: EnvSpec, seed: int = 0) -> Glimpse:
         steps=len(seen),
         seconds=time.monotonic() - start,
         lengths=np.array(lengths, np.int64),
-        largest_reward=float(seen.max()),
+        largest_reward=float(np.abs(seen).max()),
+        mean_size=float(np.abs(seen).mean()),
         mean_reward=float(seen.mean()),
     )
 
@@ -184,7 +187,7 @@ def _choose_for_two(derived: Derived, spec: EnvSpec, seen: Glimpse) -> None:
 
 def _choose_for_one(derived: Derived, spec: EnvSpec, seen: Glimpse) -> None:
     horizon = spec.max_episode_steps or (int(seen.lengths.max()) if len(seen.lengths) else 1000)
-    discount = round(min(max(1.0 - 10.0 / horizon, _SHORT_DISCOUNT), _LONG_DISCOUNT), 4)
+    discount = round(min(max(1.0 - 5.0 / horizon, _SHORT_DISCOUNT), _LONG_DISCOUNT), 4)
     derived.choose(
         f"one player, episodes of up to {horizon} steps",
         search={"discount": discount, "num_simulations": 25, "rescale_share": 1.0, "final_rescale_share": 0.1},
@@ -200,10 +203,16 @@ def _choose_for_one(derived: Derived, spec: EnvSpec, seen: Glimpse) -> None:
     )
     largest = 1.25 * max(1.0, seen.largest_reward)
     steps = min(float(horizon), 1.0 / (1.0 - discount))
-    value = largest + 1.5 * steps * max(seen.mean_reward, 0.1 * largest)
+    value = largest + 1.5 * steps * max(seen.mean_size, 0.1 * largest)
+    # a new network hopes that what was not tried goes on as random play does, for ever, and is worth 0 at least
+    hope = max(0.0, seen.mean_reward) / (1.0 - discount)
     derived.choose(
         f"rewards of up to {seen.largest_reward:g}, {seen.mean_reward:.3g} on average",
-        model={"reward_support": _squashed(largest), "value_support": _squashed(value)},
+        model={
+            "reward_support": _squashed(largest),
+            "value_support": _squashed(value),
+            "initial_value": float(f"{hope:.3g}"),
+        },
         search={"rescale_floor": round(0.02 * max(seen.largest_reward, 0.5), 4)},
     )
     derived.choose(

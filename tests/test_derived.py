@@ -17,7 +17,7 @@ from muzero_wm.presets import ConfigError, dump_config, load_config
 def test_a_glimpse_counts_what_random_play_shows() -> None:
     seen = glimpse(envs.spec("gym:CartPole-v1"))
     assert seen.steps == 8 * 256
-    assert (seen.largest_reward, seen.mean_reward) == (1.0, 1.0)
+    assert (seen.largest_reward, seen.mean_size, seen.mean_reward) == (1.0, 1.0, 1.0)
     assert 15 < seen.lengths.mean() < 30  # random play falls after 22 steps on average
 
 
@@ -31,6 +31,14 @@ def test_long_episodes_look_further_ahead() -> None:
         name: derive(name).settings["search"]["discount"] for name in ("gym:FrozenLake-v1", "gym:LunarLander-v3")
     }
     assert discounts["gym:FrozenLake-v1"] < discounts["gym:LunarLander-v3"] < 1.0
+
+
+def test_a_new_network_hopes_that_episodes_go_on() -> None:
+    def hope(name: str) -> float:
+        return float(derive(name).settings["model"]["initial_value"])
+
+    assert hope("gym:CartPole-v1") == pytest.approx(100.0)  # 1 for every step, discount 0.99
+    assert hope("gym:MountainCar-v0") == 0.0  # -1 for every step
 
 
 def test_two_players_play_for_the_result_of_the_whole_game() -> None:
@@ -91,5 +99,5 @@ def test_the_spread_of_values_reaches_the_search(tmp_path: Path) -> None:
     small = ["acting.num_envs=4", "replay.min_steps=64", "acting.process=false", "run.tensorboard=false"]
     agent = muzero_wm.train(env="gym:CartPole-v1", run_dir=tmp_path / "run", max_updates=64, overrides=small)
     spread = float(agent.model.value_spread)
-    assert 0.5 < spread < 20.0  # returns of short episodes, discounted, differ by some steps
+    assert 0.5 < spread < 60.0  # between the returns of short episodes and the 100 that a new network hopes for
     assert muzero_wm.load(tmp_path / "run").model.value_spread == spread

@@ -93,3 +93,17 @@ class Support:
         """
         mean = torch.softmax(logits.float(), -1) @ self.bins.to(logits.device)
         return h_inv(mean) if self.transform else mean
+
+    def bump(self, scalar: float) -> Tensor:
+        """Returns logits of a prediction that stands for one scalar and is two bins wide.
+
+        Args:
+            scalar: environment units; clipped to the ends of the support.
+
+        Returns:
+            [num_bins] float32.
+        """
+        x = torch.tensor(float(scalar))
+        x = (h(x) if self.transform else x).clamp(self.low, self.high)
+        away = (self.bins - x) * ((self.num_bins - 1) / (self.high - self.low))
+        return -0.125 * away.square()

@@ -60,6 +60,10 @@ class WorldModel(nn.Module):
         change_sides = config.change_sides and spec.num_players == 2 and spec.alternating
         self.dynamics = Dynamics(config, self.latent_shape, spec.num_actions, self.conv, change_sides)
         self.heads = Heads(config, self.latent_shape, tuple(sizes), self.conv)
+        if config.initial_value is not None:
+            with torch.no_grad():
+                values = self.heads.output.bias[spec.num_actions : spec.num_actions + self.value_support.num_bins]
+                values.copy_(self.value_support.bump(config.initial_value))
         width = config.projection_width
         # deviation of the value targets in training, and what differences of q are weighed against in the search
         self.value_spread: Tensor

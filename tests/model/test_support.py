@@ -48,3 +48,14 @@ def test_two_hot_shares_the_weight_by_nearness_and_clips() -> None:
     code = support.encode(torch.tensor([-1.0, 0.25, 1.0, 5.0, -7.0]))
     expected = [[1, 0, 0], [0, 0.75, 0.25], [0, 0, 1], [0, 0, 1], [1, 0, 0]]
     torch.testing.assert_close(code, torch.tensor(expected, dtype=torch.float32))
+
+
+@pytest.mark.parametrize("scalar", [-40.0, 0.0, 0.3, 100.0])
+def test_a_bump_stands_for_its_scalar(scalar: float) -> None:
+    support = Support(-12.0, 12.0, 49, True)
+    assert float(support.decode(support.bump(scalar))) == pytest.approx(scalar, rel=0.03, abs=0.02)
+
+
+def test_a_bump_outside_the_support_is_at_its_end() -> None:
+    support = Support(-1.0, 1.0, 21, False)
+    assert 0.8 < float(support.decode(support.bump(7.0))) <= 1.0

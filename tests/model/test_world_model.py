@@ -98,3 +98,16 @@ def test_teacher_is_an_exponential_average(decay: float) -> None:
     for ours, theirs in zip(teacher.parameters(), expected, strict=True):
         torch.testing.assert_close(ours, theirs)
         assert not ours.requires_grad
+
+
+def test_a_new_network_promises_the_initial_value_everywhere() -> None:
+    spec = EnvSpec("vector", (4,), np.dtype(np.float32), 3, 1)
+    support = {"low": -12.0, "high": 12.0, "num_bins": 49, "transform": True}
+    config = ModelConfig(torso="mlp", width=16, value_support=support, initial_value=50.0)  # type: ignore[arg-type]
+    torch.manual_seed(0)
+    model = WorldModel(config, spec)
+    latent = model.represent(torch.randn(8, 4))
+    for _ in range(3):
+        value = model.value_support.decode(model.predict(latent).value_logits)
+        torch.testing.assert_close(value, torch.full((8,), 50.0), rtol=0.05, atol=0.0)
+        latent = model.step(latent, torch.zeros(8, dtype=torch.int64))
