@@ -81,7 +81,8 @@ def try_case(folder: Path, fault: str, way: str, args: argparse.Namespace) -> li
     name = f"gym:faulty_worlds:World-v0(fault={fault!r}, at={args.at}, in_seed={reset_seed})"
     whole_rounds = (args.at - 1) // STEPS_PER_ROUND
     settings = [
-        f"acting.steps_per_round={STEPS_PER_ROUND}", "learning.max_minutes=null", "run.checkpoint_every_minutes=0.000001",
+        f"acting.steps_per_round={STEPS_PER_ROUND}", "learning.max_minutes=null",
+        "run.checkpoint_every_minutes=0.000001",
         f"learning.max_updates={2 * whole_rounds}", "acting.random_openings=0", "search.discount=0.9",
         "replay.n_step=3", *WAYS[way], *(["acting.env_timeout_seconds=2"] if fault == "hang" else []),
     ]  # fmt: skip

@@ -203,7 +203,7 @@ def _train(config: Config, folder: Path, resume: bool, stop: StopSignals, on_rou
     actor = make_actor(learner.config, acting_state)
     border = Border(learner, replay, progress, actor)
     resume_at = (progress.steps, progress.updates) if resume else None
-    health = HealthMonitor()
+    health = HealthMonitor(promised=abs(config.model.initial_value or 0.0))
     try:
         with RunLogger(folder, config.run.tensorboard, resume_at=resume_at) as log:
             log.start(config.learning)

@@ -41,10 +41,15 @@ def return_bound(buffer: ReplayBuffer) -> float:
 
 
 class HealthMonitor:
-    """Turns metrics into flags, and into one warning each time a flag goes up."""
+    """Turns metrics into flags, and into one warning each time a flag goes up.
 
-    def __init__(self) -> None:
+    Args:
+        promised: size of the values that a new network promises on purpose, which are no explosion.
+    """
+
+    def __init__(self, promised: float = 0.0) -> None:
         """Has seen nothing wrong yet."""
+        self._promised = promised
         self._up: set[str] = set()
 
     def watch(self, metrics: Mapping[str, float]) -> tuple[dict[str, float], list[str]]:
@@ -68,7 +73,7 @@ class HealthMonitor:
             )
         if "value/abs_mean" in metrics and metrics.get("value/bound", 0.0) > 0.0:
             value, bound = metrics["value/abs_mean"], metrics["value/bound"]
-            flags["health/value_explosion"] = float(value > EXPLOSION * bound)
+            flags["health/value_explosion"] = float(value > EXPLOSION * max(bound, self._promised))
             warnings["health/value_explosion"] = (
                 f"predicted values explode: {value:.3g} in the mean, where no return can be beyond {bound:.3g} "
                 f"(warned above {EXPLOSION:g} times that)"

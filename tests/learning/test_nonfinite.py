@@ -144,6 +144,12 @@ def test_collapse_and_explosion_warn_once_each_time_they_begin() -> None:
     assert "effective rank 1.2 (below 1.5)" in lines[0] and "9 in the mean, where no return can be beyond 1" in lines[1]
 
 
+def test_a_hopeful_new_network_is_no_explosion() -> None:
+    metrics = {"value/abs_mean": 99.0, "value/bound": 20.0}
+    assert HealthMonitor().watch(metrics)[0] == {"health/value_explosion": 1.0}
+    assert HealthMonitor(promised=100.0).watch(metrics) == ({"health/value_explosion": 0.0}, [])
+
+
 @pytest.mark.parametrize(
     ("rewards", "terminated", "discount", "bound"),
     [([0, 0, 1], True, 1.0, 3.0), ([2, -4], True, 0.5, 6.0), ([1, 1], False, 0.5, 2.0), ([1], False, 1.0, np.inf),
