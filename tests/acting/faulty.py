@@ -47,7 +47,7 @@ class Walk(gymnasium.Env):
         return self._show(), float(self._x), self._t == self._length, False, {}
 
     def _show(self) -> Any:
-        drift = time.perf_counter() if self._fault == "drift" else 0.0
+        drift = time.perf_counter_ns() % 1_000_003 if self._fault == "drift" else 0.0
         return np.array([self._x + drift, self._t], np.float32)
 
     def _strikes(self) -> bool:
