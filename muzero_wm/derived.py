@@ -32,7 +32,6 @@ class Glimpse:
 
     Attributes:
         steps: environment steps taken.
-        seconds: how long they took.
         lengths: steps of the episodes that ended.
         largest_reward: largest absolute reward.
         mean_size: mean absolute reward.
@@ -40,7 +39,6 @@ class Glimpse:
     """
 
     steps: int
-    seconds: float
     lengths: NDArray[np.int64]
     largest_reward: float
     mean_size: float
@@ -123,7 +121,6 @@ def glimpse(spec: EnvSpec, seed: int = 0) -> Glimpse:
     seen = np.concatenate(rewards)
     return Glimpse(
         steps=len(seen),
-        seconds=time.monotonic() - start,
         lengths=np.array(lengths, np.int64),
         largest_reward=float(np.abs(seen).max()),
         mean_size=float(np.abs(seen).mean()),

@@ -257,6 +257,15 @@ class BatchedEnv(ABC):
             )
         return np.ascontiguousarray(array, np.int64)
 
+    def _checked_moves(self, actions: Any, legal_actions: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Returns the actions as int64 after checking also that each is legal in its slot, by a mask [n, A]."""
+        moves = self._checked_actions(actions)
+        forbidden = ~legal_actions[np.arange(self.num_envs), moves]
+        if forbidden.any():
+            slot = int(forbidden.argmax())
+            raise illegal_action(self.spec.name, slot, int(moves[slot]), legal_actions[slot])
+        return moves
+
 
 def _plain(bounds: tuple[float, float] | None) -> list[float] | None:
     return None if bounds is None else [float(bound) for bound in bounds]

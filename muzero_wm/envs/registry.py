@@ -202,8 +202,8 @@ def _stacked(name: EnvName) -> Callable[[], SingleEnv] | BoardGame:
 def _find(name: EnvName) -> Callable[[], SingleEnv] | BoardGame:
     """Returns the rules of a board game, or what makes one environment of another kind."""
     if name.kind in _ADAPTERS:
-        module, maker = _ADAPTERS[name.kind]
-        adapt: Callable[[EnvName], SingleEnv] = getattr(importlib.import_module(module), maker)
+        module, function = _ADAPTERS[name.kind]
+        adapt: Callable[[EnvName], SingleEnv] = getattr(importlib.import_module(module), function)
         return lambda: adapt(name)
     if name.kind:
         from muzero_wm.envs.factory import make_from_factory

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from muzero_wm.envs.base import BatchedEnv, EnvError, EnvSpec, Step, checked_openings, illegal_action
+from muzero_wm.envs.base import BatchedEnv, EnvError, EnvSpec, Step, checked_openings
 from muzero_wm.errors import one_line
 from muzero_wm.seeding import episode_seeds, stream_keys
 
@@ -173,11 +173,7 @@ class SlotEnv(BatchedEnv):
             EnvError: an action is illegal or the array has the wrong shape or dtype (nothing has been played then), or
                 an environment raised or showed something impossible.
         """
-        moves = self._checked_actions(actions)
-        forbidden = ~self._legal[np.arange(self.num_envs), moves]
-        if forbidden.any():
-            slot = int(forbidden.argmax())
-            raise illegal_action(self.spec.name, slot, int(moves[slot]), self._legal[slot])
+        moves = self._checked_moves(actions, self._legal)
         step = self._empty_step()
         for i in range(self.num_envs):
             self._remember(i, int(moves[i]))

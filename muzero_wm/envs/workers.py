@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from muzero_wm.envs.base import BatchedEnv, EnvError, EnvSpec, Step, checked_openings, illegal_action
+from muzero_wm.envs.base import BatchedEnv, EnvError, EnvSpec, Step, checked_openings
 from muzero_wm.envs.shared import SharedSlots
 from muzero_wm.envs.slots import Moment, SingleEnv, SlotEnv, place
 from muzero_wm.errors import one_line
@@ -116,12 +116,7 @@ class WorkerEnv(BatchedEnv):
             EnvError: an action is illegal or the array has the wrong shape or dtype (nothing has been played then), or
                 an environment failed, took too long or took its process down.
         """
-        moves, legal = self._checked_actions(actions), self._shared.legal_actions
-        forbidden = ~legal[np.arange(self.num_envs), moves]
-        if forbidden.any():
-            slot = int(forbidden.argmax())
-            raise illegal_action(self.spec.name, slot, int(moves[slot]), legal[slot])
-        self._shared.action[:] = moves
+        self._shared.action[:] = self._checked_moves(actions, self._shared.legal_actions)
         self._ask([("step",)] * len(self._parts))
         return self._shared.read()
 
