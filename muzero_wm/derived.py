@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from muzero_wm import envs
 from muzero_wm.envs import EnvSpec
 from muzero_wm.model.support import h
-from muzero_wm.seeding import stream_keys
+from muzero_wm.seeding import pick, stream_keys
 
 PROBE_ENVS, PROBE_STEPS, PROBE_SECONDS = 8, 256, 10.0
 _SHORT_DISCOUNT, _LONG_DISCOUNT = 0.97, 0.99
@@ -106,9 +106,7 @@ def glimpse(spec: EnvSpec, seed: int = 0) -> Glimpse:
         step = env.reset()
         for t in range(PROBE_STEPS):
             keys = stream_keys(seed, "probe", np.arange(PROBE_ENVS), t)
-            weights = step.legal_actions.cumsum(axis=1)
-            choice = (keys % weights[:, -1].astype(np.uint64)).astype(np.int64)
-            step = env.step((weights > choice[:, None]).argmax(axis=1))
+            step = env.step(pick(step.legal_actions, keys))
             running += 1
             done = step.terminated | step.truncated
             lengths += running[done].tolist()

@@ -76,3 +76,17 @@ def episode_seeds(seed: int, slots: ArrayLike, episodes: ArrayLike) -> NDArray[n
         x = ((x + key) * np.uint64(0x2C1B3C6D)) & mask
         x ^= x >> np.uint64(15)
     return np.atleast_1d(x.astype(np.int64))
+
+
+def pick(allowed: NDArray[np.bool_], keys: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Returns a uniformly random allowed move in every row.
+
+    Args:
+        allowed: [n, A] bool, at least one in every row.
+        keys: [n] uint64 random bits.
+
+    Returns:
+        [n] moves.
+    """
+    left = (keys % allowed.sum(axis=1).astype(np.uint64)).astype(np.int64)
+    return (allowed.cumsum(axis=1) > left[:, None]).argmax(axis=1)

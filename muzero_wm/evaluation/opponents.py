@@ -18,7 +18,7 @@ from muzero_wm.evaluation.minimax import minimax_table
 from muzero_wm.evaluation.players import Player, Rows
 from muzero_wm.evaluation.uct import uct_visits
 from muzero_wm.evaluation.uct_copies import copy_visits
-from muzero_wm.seeding import stream_keys
+from muzero_wm.seeding import pick, stream_keys
 
 KINDS = ("random", "perfect", "mcts:N")
 
@@ -100,20 +100,6 @@ class MctsPlayer:
         except Exception as error:  # an environment of a user may fail in any way
             raise EnvError(f"{env.spec.name}: a copy that was searched raised {one_line(error)}") from error
         return int(visits.argmax())
-
-
-def pick(allowed: NDArray[np.bool_], keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Returns a uniformly random allowed move in every row.
-
-    Args:
-        allowed: [n, A] bool, at least one in every row.
-        keys: [n] uint64 random bits.
-
-    Returns:
-        [n] moves.
-    """
-    left = (keys % allowed.sum(axis=1).astype(np.uint64)).astype(np.int64)
-    return (allowed.cumsum(axis=1) > left[:, None]).argmax(axis=1)
 
 
 def opponent_from_name(name: str, spec: EnvSpec, seed: int = 0) -> Player:
