@@ -92,7 +92,7 @@ def muzero_policy(
     c_init = _check_number("pb_c_init", pb_c_init, 0.0, math.inf)
     c_base = _check_number("pb_c_base", pb_c_base, 0.0, math.inf, open_lower=True)
     loss = _check_number("virtual_loss", virtual_loss, 0.0, math.inf)
-    temperatures = _check_temperature(temperature, len(value))
+    temperatures = _check_per_root("temperature", temperature, len(value))
     keys = _random.root_keys(rng, len(value))
     if fraction > 0.0:
         logits = _add_dirichlet_noise(logits, invalid, keys, fraction, alpha)
@@ -127,7 +127,7 @@ def gumbel_muzero_policy(
     max_depth: int | None = None,
     qtransform: QTransform = qtransform_completed_by_mix_value(),
     max_num_considered_actions: int = 16,
-    gumbel_scale: float = 1.0,
+    gumbel_scale: float | npt.ArrayLike = 1.0,
     leaves_per_step: int = 1,
     num_threads: int = 1,
     backend: str | None = None,
@@ -145,7 +145,7 @@ def gumbel_muzero_policy(
         max_depth: longest path in edges; None = no limit.
         qtransform: puts Q-values on the scale of the logits.
         max_num_considered_actions: how many root actions enter the halving, >= 1.
-        gumbel_scale: scale of the noise, >= 0; 0 for evaluation in games of perfect information.
+        gumbel_scale: scale of the noise, >= 0, one for all or [B]; 0 for evaluation in games of perfect information.
         leaves_per_step: K, how many leaves each root selects before `recurrent_fn` is called for all of them; K > 1
             fills a batch from one root. While a leaf waits for its answer, its path counts as visited.
         num_threads: threads that share the roots between network calls; the result does not depend on it.
@@ -161,11 +161,11 @@ def gumbel_muzero_policy(
     logits, value, invalid = _check_common(root, recurrent_fn, num_simulations, invalid_actions, qtransform)
     limit = _check_execution(num_simulations, max_depth, leaves_per_step, num_threads)
     max_considered = _check_count("max_num_considered_actions", max_num_considered_actions)
-    scale = _check_number("gumbel_scale", gumbel_scale, 0.0, math.inf)
+    scale = _check_per_root("gumbel_scale", gumbel_scale, len(value))
     keys = _random.root_keys(rng, len(value))
     scores = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    if scale > 0.0:
-        scores += scale * _random.gumbel(keys, _random.GUMBEL, logits.shape[1])
+    if scale.any():
+        scores += scale[:, None] * _random.gumbel(keys, _random.GUMBEL, logits.shape[1])
     num_considered = np.minimum((~invalid).sum(axis=1), max_considered)
     problem = SearchProblem(
         prior_logits=logits,
@@ -354,12 +354,12 @@ def _check_number(name: str, number: Any, lower: float, upper: float, *, open_lo
     return float(number)
 
 
-def _check_temperature(temperature: Any, num_roots: int) -> FloatArray:
-    values = np.asarray(temperature)
+def _check_per_root(name: str, numbers: Any, num_roots: int) -> FloatArray:
+    values = np.asarray(numbers)
     if values.dtype.kind not in "fiu":
-        raise TypeError(f"temperature: expected a number or [B] numbers, got dtype {values.dtype}")
+        raise TypeError(f"{name}: expected a number or [B] numbers, got dtype {values.dtype}")
     if values.shape not in ((), (num_roots,)):
-        raise ValueError(f"temperature: expected a number or shape ({num_roots},), got shape {values.shape}")
+        raise ValueError(f"{name}: expected a number or shape ({num_roots},), got shape {values.shape}")
     if not (np.isfinite(values) & (values >= 0)).all():
-        raise ValueError(f"temperature: expected finite numbers >= 0, got {temperature}")
+        raise ValueError(f"{name}: expected finite numbers >= 0, got {numbers}")
     return np.full(num_roots, values, np.float64)

@@ -118,6 +118,21 @@ def test_noise_depends_on_the_seed_and_on_nothing_else(policy, backend):
     assert search(np.random.default_rng(7)) == search(np.random.default_rng(7))
 
 
+def test_every_root_may_have_its_own_scale_of_noise(backend, seed):
+    scales = np.array([0.0, 0.3, 1.0, 5.0])
+    model = RandomModel(np.arange(4) + seed, 6)
+    together = mcts.gumbel_muzero_policy(
+        model.root(), model, 20, rng=np.arange(4, dtype=np.uint64), gumbel_scale=scales, backend=backend
+    )
+    for row, scale in enumerate(scales):
+        model = RandomModel([row + seed], 6)
+        alone = mcts.gumbel_muzero_policy(
+            model.root(), model, 20, rng=np.array([row], np.uint64), gumbel_scale=float(scale), backend=backend
+        )
+        assert together.action[row] == alone.action[0]
+        np.testing.assert_array_equal(together.visit_counts[row], alone.visit_counts[0])
+
+
 @policies
 def test_forbidden_actions_never_compete_even_with_the_best_logits(policy, backend, seed):
     model = ConstantModel(1, 5, prior_logits=[50, 50, 50, 50, -50])
