@@ -15,7 +15,7 @@ from muzero_wm.acting.planner import Planner
 from muzero_wm.config import Config, SearchConfig
 from muzero_wm.envs.base import EnvSpec
 from muzero_wm.learning.augment import apply_symmetries
-from muzero_wm.learning.losses import LossResult, effective_rank, unrolled_loss
+from muzero_wm.learning.losses import LossResult, draw_cells, effective_rank, unrolled_loss
 from muzero_wm.learning.nonfinite import NonFiniteGuard, NonFiniteLossError, bad_weights, batch_arrays, name_problem
 from muzero_wm.model.ema import make_teacher, update_teacher
 from muzero_wm.model.inference import InferenceModel, resolve_precision
@@ -123,7 +123,7 @@ class Learner:
             if replay.symmetries:
                 apply_symmetries(batch, self.spec.symmetries, rng)
             rate = self.learning_rate(fraction)
-            done = self._update(batch, rate)
+            done = self._update(batch, rate, draw_cells(self.model, rng))
             self.updates += 1
             if done is None:
                 self._know_observations(buffer)  # weights from before the first update may be back
@@ -168,7 +168,9 @@ class Learner:
             for model in (self.model, self.teacher):
                 model.observation.take(statistics)
 
-    def _update(self, batch: Batch, rate: float) -> tuple[LossResult, torch.Tensor, NDArray[np.float32]] | None:
+    def _update(
+        self, batch: Batch, rate: float, cells: torch.Tensor | None = None
+    ) -> tuple[LossResult, torch.Tensor, NDArray[np.float32]] | None:
         """Makes one update; returns loss, gradient norm and errors, or None where it was left out."""
         targets = batch.targets
         if not np.isfinite(targets.value.sum() + targets.reward.sum() + targets.policy.sum()):
@@ -177,7 +179,7 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            loss = unrolled_loss(self.model, self.teacher, batch, self.config.learning)
+            loss = unrolled_loss(self.model, self.teacher, batch, self.config.learning, cells)
         self.optimizer.zero_grad(set_to_none=True)
         loss.total.backward()
         weights = list(self.model.parameters())

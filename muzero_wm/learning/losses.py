@@ -7,7 +7,9 @@ way for every position, so the cosine is near 1 from the start and teaches nothi
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,6 +19,8 @@ from torch import Tensor
 from muzero_wm.config import LearningConfig
 from muzero_wm.model.world_model import WorldModel
 from muzero_wm.replay.buffer import Batch
+
+MOST_CELLS = 48
 
 
 @dataclass
@@ -39,9 +43,45 @@ class LossResult:
     turn_accuracy: Tensor | None = None
 
 
+class _ScaledGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        return gradients[0] * ctx.factor, None
+
+
 def scale_gradient(x: Tensor, factor: float) -> Tensor:
     """Returns x itself, its gradient multiplied by `factor` on the way back."""
-    return x * factor + x.detach() * (1.0 - factor)
+    return _ScaledGradient.apply(x, factor)
+
+
+class _Cosine(torch.autograd.Function):
+    """The cosine of rows with unit rows, in few passes over memory: boards have many cells."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, goal: Tensor) -> Tensor:
+        rows = x.float()
+        inverse = rows.square().sum(-1).clamp_min_(1e-12).rsqrt_()
+        cosine = (rows * goal).sum(-1).mul_(inverse)
+        ctx.save_for_backward(x, goal, inverse, cosine)
+        return cosine
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        x, goal, inverse, cosine = ctx.saved_tensors
+        # d cos / dx = (goal - cos x / |x|) / |x|
+        out = x.float() * (cosine * inverse).neg_().unsqueeze(-1)
+        out.add_(goal).mul_((inverse * gradients[0]).unsqueeze(-1))
+        return out.to(x.dtype), None
+
+
+def cosine_with(x: Tensor, goal: Tensor) -> Tensor:
+    """Returns the cosine [...] between x [..., D], any floating dtype, and goal [..., D], float32 of length 1."""
+    return _Cosine.apply(x, goal)
 
 
 def cross_entropy(logits: Tensor, target_probs: Tensor) -> Tensor:
@@ -49,16 +89,35 @@ def cross_entropy(logits: Tensor, target_probs: Tensor) -> Tensor:
     return -(target_probs * F.log_softmax(logits.float(), -1)).sum(-1)
 
 
-def standardize(x: Tensor, mask: Tensor) -> Tensor:
-    """Returns x [n, ...] with mean 0 and deviation 1 per column over the rows where mask [n] is 1."""
-    rows = mask.view(-1, *(1,) * (x.ndim - 1))
-    count = rows.sum().clamp_min(1.0)
-    mean = (x * rows).sum(0) / count
-    variance = ((x - mean).square() * rows).sum(0) / count
-    return (x - mean) * torch.rsqrt(variance + 1e-5)
+def standardize_(x: Tensor, mask: Tensor) -> Tensor:
+    """Moves x [n, ...] float32, in place, to mean 0 and deviation 1 per column over the rows where mask [n] is 1."""
+    flat = x.view(len(x), -1)
+    with torch.autocast(x.device.type, enabled=False):
+        count = mask.sum().clamp_min(1.0)
+        flat.sub_(mask @ flat / count)
+        variance = mask @ flat.square() / count
+        flat.mul_(torch.rsqrt(variance + 1e-5))
+    return x
 
 
-def unrolled_loss(model: WorldModel, teacher: WorldModel, batch: Batch, config: LearningConfig) -> LossResult:
+def draw_cells(model: WorldModel, rng: np.random.Generator) -> Tensor | None:
+    """Returns the cells of a large board that self-prediction compares this time, [MOST_CELLS] int64; None for all.
+
+    Comparing all of them takes as long as the rest of an update and says little more.
+    """
+    cells = math.prod(model.latent_shape[1:])
+    if cells <= MOST_CELLS:
+        return None
+    return torch.from_numpy(np.sort(rng.permutation(cells)[:MOST_CELLS]))
+
+
+def unrolled_loss(
+    model: WorldModel,
+    teacher: WorldModel,
+    batch: Batch,
+    config: LearningConfig,
+    cells: Tensor | None = None,
+) -> LossResult:
     """Returns the loss of one batch.
 
     Step k's terms are weighted 1/K for k >= 1 and 1 at the root; the gradient into the dynamics' input is halved at
@@ -70,6 +129,7 @@ def unrolled_loss(model: WorldModel, teacher: WorldModel, batch: Batch, config: 
         teacher: slow weights; looks at the real next observations.
         batch: B samples of K steps.
         config: weights of the terms; a weight of 0 leaves the term out of the graph.
+        cells: [c] int64, the cells of a board that self-prediction compares; None for all.
 
     Returns:
         Loss, its parts, and errors for the priorities.
@@ -109,7 +169,7 @@ def unrolled_loss(model: WorldModel, teacher: WorldModel, batch: Batch, config: 
         turn_accuracy = (((logits > 0) == (same > 0)) * known).sum().detach() / known.sum().clamp_min(1.0)
     teacher_latent = None
     if config.self_prediction_weight > 0.0:
-        cosine, teacher_latent = _self_prediction(model, teacher, batch, torch.cat(latents[1:]))
+        cosine, teacher_latent = _self_prediction(model, teacher, batch, torch.cat(latents[1:]), cells)
         mask = _by_step(targets.next_mask)
         terms["self_prediction"] = (config.self_prediction_weight, -cosine * mask, step_weight[1:])
         parts["cosine"] = ((cosine * mask).sum() / mask.sum().clamp_min(1.0)).detach()
@@ -124,17 +184,18 @@ def unrolled_loss(model: WorldModel, teacher: WorldModel, batch: Batch, config: 
     return LossResult(total, parts, td_error, teacher_latent, turn_accuracy)
 
 
-def _self_prediction(model: WorldModel, teacher: WorldModel, batch: Batch, imagined: Tensor) -> tuple[Tensor, Tensor]:
+def _self_prediction(
+    model: WorldModel, teacher: WorldModel, batch: Batch, imagined: Tensor, cells: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """Returns the [K, B] cosine between predicted and real next latents, and the teacher's latents [B, D] at k = 1."""
     size = len(batch.slot)
     with torch.no_grad():
         real = np.ascontiguousarray(batch.next_observation.swapaxes(0, 1)).reshape(-1, *model.observation_shape)
         latent = teacher.represent(torch.from_numpy(real))
         mask = _by_step(batch.targets.next_mask).flatten()
-        goal = F.normalize(standardize(teacher.project(latent).float(), mask), dim=-1)
-    predicted = model.predictor(model.project(imagined)).float()
-    norm = predicted.square().sum(-1).clamp_min(1e-12).rsqrt()
-    cosine = ((predicted * goal).sum(-1) * norm).mean(1)
+        goal = standardize_(teacher.project(latent, cells).float(), mask)
+        goal.mul_(goal.square().sum(-1, keepdim=True).clamp_min_(1e-24).rsqrt_())
+    cosine = cosine_with(model.predictor(model.project(imagined, cells)), goal).mean(1)
     return _fold(cosine, size), latent[:size].float().flatten(1)
 
 

@@ -96,13 +96,20 @@ class WorldModel(nn.Module):
         policy, value, reward, *turn = self.heads(latent)
         return Prediction(policy, value, reward, turn[0].squeeze(1) if turn else None)
 
-    def project(self, latent: Tensor) -> Tensor:
-        """Returns the projection that self-prediction compares, [B, cells, projection_width].
+    def project(self, latent: Tensor, cells: Tensor | None = None) -> Tensor:
+        """Returns the projection that self-prediction compares.
 
         Every cell of a board is projected by itself, so that one misplaced stone shows; a vector is one cell.
+
+        Args:
+            latent: [B, *latent_shape].
+            cells: [c] int64, which cells of a board; None for all.
+
+        Returns:
+            [B, c, projection_width].
         """
-        cells = latent.flatten(2).transpose(1, 2) if self.conv else latent.unsqueeze(1)
-        return self.projector(cells)
+        x = latent.flatten(2).transpose(1, 2) if self.conv else latent.unsqueeze(1)
+        return self.projector(x if cells is None else x.index_select(1, cells))
 
 
 def edge_sign(turn_logits: Tensor) -> Tensor:

@@ -8,9 +8,19 @@ import math
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
+from muzero_wm import envs
 from muzero_wm.config import LearningConfig, ModelConfig, ReplayConfig
-from muzero_wm.learning.losses import effective_rank, scale_gradient, standardize, unrolled_loss
+from muzero_wm.learning.losses import (
+    MOST_CELLS,
+    cosine_with,
+    draw_cells,
+    effective_rank,
+    scale_gradient,
+    standardize_,
+    unrolled_loss,
+)
 from muzero_wm.model.ema import make_teacher
 from muzero_wm.model.world_model import WorldModel
 from muzero_wm.replay.buffer import Batch, ReplayBuffer
@@ -179,9 +189,40 @@ def test_standardize_uses_the_masked_rows_only() -> None:
     x = torch.randn(50, 4) * 3 + 5
     x[40:] = 1e6
     mask = (torch.arange(50) < 40).float()
-    out = standardize(x, mask)[:40]
+    out = standardize_(x, mask)[:40]
     torch.testing.assert_close(out.mean(0), torch.zeros(4), atol=1e-4, rtol=0)
     torch.testing.assert_close(out.std(0, correction=0), torch.ones(4), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
+def test_cosine_and_its_gradient_are_those_of_torch(dtype: torch.dtype) -> None:
+    torch.manual_seed(1)
+    x = torch.randn(3, 5, 7).to(dtype).requires_grad_()
+    goal = F.normalize(torch.randn(3, 5, 7), dim=-1)
+    weight = torch.randn(3, 5)
+    other = x.detach().float().requires_grad_()
+    expected = F.cosine_similarity(other, goal, dim=-1)
+    (expected * weight).sum().backward()
+    ours = cosine_with(x, goal)
+    (ours * weight).sum().backward()
+    torch.testing.assert_close(ours, expected, atol=1e-5, rtol=1e-5)
+    assert x.grad is not None and x.grad.dtype == dtype
+    tolerance = 1e-2 if dtype == torch.bfloat16 else 1e-5
+    torch.testing.assert_close(x.grad.float(), other.grad, atol=tolerance, rtol=tolerance)
+
+
+def test_large_boards_are_compared_in_some_cells() -> None:
+    spec = envs.spec("connect4")
+    large = dataclasses.replace(spec, observation_shape=(3, 10, 10))
+    rng = np.random.default_rng(0)
+    model = WorldModel(ModelConfig(width=8, head_width=8, projection_width=4), large)
+    assert draw_cells(WorldModel(ModelConfig(width=8, head_width=8), spec), rng) is None
+    assert draw_cells(WorldModel(ModelConfig(torso="mlp", width=8, head_width=8), spec), rng) is None
+    drawn = [draw_cells(model, rng) for _ in range(40)]
+    assert all(cells is not None and len(set(cells.tolist())) == MOST_CELLS for cells in drawn)
+    assert set(torch.cat(drawn).tolist()) == set(range(100))
+    latent = torch.randn(2, 8, 10, 10)
+    assert torch.equal(model.project(latent, drawn[0]), model.project(latent)[:, drawn[0]])
 
 
 def test_effective_rank_of_known_clouds() -> None:

@@ -98,10 +98,10 @@ def test_a_rollback_to_before_the_statistics_takes_them_again() -> None:
     bad = iter([False, True, False])
     update = learner._update
 
-    def sometimes_bad(batch: object, rate: float) -> object:
+    def sometimes_bad(batch: object, *rest: object) -> object:
         if next(bad):
             batch.targets.value[0, 0] = np.nan  # type: ignore[attr-defined]
-        return update(batch, rate)  # type: ignore[arg-type]
+        return update(batch, *rest)  # type: ignore[arg-type]
 
     learner._update = sometimes_bad  # type: ignore[method-assign,assignment]
     learner.run_round(buffer, 0, 3, 0.0)
