@@ -151,6 +151,9 @@ class ReplayConfig(Section):
         3, description="K, steps the model is unrolled in training"
     )
     n_step: Count = Field(0, description="bootstrap horizon; 0: until the end of the episode")
+    bootstrap: Literal["search", "teacher"] = Field(
+        "search", description="value after n steps: the search's when it was played, or the EMA teacher's of now"
+    )
     outcome_weight: Fraction = Field(1.0, description="share of the n-step return; the rest is the search's value")
     priority_exponent: Fraction = Field(0.0, description="alpha of prioritised sampling; 0: uniform")
     priority_beta: Fraction = Field(0.4, description="beta at the start, 1 at the end")

@@ -21,7 +21,7 @@ from muzero_wm.model.ema import make_teacher, update_teacher
 from muzero_wm.model.inference import InferenceModel, resolve_precision
 from muzero_wm.model.world_model import WorldModel
 from muzero_wm.replay.buffer import Batch, ReplayBuffer
-from muzero_wm.replay.reanalyze import reanalyze
+from muzero_wm.replay.reanalyze import reanalyze, renew_bootstraps
 from muzero_wm.run.signals import Tick, proceed
 from muzero_wm.seeding import derive_seed, stream_keys
 
@@ -111,6 +111,8 @@ class Learner:
         rng = np.random.default_rng(derive_seed(self.config.seed, f"learner/{round_index}"))
         slots = buffer.sample_slots(updates * learning.batch_size, rng).reshape(updates, -1)
         self._know_observations(buffer)
+        if replay.bootstrap == "teacher":
+            self._renew_bootstraps(buffer, slots)
         renewed = self._reanalyze(buffer, slots, round_index, tick)
         beta = replay.priority_beta + (1.0 - replay.priority_beta) * fraction
         totals: dict[str, float] = {}
@@ -251,8 +253,20 @@ class Learner:
         streams = np.arange(len(chosen) * (self.config.replay.unroll_steps + 1))
         return reanalyze(buffer, chosen, search, stream_keys(self.config.seed, "reanalyze", streams, round_index))
 
+    def _renew_bootstraps(self, buffer: ReplayBuffer, slots: NDArray[np.int64]) -> None:
+        """Evaluates anew, with the teacher, the positions at which the returns of the round's samples end."""
+        network = self._refreshed_planner().network
+
+        def evaluate(observations: NDArray[Any]) -> NDArray[np.float32]:
+            value = network.initial(observations).value
+            if not np.isfinite(value).all():
+                self.guard.bad(self.updates, "bootstrap: a value is not finite", {"observation": observations}, "stop")
+            return value
+
+        renew_bootstraps(buffer, slots.reshape(-1), evaluate)
+
     def _refreshed_planner(self) -> Planner:
-        """Returns the planner of reanalyze with the teacher's present weights."""
+        """Returns a planner with the teacher's present weights."""
         if self._planner is None:
             inference = self.config.inference
             network = InferenceModel(self.teacher, backend=inference.backend, precision=inference.precision)

@@ -232,8 +232,34 @@ class ReplayBuffer:
             value: [n] float32.
         """
         self._put("policy", slots, policy)
+        self.renew_values(slots, value)
+
+    def renew_values(self, slots: NDArray[np.int64], value: NDArray[np.float32]) -> None:
+        """Replaces stored values of positions, the final one of a truncated episode among them.
+
+        Args:
+            slots: [n] int64 ring slots, none of them the end of a terminated episode.
+            value: [n] float32.
+        """
         self._put("value", slots, value)
         self._packs.mark_renewed(slots)
+
+    def bootstrap_slots(self, slots: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns the slots whose values end the n-step returns of K + 1 positions behind each sampled slot.
+
+        Args:
+            slots: [n] int64 from `sample_slots`.
+
+        Returns:
+            [m] int64, ascending, each once; without the ends of terminated episodes, whose value is 0 for ever.
+        """
+        offsets = np.arange(self.config.unroll_steps + 1)
+        to_end = self.ring["to_end"][slots][:, None].astype(np.int64)
+        remaining = np.broadcast_to(to_end - offsets, (len(slots), len(offsets)))
+        horizon = np.minimum(self.config.n_step, remaining) if self.config.n_step else remaining
+        ends = (slots[:, None] + offsets + horizon) % self.capacity
+        known = self.ring["terminated"][slots][:, None] & (horizon == remaining)
+        return np.unique(ends[(remaining > 0) & ~known])
 
     def mark(self) -> None:
         """Remembers this moment for `rewind`; from here on overwritten values are kept until the next mark."""

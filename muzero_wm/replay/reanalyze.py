@@ -1,6 +1,7 @@
-"""Reanalyze: stored positions searched again with newer weights.
+"""Targets renewed with newer weights: stored positions searched again, or only their values evaluated again.
 
-Source: MuZero Unplugged (arXiv:2104.06294) section 3.
+Source: MuZero Unplugged (arXiv:2104.06294) section 3; a target network for the bootstrap as in MuZero
+(arXiv:1911.08265) appendix H.
 """
 
 from __future__ import annotations
@@ -49,4 +50,33 @@ def reanalyze(buffer: ReplayBuffer, slots: NDArray[np.int64], search: SearchFn, 
             buffer.ring["observation"][part], buffer.ring["legal_actions"][part], keys[begin : begin + len(part)]
         )
         buffer.renew(part, policy, value)
+    return len(positions)
+
+
+class ValueFn(Protocol):
+    """Is what renewed bootstraps need of a network."""
+
+    def __call__(self, observations: NDArray) -> NDArray[np.float32]:
+        """Returns the values [B] of a batch of observations."""
+        ...
+
+
+def renew_bootstraps(buffer: ReplayBuffer, slots: NDArray[np.int64], evaluate: ValueFn) -> int:
+    """Renews the values with which the n-step returns of the samples end.
+
+    What is stored when a step is played comes from the weights of that time. For a while the returns would chase values
+    that nobody believes any more, the longer the larger the replay is.
+
+    Args:
+        buffer: changed in place.
+        slots: [n] int64, sampled roots.
+        evaluate: the EMA teacher's value head.
+
+    Returns:
+        Number of positions evaluated.
+    """
+    positions = buffer.bootstrap_slots(slots)
+    for begin in range(0, len(positions), MAX_ROOTS):
+        part = positions[begin : begin + MAX_ROOTS]
+        buffer.renew_values(part, evaluate(buffer.ring["observation"][part]))
     return len(positions)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from muzero_wm.config import ReplayConfig
 from muzero_wm.replay.buffer import Batch, ReplayBuffer
+from muzero_wm.replay.reanalyze import renew_bootstraps
 from muzero_wm.replay.trajectory import Trajectories
 from tests.replay.helpers import brute_force_return, make_episode, make_spec
 
@@ -91,6 +92,42 @@ def test_returns_match_brute_force(
     targets = batch_of(episode, players=players, discount=discount, unroll_steps=1, n_step=n_step).targets
     expected = [brute_force_return(episode, t, n_step, discount) for t in range(steps)]
     np.testing.assert_allclose(targets.value[:, 0], expected, rtol=1e-4, atol=1e-5)
+
+
+@given(st.integers(1, 12), st.integers(0, 5), st.integers(0, 4), st.booleans(), st.integers(0, 2**31))
+@settings(max_examples=80, deadline=None)
+def test_renewed_bootstraps_are_those_of_the_newer_values(
+    steps: int, n_step: int, unroll: int, terminated: bool, seed: int
+) -> None:
+    """The returns are those of an episode that had the new values from the start, and no other value changes."""
+    rng = np.random.default_rng(seed)
+    rewards, old = list(rng.normal(size=steps)), list(rng.normal(size=steps + 1))
+    new = [*rng.normal(size=steps), 0.0 if terminated else rng.normal()]
+    old[-1] = 0.0 if terminated else old[-1]
+    config = ReplayConfig(max_steps=60, n_step=n_step, unroll_steps=unroll + 1)
+    buffer = ReplayBuffer(make_spec(1), config, 0.9)
+    for _ in range(4):  # the last one goes around the end of the ring
+        buffer.extend(make_episode([0.0] * 13, players=1))
+    buffer.extend(make_episode(rewards, players=1, terminated=terminated, values=old, tag=1))
+    start = (4 * 14) % 60
+    root = int(rng.integers(steps))
+
+    def evaluate(observations: np.ndarray) -> np.ndarray:
+        assert (observations[:, 0] == 1).all()
+        return np.array(new, np.float32)[observations[:, 1].astype(int)]
+
+    before = buffer.ring["value"].copy()
+    count = renew_bootstraps(buffer, np.array([(start + root) % 60]), evaluate)
+    fresh = make_episode(rewards, players=1, terminated=terminated, values=new)
+    positions = range(root, min(root + config.unroll_steps, steps - 1) + 1)
+    targets = buffer.batch(np.array([(start + root) % 60]), 0.0, rng).targets
+    expected = [brute_force_return(fresh, t, n_step, 0.9) for t in positions]
+    np.testing.assert_allclose(targets.value[0, : len(expected)], expected, rtol=1e-4, atol=1e-5)
+    ends = {min(t + n_step, steps) if n_step else steps for t in positions} - ({steps} if terminated else set())
+    changed = {(start + t) % 60 for t in ends}
+    assert count == len(changed)
+    untouched = np.setdiff1d(np.arange(60), list(changed))
+    assert np.array_equal(buffer.ring["value"][untouched], before[untouched])
 
 
 @pytest.mark.parametrize("terminated", [True, False])
