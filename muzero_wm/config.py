@@ -126,6 +126,12 @@ class ActingConfig(Section):
     random_openings: Fraction = Field(0.0, description="boards: share of games that start from random moves")
     max_random_plies: Count = Field(0, description="boards: most random moves of such a start")
     ema_weights: StrictBool = Field(True, description="play with the EMA weights")
+    random_moves: Fraction = Field(
+        0.0, description="share of random moves in the last environment; it falls steeply towards the first"
+    )
+    min_noise: Fraction = Field(
+        1.0, description="gumbel: the root's noise rises evenly from this in the first environment to 1 in the last"
+    )
     env_workers: Annotated[StrictInt, Field(ge=0, le=1024)] = Field(
         0, description="processes that step the environments (same results); 0: the acting process; not for boards"
     )

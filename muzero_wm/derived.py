@@ -21,7 +21,9 @@ from muzero_wm.model.support import h
 from muzero_wm.seeding import pick, stream_keys
 
 PROBE_ENVS, PROBE_STEPS, PROBE_SECONDS = 8, 256, 10.0
-_SHORT_DISCOUNT, _LONG_DISCOUNT = 0.97, 0.99
+_SHORT_DISCOUNT, _LONG_DISCOUNT = 0.97, 0.997
+_FEWEST_STEPS, _MOST_STEPS = 100, 1000
+_MOST_BINS = 101
 _SMALL_BOARD = 36
 _LARGEST_IMAGE = 32
 
@@ -137,13 +139,14 @@ def _choose_network(derived: Derived, spec: EnvSpec) -> None:
                 "width": 32,
                 "representation_blocks": blocks,
                 "dynamics_blocks": blocks,
+                "prediction_blocks": 1 if spec.num_players == 2 else 0,
                 "projection_width": 64,
             },
         )
         return
     features = math.prod(shape)
     why = f"{features} numbers" if len(shape) < 3 else f"an image of {shape[1]}x{shape[2]}, too large for a small conv"
-    derived.choose(why, model={"torso": "mlp", "width": 128 if features <= 256 else 256})
+    derived.choose(why, model={"torso": "mlp", "width": 128 if features <= 256 else 256, "projection_width": 64})
 
 
 def _choose_for_two(derived: Derived, spec: EnvSpec, seen: Glimpse) -> None:
@@ -181,17 +184,21 @@ def _choose_for_two(derived: Derived, spec: EnvSpec, seen: Glimpse) -> None:
 
 
 def _choose_for_one(derived: Derived, spec: EnvSpec, seen: Glimpse) -> None:
-    horizon = spec.max_episode_steps or (int(seen.lengths.max()) if len(seen.lengths) else 1000)
-    discount = round(min(max(1.0 - 5.0 / horizon, _SHORT_DISCOUNT), _LONG_DISCOUNT), 4)
+    longest = int(seen.lengths.max()) if len(seen.lengths) else _MOST_STEPS
+    # random play seldom lasts; what has no limit of its own may go on for much longer
+    horizon = spec.max_episode_steps or min(max(10 * longest, _FEWEST_STEPS), _MOST_STEPS)
+    discount = round(min(max(1.0 - 3.0 / horizon, _SHORT_DISCOUNT), _LONG_DISCOUNT), 4)
+    limit = "up to" if spec.max_episode_steps else "perhaps"
     derived.choose(
-        f"one player, episodes of up to {horizon} steps",
-        search={"discount": discount, "num_simulations": 25, "rescale_share": 1.0, "final_rescale_share": 0.1},
-        acting={"num_envs": 32},
+        f"one player, episodes of {limit} {horizon} steps",
+        search={"discount": discount, "num_simulations": 25, "rescale_share": 0.25, "final_rescale_share": 0.1},
+        acting={"num_envs": 64, "random_moves": 0.4, "min_noise": 0.0},
         replay={
             "max_steps": 200_000,
             "min_steps": 2000,
-            "unroll_steps": 5,
-            "n_step": 10,
+            "unroll_steps": 5 if derived.settings["model"]["torso"] == "mlp" else 3,
+            "n_step": round(min(max(0.1 / (1.0 - discount), 5.0), 30.0)),
+            "bootstrap": "teacher",
             "priority_exponent": 0.6,
             "symmetries": False,
         },
@@ -222,9 +229,9 @@ def _support(low: float, high: float) -> dict[str, Any]:
 
 
 def _squashed(bound: float) -> dict[str, Any]:
-    """Returns bins from -bound to bound, squashed by `h`, at least two for every unit."""
+    """Returns bins from -bound to bound, squashed by `h`: two for every unit, but not more than `_MOST_BINS`."""
     end = float(math.ceil(float(h(torch.tensor(bound)))))
-    bins = int(min(max(4.0 * end, 20.0), 200.0)) // 2 * 2 + 1
+    bins = int(min(max(4.0 * end, 20.0), _MOST_BINS)) // 2 * 2 + 1
     return {"low": -end, "high": end, "num_bins": bins, "transform": True}
 
 

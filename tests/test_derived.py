@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 import muzero_wm
 from muzero_wm import envs
 from muzero_wm.config import Config
-from muzero_wm.derived import derive, glimpse
+from muzero_wm.derived import Derived, _choose_for_one, derive, glimpse
 from muzero_wm.presets import ConfigError, dump_config, load_config
 
 
@@ -37,8 +38,29 @@ def test_a_new_network_hopes_that_episodes_go_on() -> None:
     def hope(name: str) -> float:
         return float(derive(name).settings["model"]["initial_value"])
 
-    assert hope("gym:CartPole-v1") == pytest.approx(100.0)  # 1 for every step, discount 0.99
+    assert hope("gym:CartPole-v1") == pytest.approx(167.0)  # 1 for every step, discount 0.994
     assert hope("gym:MountainCar-v0") == 0.0  # -1 for every step
+
+
+def test_one_player_explores_and_two_do_not() -> None:
+    """The openings of games are random already, and a random move later on would spoil the outcome."""
+    alone, two = (load_config(env=name) for name in ("gym:CartPole-v1", "openspiel:hex(board_size=3)"))
+    assert alone.acting.random_moves > 0.0 and alone.acting.min_noise == 0.0 and alone.replay.bootstrap == "teacher"
+    assert two.acting.random_moves == 0.0 and two.acting.min_noise == 1.0 and two.acting.random_openings > 0.0
+
+
+def test_what_has_no_limit_may_last_longer_than_random_play() -> None:
+    spec = envs.spec("gym:CartPole-v1")
+    seen = glimpse(spec)
+    settings = {}
+    for limit in (None, 500):
+        derived = Derived({"model": {"torso": "mlp"}})
+        _choose_for_one(derived, dataclasses.replace(spec, max_episode_steps=limit), seen)
+        settings[limit] = derived.settings
+    longest = int(seen.lengths.max())
+    assert settings[None]["search"]["discount"] == pytest.approx(1.0 - 3.0 / min(10 * longest, 1000), abs=1e-4)
+    assert settings[500]["search"]["discount"] == 0.994
+    assert settings[500]["replay"]["n_step"] == 17
 
 
 def test_two_players_play_for_the_result_of_the_whole_game() -> None:

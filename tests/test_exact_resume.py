@@ -32,12 +32,14 @@ REANALYZE = ("replay.reanalyze_fraction=0.25",)
 CONV = ("model.torso=conv", "model.width=8", "model.batch_norm=true")
 PROCESS = ("acting.process=true",)
 OPENINGS = ("acting.random_openings=0.5", "acting.max_random_plies=4")
+EXPLORATION = ("acting.random_moves=0.9", "acting.min_noise=0")
 CASES = {
     "board-mlp": ("tictactoe", ()),
     "board-mlp-priorities": ("tictactoe", (*PRIORITIES, "search.algorithm=puct", "learning.optimizer=sgd")),
     "board-conv-everything": ("connect4", (*CONV, *PRIORITIES, *REANALYZE, *OPENINGS)),
     "board-process": ("tictactoe", (*PROCESS, *PRIORITIES, *REANALYZE)),
     "gym-mlp": ("gym:CartPole-v1", ()),
+    "gym-exploration": ("gym:CartPole-v1", (*PRIORITIES, *EXPLORATION, "replay.bootstrap=teacher", "replay.n_step=3")),
     "gym-workers": ("gym:CartPole-v1", (*PROCESS, "acting.env_workers=2", "acting.env_timeout_seconds=60")),
     "gym-process": ("gym:CartPole-v1", (*PROCESS, *PRIORITIES, *REANALYZE, "replay.n_step=5")),
 }

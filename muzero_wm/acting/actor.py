@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from muzero_wm import envs
 from muzero_wm.acting.episodes import Played
+from muzero_wm.acting.exploration import Exploration
 from muzero_wm.acting.planner import Planner, SearchResult
 from muzero_wm.acting.shards import resolve_workers, shard_size
 from muzero_wm.config import Config
@@ -89,6 +90,7 @@ class Actor:
         # beside a learner in another process, its cores are taken
         workers = resolve_workers(config.inference.workers, config.run.threads if acting.process else 0)
         self.planner = Planner(self.network, self.env.spec, config.search, workers, config.inference.shard_roots)
+        self._exploration = Exploration(acting, config.seed)
         self._moves = 0
         self._length = np.zeros(acting.num_envs, np.int64)
         self.goes_on = np.ones(acting.num_envs, np.bool_)
@@ -99,6 +101,9 @@ class Actor:
         self._step, self.goes_on = self.env.restore(state["env"], keep_episodes)
         self._moves = int(state["moves"])
         self._length[:] = np.where(self.goes_on, np.asarray(state["length"]), 0)
+        if "exploration" in state:  # runs of earlier versions did not explore
+            self._exploration.load_state_dict(state["exploration"])
+        self._exploration.forget(~self.goes_on)
 
     def load_weights(self, state: dict[str, torch.Tensor]) -> None:
         """Plays with the weights of a world model's state dict from now on."""
@@ -126,13 +131,14 @@ class Actor:
         for _ in range(steps):
             tick()
             result = self._search(self._step)
-            step = self.env.step(result.action)
+            action = self._exploration.choose(result.action, self._step.legal_actions, self._moves)
+            step = self.env.step(action)
             rows.append(
                 {
                     "observation": self._step.observation,
                     "legal_actions": self._step.legal_actions,
                     "to_play": self._step.to_play,
-                    "action": result.action,
+                    "action": action,
                     "reward": step.reward,
                     "policy": result.action_weights,
                     "value": result.root_value,
@@ -146,6 +152,7 @@ class Actor:
             entropy -= float(np.sum(weights * np.log(np.maximum(weights, 1e-12)))) / len(weights)
             value += float(np.abs(result.root_value).mean())
             self._length = np.where(done, 0, self._length + 1)
+            self._exploration.forget(done)
             self._step = step
             self._moves += 1
         observation, final_value, to_play = (np.concatenate(parts) for parts in zip(*ends, strict=True))
@@ -165,7 +172,12 @@ class Actor:
         temperature = np.where(self._length < search.temperature_moves, search.temperature, 0.0)
         try:
             return self.planner.search(
-                step.observation, step.legal_actions, keys, explore=True, temperature=temperature.astype(np.float32)
+                step.observation,
+                step.legal_actions,
+                keys,
+                explore=True,
+                temperature=temperature.astype(np.float32),
+                gumbel_scale=self._exploration.noise,
             )
         except ValueError as error:
             raise SearchError(
@@ -183,8 +195,13 @@ class Actor:
         return step.final_observation[rows], value, step.final_to_play[rows]
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns the environments, the number of moves and how long each episode is."""
-        return {"env": self.env.snapshot(), "moves": self._moves, "length": self._length.copy()}
+        """Returns the environments, the number of moves, how long each episode is and random moves under way."""
+        return {
+            "env": self.env.snapshot(),
+            "moves": self._moves,
+            "length": self._length.copy(),
+            "exploration": self._exploration.state_dict(),
+        }
 
     def close(self) -> None:
         """Closes the environments."""

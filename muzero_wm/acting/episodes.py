@@ -17,6 +17,7 @@ from muzero_wm.envs.base import EnvError, EnvSpec
 from muzero_wm.replay.trajectory import Trajectories
 
 FIRST_LENGTH = 64
+RECENT = 100
 
 
 @dataclass
@@ -183,16 +184,52 @@ class OpenEpisodes:
             self._columns[name] = grown
 
 
-def episode_stats(data: Trajectories, num_players: int) -> dict[str, float]:
-    """Returns mean length and, for one player, mean return; for two, shares of first-player wins and draws."""
-    stats = {"episode/length": float(data.lengths.mean())}
-    ends = np.cumsum(data.lengths + 1)
-    if num_players == 1:
-        starts = ends - data.lengths - 1
-        stats["episode/return"] = float(np.add.reduceat(data.reward, starts).mean())
-        return stats
-    last = ends - 2
-    outcome = np.where(data.to_play[last] == 0, data.reward[last], -data.reward[last])
-    stats["episode/first_player_score"] = float((outcome.mean() + 1.0) / 2.0)
-    stats["episode/draws"] = float((outcome == 0).mean())
-    return stats
+class RecentEpisodes:
+    """Means over the episodes that ended last.
+
+    Args:
+        counted: [n] bool, the environments whose episodes count.
+        num_players: of the environment.
+    """
+
+    def __init__(self, counted: NDArray[np.bool_], num_players: int) -> None:
+        """Starts with no episode; see the class for the arguments."""
+        self._counted, self._num_players = counted, num_players
+        self._recent = np.zeros((0, 2))  # length; return, or reward of the last move seen by the first player
+
+    def add(self, data: Trajectories, rows: NDArray[np.int64]) -> None:
+        """Takes in finished episodes.
+
+        Args:
+            data: E episodes.
+            rows: [E] int64, environment of each.
+        """
+        ends = np.cumsum(data.lengths + 1)
+        if self._num_players == 1:
+            result = np.add.reduceat(data.reward, ends - data.lengths - 1)
+        else:
+            last = ends - 2
+            result = np.where(data.to_play[last] == 0, data.reward[last], -data.reward[last])
+        fresh = np.stack([data.lengths, result], 1)[self._counted[rows]]
+        self._recent = np.concatenate([self._recent, fresh])[-RECENT:]
+
+    def stats(self) -> dict[str, float]:
+        """Returns mean length and, for one player, mean return; for two, shares of first-player wins and draws."""
+        if not len(self._recent):
+            return {}
+        length, result = self._recent.mean(0)
+        if self._num_players == 1:
+            return {"episode/length": float(length), "episode/return": float(result)}
+        return {
+            "episode/length": float(length),
+            "episode/first_player_score": float((result + 1.0) / 2.0),
+            "episode/draws": float((self._recent[:, 1] == 0).mean()),
+        }
+
+    def state_dict(self) -> NDArray[np.float64]:
+        """Returns the episodes, oldest first."""
+        return self._recent
+
+    def load_state_dict(self, state: NDArray[np.float64]) -> None:
+        """Goes on with `state_dict`."""
+        self._recent = np.asarray(state, np.float64).reshape(-1, 2)

@@ -62,7 +62,7 @@ class Planner:
         num_simulations: int | None = None,
         explore: bool = False,
         temperature: float | NDArray[np.float32] = 0.0,
-        gumbel_scale: float | None = None,
+        gumbel_scale: float | NDArray[np.float32] | None = None,
         leaves_per_step: int | Literal["auto"] = 1,
     ) -> SearchResult:
         """Searches one tree per observation.
@@ -74,7 +74,7 @@ class Planner:
             num_simulations: per root; the configured number when None.
             explore: draw the noise of self-play (Gumbel or Dirichlet) at the root.
             temperature: scalar or [B], PUCT only: of the action drawn from the visits, 0 is greedy.
-            gumbel_scale: overrides the noise of the Gumbel root; 1 while exploring, else 0.
+            gumbel_scale: scalar or [B], overrides the noise of the Gumbel root; 1 while exploring, else 0.
             leaves_per_step: simulations of one root that are evaluated together; "auto" takes several for few roots
                 with many simulations, see `leaves_for`.
 
@@ -85,7 +85,8 @@ class Planner:
         simulations = self.config.num_simulations if num_simulations is None else num_simulations
         leaves = leaves_for(batch, simulations) if leaves_per_step == "auto" else leaves_per_step
         noise = float(explore) if gumbel_scale is None else gumbel_scale
-        keys, temperatures = root_keys(rng, batch), np.broadcast_to(np.asarray(temperature, np.float32), batch)
+        noises, temperatures = (np.broadcast_to(np.asarray(x, np.float32), batch) for x in (noise, temperature))
+        keys = root_keys(rng, batch)
         bounds = shard_bounds(max(batch, 1), self.shard_roots)
         workers = min(self.workers, len(bounds))
         while len(self._sessions) < workers:
@@ -101,13 +102,18 @@ class Planner:
                 options["leaves_per_step"] = leaves
             root = mcts.RootOutput(logits, value)
             if self.config.algorithm == "gumbel":
-                return self._gumbel(root, recurrent_fn, simulations, noise, options)
+                return self._gumbel(root, recurrent_fn, simulations, noises[rows], options)
             return self._puct(root, recurrent_fn, simulations, explore, temperatures[rows], options)
 
         return _joined(run_shards(len(bounds), workers, search_shard))
 
     def _gumbel(
-        self, root: mcts.RootOutput, recurrent_fn: Any, simulations: int, scale: float, options: dict[str, Any]
+        self,
+        root: mcts.RootOutput,
+        recurrent_fn: Any,
+        simulations: int,
+        scales: NDArray[np.float32],
+        options: dict[str, Any],
     ) -> SearchResult:
         config = self.config
         floor = max(config.rescale_floor, self.network.q_scale)
@@ -120,7 +126,7 @@ class Planner:
             ),
             max_num_considered_actions=config.max_num_considered_actions,
             max_depth=config.max_depth,
-            gumbel_scale=scale,
+            gumbel_scale=scales,
             **options,
         )
 

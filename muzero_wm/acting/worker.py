@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 
 from muzero_wm import envs
 from muzero_wm.acting.actor import Actor, SearchError
-from muzero_wm.acting.episodes import ActingResult, OpenEpisodes, Played, episode_stats
+from muzero_wm.acting.episodes import ActingResult, OpenEpisodes, Played, RecentEpisodes
+from muzero_wm.acting.exploration import explores_little
 from muzero_wm.config import Config
 from muzero_wm.errors import UserError
 from muzero_wm.model.world_model import WorldModel
@@ -60,11 +61,14 @@ class ActorHandle(ABC):
         """Makes room for the unfinished episodes."""
         self._config, self._spec = config, envs.spec(config.env)
         self._open = OpenEpisodes(self._spec, config.acting.num_envs)
+        self._recent = RecentEpisodes(explores_little(config.acting), self._spec.num_players)
         self._border: Mapping[str, Any] | None = None
         self._notes: list[str] = []
         if state:
             self._open.load_state_dict(state["open"])
             self._border = _as_arrays(state["actor"])
+            if "recent" in state:  # runs of earlier versions kept none
+                self._recent.load_state_dict(state["recent"])
 
     @abstractmethod
     def begin(self, weights: Weights) -> None:
@@ -87,7 +91,9 @@ class ActorHandle(ABC):
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the state at the last border; empty before the first round."""
-        return {} if self._border is None else {"actor": self._border, "open": self._open.state_dict()}
+        if self._border is None:
+            return {}
+        return {"actor": self._border, "open": self._open.state_dict(), "recent": self._recent.state_dict()}
 
     def _began(self, goes_on: NDArray[np.bool_], why: str) -> None:
         if not goes_on.all():
@@ -100,7 +106,8 @@ class ActorHandle(ABC):
         self._border = border
         stats = dict(played.stats)
         if trajectories is not None:
-            stats |= episode_stats(trajectories, self._spec.num_players)
+            self._recent.add(trajectories, np.nonzero(played.done)[1])
+        stats |= self._recent.stats()
         notes, self._notes = self._notes, []
         return ActingResult(trajectories, played.done.size, stats, notes)
 

@@ -27,6 +27,7 @@ from muzero_wm.run.folder import RunDirError
 
 _WINDOW_SECONDS = 20.0
 _PLAIN_LINE_SECONDS = 10.0
+_RETURN = "episode/return"
 
 
 class LogWarning(UserWarning):
@@ -163,10 +164,11 @@ class RunLogger:
             return
         self._last_line = now
         losses = "  ".join(f"{name} {value:.3f}" for name, value in _losses(metrics).items())
+        result = f"return {metrics[_RETURN]:.4g}  " if _RETURN in metrics else ""
         self._console.print(
             f"{row['fraction']:4.0%}  {left} left  {row['updates']:.0f} updates ({row['updates_per_second']:.1f}/s)  "
             f"{row['games']:.0f} games ({row['games_per_minute']:.0f}/min)  {row['steps']:.0f} steps "
-            f"({row['positions_per_second']:.0f}/s)  {losses}",
+            f"({row['positions_per_second']:.0f}/s)  {result}{losses}",
             highlight=False,
             soft_wrap=True,
         )
@@ -181,6 +183,8 @@ class RunLogger:
             ("games", "games", "games_per_minute", "/min"),
         ):
             counts.add_row(name, f"{row[count]:,.0f}", f"{row[speed]:,.0f} {unit}")
+        if _RETURN in metrics:
+            counts.add_row("return", f"{metrics[_RETURN]:,.4g}", "last 100")
         losses = Table.grid(padding=(0, 3))
         for name, value in _losses(metrics).items():
             losses.add_row(name, f"{value:.4f}")

@@ -67,6 +67,20 @@ def test_random_openings_start_games_in_the_middle() -> None:
     assert stones.min() >= 1 and stones.max() <= 6
 
 
+def test_noise_rises_from_the_first_environment_to_the_last() -> None:
+    """With a flat policy nothing but noise tells actions apart: none in the first slot, full noise in the last."""
+    config = small("gym:CartPole-v1", min_noise=0.0, search={"value_scale": 1e-6})
+    actor = Actor(config, model_for(config))
+    played = actor.play(40).steps
+    logits = np.log(played["policy"])
+    greedy = logits.argmax(-1)
+    assert np.array_equal(played["action"][:, 0], greedy[:, 0])
+    assert 5 < (played["action"][:, -1] != greedy[:, -1]).sum() < 35
+    loud = Actor(small("gym:CartPole-v1", search={"value_scale": 1e-6}), model_for(config)).play(40).steps
+    assert np.array_equal(loud["action"][0, -1:], played["action"][0, -1:])
+    assert 5 < (loud["action"][:, 0] != np.log(loud["policy"][:, 0]).argmax(-1)).sum() < 35
+
+
 class Countdown(gymnasium.Env):
     """Reward t at step t; cut after five steps."""
 

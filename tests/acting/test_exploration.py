@@ -1,0 +1,105 @@
+"""Who explores how much: the ladder over the environments, random moves that last, and whose episodes count."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from muzero_wm.acting.episodes import RECENT, RecentEpisodes
+from muzero_wm.acting.exploration import LONGEST, Exploration, explores_little, random_shares
+from muzero_wm.config import ActingConfig
+from muzero_wm.replay.trajectory import Trajectories
+from tests.replay.helpers import make_episode
+
+SEARCHED = -1  # stands for what the search found
+
+
+def watch(exploration: Exploration, moves: int, num_envs: int, actions: int = 50) -> np.ndarray:
+    """Returns the actions [moves, n] where everything is legal; SEARCHED where none was replaced."""
+    legal, searched = np.ones((num_envs, actions), np.bool_), np.full(num_envs, SEARCHED, np.int32)
+    return np.stack([exploration.choose(searched, legal, t) for t in range(moves)])
+
+
+def test_the_ladder_rises_steeply_to_the_last_environment() -> None:
+    shares = random_shares(0.4, 64)
+    assert (np.diff(shares) > 0).all()
+    assert shares[-1] == pytest.approx(0.4) and shares[0] == pytest.approx(0.4**8)
+    assert np.median(shares) < 0.02
+    assert random_shares(0.4, 1).tolist() == pytest.approx([0.4**8])
+    assert not random_shares(0.0, 5).any()
+
+
+@pytest.mark.parametrize(("largest", "noise"), [(0.1, 0.6), (0.4, 0.2), (1.0, 0.0)])
+def test_random_moves_make_up_their_share(largest: float, noise: float, seed: int) -> None:
+    """The noise is that of some hundred runs of very different lengths, at 4.5 standard deviations."""
+    played = watch(Exploration(ActingConfig(num_envs=64, random_moves=largest), seed), 3000, 64)
+    assert (played != SEARCHED).mean() == pytest.approx(random_shares(largest, 64).mean(), rel=noise)
+    quieter = explores_little(ActingConfig(num_envs=64, random_moves=largest))
+    assert largest == 1.0 or (played[:, quieter] != SEARCHED).mean() < 0.02
+
+
+def test_random_moves_last_as_long_as_the_paper_says(seed: int) -> None:
+    """L or longer with a probability of 1 / L; never longer than the longest."""
+    exploration = Exploration(ActingConfig(num_envs=100, random_moves=1.0), seed)
+    exploration._begin[:] = 0.2  # so that runs seldom touch
+    played = watch(exploration, 1200, 100, actions=1000)
+    lengths = []
+    for column in played.T:
+        runs = np.split(column, np.flatnonzero(np.diff(column)) + 1)
+        lengths += [len(run) for run in runs[:-1] if run[0] != SEARCHED]
+    assert max(lengths) <= LONGEST
+    for least in (2, 4, 10):
+        assert (np.array(lengths) >= least).mean() == pytest.approx(1 / least, rel=0.15)
+
+
+def test_only_legal_moves_are_made_and_none_outlives_its_episode(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    exploration = Exploration(ActingConfig(num_envs=8, random_moves=1.0), seed)
+    for t in range(400):
+        legal = rng.random((8, 4)) < 0.5
+        legal[:, 3] = True
+        chosen = exploration.choose(np.full(8, 3, np.int32), legal, t)
+        assert legal[np.arange(8), chosen].all()
+        done = rng.random(8) < 0.1
+        exploration.forget(done)
+        assert not exploration._repeat[done].any()
+
+
+def test_without_random_moves_the_search_decides() -> None:
+    assert (watch(Exploration(ActingConfig(num_envs=3), 0), 50, 3) == SEARCHED).all()
+
+
+def test_exploration_goes_on_from_its_state(seed: int) -> None:
+    config = ActingConfig(num_envs=8, random_moves=0.8)
+    exploration = Exploration(config, seed)
+    watch(exploration, 100, 8)
+    other = Exploration(config, seed)
+    other.load_state_dict(exploration.state_dict())
+    assert np.array_equal(watch(other, 100, 8), watch(exploration, 100, 8))
+
+
+def test_episodes_count_where_little_is_explored() -> None:
+    assert explores_little(ActingConfig(num_envs=5)).all()
+    assert explores_little(ActingConfig(num_envs=5, random_moves=0.4)).tolist() == [True, True, True, False, False]
+    assert explores_little(ActingConfig(num_envs=4, min_noise=0.0)).tolist() == [True, True, False, False]
+
+
+def test_the_last_hundred_episodes_that_count() -> None:
+    recent = RecentEpisodes(np.array([True, False]), num_players=1)
+    assert recent.stats() == {}
+    for i in range(RECENT + 20):
+        pair = [make_episode([float(i), 1.0], players=1), make_episode([1000.0], players=1)]
+        recent.add(Trajectories.concatenate(pair), np.array([0, 1]))
+    assert recent.stats() == {"episode/length": 2.0, "episode/return": np.mean(np.arange(20, RECENT + 20)) + 1.0}
+    again = RecentEpisodes(np.array([True, False]), num_players=1)
+    again.load_state_dict(recent.state_dict())
+    assert again.stats() == recent.stats()
+
+
+def test_results_of_two_players_are_those_of_the_first() -> None:
+    recent = RecentEpisodes(np.ones(3, np.bool_), num_players=2)
+    games = [[0.0, 0.0, 1.0], [0.0, 1.0], [0.0, 0.0]]  # won by the first, by the second, drawn
+    recent.add(Trajectories.concatenate([make_episode(game, players=2) for game in games]), np.arange(3))
+    assert recent.stats() == pytest.approx(
+        {"episode/length": 7 / 3, "episode/first_player_score": 0.5, "episode/draws": 1 / 3}
+    )
