@@ -101,6 +101,23 @@ def test_every_backend_takes_any_number_of_rows(name: str, case: str) -> None:
         assert_agree(backend, model, rows, TOLERANCE[name.rpartition("-")[2]])
 
 
+@pytest.mark.parametrize("case", ["mlp", "conv", "conv-batch-norm-minmax"])
+@pytest.mark.parametrize("name", BACKENDS)
+def test_results_do_not_depend_on_what_was_asked_before(name: str, case: str) -> None:
+    """A run that is resumed starts with new backends, and must find the same as one that went on."""
+    model = make_model(case)
+    found = []
+    for before in ((), (1, 2, 3, 4, 5, 6, 8, 12), (200, 7, 12)):
+        worker = make_backend(name, model, batch_size=12).worker()
+        for rows in (*before, 7):
+            root = worker.initial(observations(model, rows))
+            latent = root.latent.clone()
+            step = worker.recurrent(latent, np.arange(rows, dtype=np.int32) % model.num_actions, torch.empty_like(latent))
+        found.append([array.copy() for array in (step.latent.float().numpy(), step.value, step.prior_logits, step.reward)])
+    for other in found[1:]:
+        assert all(np.array_equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
 @pytest.mark.parametrize("case", ["mlp", "conv", "conv-turns"])
 @pytest.mark.parametrize("name", BACKENDS)
 def test_the_latents_asked_about_stay_when_called_from_outside(name: str, case: str) -> None:

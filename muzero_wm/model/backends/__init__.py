@@ -64,7 +64,7 @@ def _onnxruntime(model: WorldModel, options: _Options) -> Backend:
 def _openvino(model: WorldModel, options: _Options) -> Backend:
     from muzero_wm.model.backends.openvino_backend import OpenVinoBackend
 
-    return OpenVinoBackend(model, dtype=options.dtype, frozen=options.frozen)
+    return OpenVinoBackend(model, dtype=options.dtype, batch_size=options.batch_size, frozen=options.frozen)
 
 
 class Kind(NamedTuple):

@@ -24,21 +24,25 @@ _ANY = -1
 class OpenVinoBackend:
     """Evaluates the ONNX graphs with OpenVINO's CPU plugin.
 
-    The step is compiled for a fixed number of rows, which is up to twice as fast as leaving it open; beyond a few
-    different numbers one graph with open rows takes over.
+    The step is compiled for a fixed number of rows, which is up to twice as fast as leaving it open, but rounds
+    differently. In training only the usual number is fixed: were it the first few that come, what a run finds would
+    depend on what it was asked before, and a resumed run on when it was stopped. Frozen weights fix the first few.
 
     Args:
         model: the first snapshot.
         dtype: precision of the computation; latents are float32 either way.
+        batch_size: rows of a usual call.
         frozen: bake the weights in; a refresh then compiles again. Else weights are inputs, and a refresh only replaces
             arrays.
     """
 
     latent_dtype = torch.float32
 
-    def __init__(self, model: WorldModel, *, dtype: torch.dtype = torch.float32, frozen: bool = False) -> None:
+    def __init__(
+        self, model: WorldModel, *, dtype: torch.dtype = torch.float32, batch_size: int = 256, frozen: bool = False
+    ) -> None:
         """Compiles the graphs; see the class for the arguments."""
-        self._frozen, self.generation = frozen, 0
+        self._frozen, self._batch_size, self.generation = frozen, batch_size, 0
         self.conv = model.conv
         self._size = math.prod(model.latent_shape)
         self._core = openvino.Core()
@@ -101,7 +105,8 @@ class OpenVinoBackend:
         self._steps: dict[int, Any] = {}
 
     def _compiled_step(self, rows: int) -> Any:
-        key = rows if rows in self._steps or len(self._steps) < _MAX_FIXED else _ANY
+        room = self._frozen and len(self._steps) < _MAX_FIXED
+        key = rows if rows == self._batch_size or rows in self._steps or room else _ANY
         if key not in self._steps:
             graph = self._core.read_model(self._step_bytes)
             graph.reshape({"latent": [key, self._size], "action": [key]})
