@@ -185,12 +185,11 @@ def _choose_for_two(derived: Derived, spec: EnvSpec, seen: Glimpse) -> None:
 
 def _choose_for_one(derived: Derived, spec: EnvSpec, seen: Glimpse) -> None:
     longest = int(seen.lengths.max()) if len(seen.lengths) else _MOST_STEPS
-    # random play seldom lasts; what has no limit of its own may go on for much longer
-    horizon = spec.max_episode_steps or min(max(10 * longest, _FEWEST_STEPS), _MOST_STEPS)
+    # random play seldom lasts, and a limit may be far beyond what anybody reaches
+    horizon = min(max(10 * longest, _FEWEST_STEPS), spec.max_episode_steps or _MOST_STEPS)
     discount = round(min(max(1.0 - 3.0 / horizon, _SHORT_DISCOUNT), _LONG_DISCOUNT), 4)
-    limit = "up to" if spec.max_episode_steps else "perhaps"
     derived.choose(
-        f"one player, episodes of {limit} {horizon} steps",
+        f"one player, random episodes of up to {longest} steps, {horizon} to look ahead",
         search={"discount": discount, "num_simulations": 25, "rescale_share": 0.25, "final_rescale_share": 0.1},
         acting={"num_envs": 64, "random_moves": 0.4, "min_noise": 0.0},
         replay={

@@ -11,7 +11,7 @@ import pytest
 import muzero_wm
 from muzero_wm import envs
 from muzero_wm.config import Config
-from muzero_wm.derived import Derived, _choose_for_one, derive, glimpse
+from muzero_wm.derived import Derived, Glimpse, _choose_for_one, derive, glimpse
 from muzero_wm.presets import ConfigError, dump_config, load_config
 
 
@@ -49,18 +49,18 @@ def test_one_player_explores_and_two_do_not() -> None:
     assert two.acting.random_moves == 0.0 and two.acting.min_noise == 1.0 and two.acting.random_openings > 0.0
 
 
-def test_what_has_no_limit_may_last_longer_than_random_play() -> None:
-    spec = envs.spec("gym:CartPole-v1")
-    seen = glimpse(spec)
-    settings = {}
-    for limit in (None, 500):
-        derived = Derived({"model": {"torso": "mlp"}})
-        _choose_for_one(derived, dataclasses.replace(spec, max_episode_steps=limit), seen)
-        settings[limit] = derived.settings
-    longest = int(seen.lengths.max())
-    assert settings[None]["search"]["discount"] == pytest.approx(1.0 - 3.0 / min(10 * longest, 1000), abs=1e-4)
-    assert settings[500]["search"]["discount"] == 0.994
-    assert settings[500]["replay"]["n_step"] == 17
+@pytest.mark.parametrize(
+    ("limit", "longest", "horizon"),
+    [(None, 30, 300), (None, 2, 100), (None, 700, 1000), (500, 70, 500), (500, 20, 200), (5000, 40, 400), (50, 9, 50)],
+)
+def test_agents_last_longer_than_random_play_up_to_a_limit(limit: int | None, longest: int, horizon: int) -> None:
+    spec = dataclasses.replace(envs.spec("gym:CartPole-v1"), max_episode_steps=limit)
+    seen = Glimpse(2048, np.array([longest // 2, longest]), 1.0, 1.0, 1.0)
+    derived = Derived({"model": {"torso": "mlp"}})
+    _choose_for_one(derived, spec, seen)
+    discount = derived.settings["search"]["discount"]
+    assert discount == pytest.approx(min(max(1.0 - 3.0 / horizon, 0.97), 0.997), abs=1e-4)
+    assert derived.settings["replay"]["n_step"] == pytest.approx(np.clip(0.1 / (1.0 - discount), 5, 30), abs=0.5)
 
 
 def test_two_players_play_for_the_result_of_the_whole_game() -> None:
