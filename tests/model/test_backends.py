@@ -112,8 +112,10 @@ def test_results_do_not_depend_on_what_was_asked_before(name: str, case: str) ->
         for rows in (*before, 7):
             root = worker.initial(observations(model, rows))
             latent = root.latent.clone()
-            step = worker.recurrent(latent, np.arange(rows, dtype=np.int32) % model.num_actions, torch.empty_like(latent))
-        found.append([array.copy() for array in (step.latent.float().numpy(), step.value, step.prior_logits, step.reward)])
+            action = np.arange(rows, dtype=np.int32) % model.num_actions
+            step = worker.recurrent(latent, action, torch.empty_like(latent))
+        numbers = (step.latent.float().numpy(), step.value, step.prior_logits, step.reward)
+        found.append([array.copy() for array in numbers])
     for other in found[1:]:
         assert all(np.array_equal(a, b) for a, b in zip(found[0], other, strict=True))
 
