@@ -216,8 +216,9 @@ def _choose_for_one(derived: Derived, spec: EnvSpec, seen: Glimpse) -> None:
         },
         search={"rescale_floor": round(0.02 * max(seen.largest_reward, 0.5), 4)},
     )
+    rate = 3e-3 if derived.settings["model"]["torso"] == "conv" else 1e-3
     derived.choose(
-        "what such environments take", learning={"learning_rate": 1e-3, "updates_per_round": 16, "max_minutes": 20.0}
+        "what such environments take", learning={"learning_rate": rate, "updates_per_round": 16, "max_minutes": 20.0}
     )
 
 

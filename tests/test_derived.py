@@ -121,5 +121,6 @@ def test_the_spread_of_values_reaches_the_search(tmp_path: Path) -> None:
     small = ["acting.num_envs=4", "replay.min_steps=64", "acting.process=false", "run.tensorboard=false"]
     agent = muzero_wm.train(env="gym:CartPole-v1", run_dir=tmp_path / "run", max_updates=64, overrides=small)
     spread = float(agent.model.value_spread)
-    assert 0.5 < spread < 60.0  # between the returns of short episodes and the 100 that a new network hopes for
+    hope = agent.config.model.initial_value
+    assert hope is not None and 0.5 < spread < hope  # what a new network hopes for, and returns of short episodes
     assert muzero_wm.load(tmp_path / "run").model.value_spread == spread
