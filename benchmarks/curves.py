@@ -20,7 +20,7 @@ PARTS = 8
 
 
 def read_curve(folder: Path) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Returns minutes and mean returns of the episodes that ended there, from the metrics of a run."""
+    """Returns minutes and mean returns of the last hundred episodes of the quieter half, from the metrics of a run."""
     lines = (folder / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     rows = [row for row in map(json.loads, lines) if "episode/return" in row]
     return (
@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--picture", type=Path)
     args = parser.parse_args()
     curves = {str(folder): read_curve(folder) for folder in args.runs}
-    table = Table(title=f"mean return in {PARTS} equal parts of the time")
+    table = Table(title=f"mean return of recent episodes in {PARTS} equal parts of the time")
     for name in ("run", "minutes", *(str(i + 1) for i in range(PARTS))):
         table.add_column(name, justify="right")
     for name, (minutes, returns) in curves.items():

@@ -126,11 +126,11 @@ class ActingConfig(Section):
     random_openings: Fraction = Field(0.0, description="boards: share of games that start from random moves")
     max_random_plies: Count = Field(0, description="boards: most random moves of such a start")
     ema_weights: StrictBool = Field(True, description="play with the EMA weights")
-    random_moves: Fraction = Field(
-        0.0, description="share of random moves in the last environment; it falls steeply towards the first"
+    random_moves: Annotated[float, Field(ge=0.0, le=0.9)] = Field(
+        0.0, description="one player: share of random moves in the last environment; 0.4 falls to 0.0007 in the first"
     )
     min_noise: Fraction = Field(
-        1.0, description="gumbel: the root's noise rises evenly from this in the first environment to 1 in the last"
+        1.0, description="the noise of moves (gumbel: its scale, puct: temperature) rises from this share to all of it"
     )
     env_workers: Annotated[StrictInt, Field(ge=0, le=1024)] = Field(
         0, description="processes that step the environments (same results); 0: the acting process; not for boards"
@@ -158,7 +158,7 @@ class ReplayConfig(Section):
     )
     n_step: Count = Field(0, description="bootstrap horizon; 0: until the end of the episode")
     bootstrap: Literal["search", "teacher"] = Field(
-        "search", description="value after n steps: the search's when it was played, or the EMA teacher's of now"
+        "search", description="value after n_step steps: the search's when it was played, or the EMA teacher's of now"
     )
     outcome_weight: Fraction = Field(1.0, description="share of the n-step return; the rest is the search's value")
     priority_exponent: Fraction = Field(0.0, description="alpha of prioritised sampling; 0: uniform")

@@ -188,8 +188,9 @@ def _choose_for_one(derived: Derived, spec: EnvSpec, seen: Glimpse) -> None:
     # random play seldom lasts, and a limit may be far beyond what anybody reaches
     horizon = min(max(10 * longest, _FEWEST_STEPS), spec.max_episode_steps or _MOST_STEPS)
     discount = round(min(max(1.0 - 3.0 / horizon, _SHORT_DISCOUNT), _LONG_DISCOUNT), 4)
+    seen_episodes = f"random episodes of up to {longest} steps" if len(seen.lengths) else "no random episode ended"
     derived.choose(
-        f"one player, random episodes of up to {longest} steps, {horizon} to look ahead",
+        f"one player, {seen_episodes}, {horizon} steps to look ahead",
         search={"discount": discount, "num_simulations": 25, "rescale_share": 0.25, "final_rescale_share": 0.1},
         acting={"num_envs": 64, "random_moves": 0.4, "min_noise": 0.0},
         replay={

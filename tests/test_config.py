@@ -205,3 +205,8 @@ def test_every_setting_has_a_place_in_the_resolved_file() -> None:
     resolved = yaml.safe_load(dump_config(load_config("debug")))
     assert set(resolved) == set(Config.model_fields)
     assert resolved["learning"]["max_updates"] == 20
+
+
+def test_games_of_two_make_no_random_moves() -> None:
+    with pytest.raises(ConfigError, match=r"acting.random_moves: for one player, connect4 has two.*got 0.4"):
+        load_config("connect4", overrides=["acting.random_moves=0.4"])

@@ -169,15 +169,16 @@ class Actor:
     def _search(self, step: Step) -> SearchResult:
         search = self.config.search
         keys = stream_keys(self.config.seed, "search", np.arange(self.env.num_envs), self._moves)
-        temperature = np.where(self._length < search.temperature_moves, search.temperature, 0.0)
+        noise = self._exploration.noise
+        temperature = np.where(self._length < search.temperature_moves, search.temperature * noise, 0.0)
         try:
             return self.planner.search(
                 step.observation,
                 step.legal_actions,
                 keys,
                 explore=True,
-                temperature=temperature.astype(np.float32),
-                gumbel_scale=self._exploration.noise,
+                temperature=temperature,
+                gumbel_scale=noise,
             )
         except ValueError as error:
             raise SearchError(

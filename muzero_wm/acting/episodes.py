@@ -185,7 +185,7 @@ class OpenEpisodes:
 
 
 class RecentEpisodes:
-    """Means over the episodes that ended last.
+    """Means over the episodes that ended last: `RECENT`, or all of a round that ended more.
 
     Args:
         counted: [n] bool, the environments whose episodes count.
@@ -211,7 +211,7 @@ class RecentEpisodes:
             last = ends - 2
             result = np.where(data.to_play[last] == 0, data.reward[last], -data.reward[last])
         fresh = np.stack([data.lengths, result], 1)[self._counted[rows]]
-        self._recent = np.concatenate([self._recent, fresh])[-RECENT:]
+        self._recent = np.concatenate([self._recent, fresh])[-max(RECENT, len(fresh)) :]
 
     def stats(self) -> dict[str, float]:
         """Returns mean length and, for one player, mean return; for two, shares of first-player wins and draws."""

@@ -3,8 +3,8 @@
 A search that samples by its own policy stops exploring where that policy is sure of itself, rightly or not; and some
 things, to keep still for a second, never happen while every move is noisy. So the environments of a run differ.
 
-Sources: a ladder of exploration over actors, Horgan et al. (arXiv:1803.00933) section 4; random moves that last, Dabney
-et al. (arXiv:2006.01782).
+Sources: a ladder of exploration over actors, Horgan et al. (arXiv:1803.00933) section 4; random moves that last, with a
+heavy tail, Dabney et al. (arXiv:2006.01782).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from muzero_wm.config import ActingConfig
 from muzero_wm.seeding import pick, stream_keys
 
-STEEPNESS = 7.0
+STEEPNESS = 7.0  # alpha of the ladder's paper
 LONGEST = 100
 _MEAN_LENGTH = float(np.sum(1.0 / np.arange(1, LONGEST + 1)))
 
@@ -35,10 +35,10 @@ def random_shares(largest: float, num_envs: int) -> NDArray[np.float64]:
     Returns:
         [n] float64 in [0, 1].
     """
-    return largest ** (1.0 + STEEPNESS * np.linspace(1.0, 0.0, num_envs))
+    return largest ** (1.0 + STEEPNESS * _from_last(num_envs))
 
 
-def explores_little(config: ActingConfig) -> NDArray[np.bool_]:
+def counted_slots(config: ActingConfig) -> NDArray[np.bool_]:
     """Returns the environments [n] whose episodes tell how good the agent is: where they differ, the quieter half."""
     differs = config.random_moves > 0.0 or config.min_noise < 1.0
     slots = np.arange(config.num_envs)
@@ -48,22 +48,23 @@ def explores_little(config: ActingConfig) -> NDArray[np.bool_]:
 class Exploration:
     """Noise and random moves of the environments of a run.
 
-    A random move is repeated for a while: L times or more with a probability of 1 / L, for up to `LONGEST` moves.
+    A random move is repeated for a while: L times or more with a probability of 1 / L, for up to `LONGEST` moves, or
+    until it is illegal or the episode ends. So where episodes are short, random moves make up less than their share.
 
     Args:
         config: the largest share of random moves and the smallest noise.
         seed: of the run.
 
     Attributes:
-        noise: [n] float32, scale of the noise at the root of a search.
+        noise: [n] float64 in [0, 1], how much of the noise of moves each environment has.
     """
 
     def __init__(self, config: ActingConfig, seed: int) -> None:
         """Starts with no random move under way; see the class for the arguments."""
-        self.noise = np.linspace(config.min_noise, 1.0, config.num_envs, dtype=np.float32)
+        self.noise = 1.0 - (1.0 - config.min_noise) * _from_last(config.num_envs)
         share = random_shares(config.random_moves, config.num_envs)
         # so many random moves begin that, with their lengths, they make up the share
-        self._begin = share / (share + _MEAN_LENGTH * (1.0 - share))
+        self._begin_prob = share / (share + _MEAN_LENGTH * (1.0 - share))
         self._seed, self._slots = seed, np.arange(config.num_envs)
         self._repeat = np.zeros(config.num_envs, np.int64)
         self._action = np.zeros(config.num_envs, np.int32)
@@ -79,21 +80,24 @@ class Exploration:
         Returns:
             [n] int32, all of them legal.
         """
-        if not self._begin.any():
+        if not self._begin_prob.any():
             return actions
-        keys = stream_keys(self._seed, "explore", self._slots, moves)
         goes_on = (self._repeat > 0) & legal_actions[self._slots, self._action]
-        begins = ~goes_on & (_unit(keys) < self._begin)
-        lengths = 1.0 / _unit(stream_keys(self._seed, "explore/length", self._slots, moves))
-        random = pick(legal_actions, stream_keys(self._seed, "explore/action", self._slots, moves)).astype(np.int32)
+        begins = ~goes_on & (_unit(self._keys("explore", moves)) < self._begin_prob)
+        lengths = np.minimum(1.0 / _unit(self._keys("explore/length", moves)), LONGEST).astype(np.int64)
+        random = pick(legal_actions, self._keys("explore/action", moves)).astype(np.int32)
         self._action = np.where(begins, random, self._action)
-        self._repeat = np.where(begins, np.minimum(lengths, LONGEST).astype(np.int64), self._repeat * goes_on)
+        self._repeat = np.where(begins, lengths, self._repeat * goes_on)
         explores = self._repeat > 0
         self._repeat -= explores
         return np.where(explores, self._action, actions)
 
     def forget(self, done: NDArray[np.bool_]) -> None:
-        """Ends the random moves of episodes [n] that are over."""
+        """Ends the random moves of episodes that are over.
+
+        Args:
+            done: [n] bool.
+        """
         self._repeat[done] = 0
 
     def state_dict(self) -> dict[str, Any]:
@@ -104,6 +108,14 @@ class Exploration:
         """Goes on with `state_dict`."""
         self._repeat[:] = state["repeat"]
         self._action[:] = state["action"]
+
+    def _keys(self, purpose: str, moves: int) -> NDArray[np.uint64]:
+        return stream_keys(self._seed, purpose, self._slots, moves)
+
+
+def _from_last(num_envs: int) -> NDArray[np.float64]:
+    """Returns how far every environment is from the last, 1 in the first to 0; a single one is the last."""
+    return np.arange(num_envs - 1, -1, -1) / max(num_envs - 1, 1)
 
 
 def _unit(keys: NDArray[np.uint64]) -> NDArray[np.float64]:

@@ -61,8 +61,8 @@ class Planner:
         *,
         num_simulations: int | None = None,
         explore: bool = False,
-        temperature: float | NDArray[np.float32] = 0.0,
-        gumbel_scale: float | NDArray[np.float32] | None = None,
+        temperature: float | NDArray[np.float64] = 0.0,
+        gumbel_scale: float | NDArray[np.float64] | None = None,
         leaves_per_step: int | Literal["auto"] = 1,
     ) -> SearchResult:
         """Searches one tree per observation.
@@ -85,7 +85,7 @@ class Planner:
         simulations = self.config.num_simulations if num_simulations is None else num_simulations
         leaves = leaves_for(batch, simulations) if leaves_per_step == "auto" else leaves_per_step
         noise = float(explore) if gumbel_scale is None else gumbel_scale
-        noises, temperatures = (np.broadcast_to(np.asarray(x, np.float32), batch) for x in (noise, temperature))
+        noises, temperatures = (np.broadcast_to(np.asarray(x, np.float64), batch) for x in (noise, temperature))
         keys = root_keys(rng, batch)
         bounds = shard_bounds(max(batch, 1), self.shard_roots)
         workers = min(self.workers, len(bounds))
@@ -112,7 +112,7 @@ class Planner:
         root: mcts.RootOutput,
         recurrent_fn: Any,
         simulations: int,
-        scales: NDArray[np.float32],
+        scales: NDArray[np.float64],
         options: dict[str, Any],
     ) -> SearchResult:
         config = self.config
@@ -136,7 +136,7 @@ class Planner:
         recurrent_fn: Any,
         simulations: int,
         explore: bool,
-        temperature: NDArray[np.float32],
+        temperature: NDArray[np.float64],
         options: dict[str, Any],
     ) -> SearchResult:
         config = self.config

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from muzero_wm import envs
 from muzero_wm.acting.actor import Actor, SearchError
 from muzero_wm.acting.episodes import ActingResult, OpenEpisodes, Played, RecentEpisodes
-from muzero_wm.acting.exploration import explores_little
+from muzero_wm.acting.exploration import counted_slots
 from muzero_wm.config import Config
 from muzero_wm.errors import UserError
 from muzero_wm.model.world_model import WorldModel
@@ -61,7 +61,7 @@ class ActorHandle(ABC):
         """Makes room for the unfinished episodes."""
         self._config, self._spec = config, envs.spec(config.env)
         self._open = OpenEpisodes(self._spec, config.acting.num_envs)
-        self._recent = RecentEpisodes(explores_little(config.acting), self._spec.num_players)
+        self._recent = RecentEpisodes(counted_slots(config.acting), self._spec.num_players)
         self._border: Mapping[str, Any] | None = None
         self._notes: list[str] = []
         if state:

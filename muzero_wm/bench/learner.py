@@ -73,7 +73,7 @@ def _row(config: Config, seconds: float) -> dict[str, Any]:
         (buffer, "batch", "sample"),
         (buffer, "update_priorities", "sample"),
         (learner_module, "apply_symmetries", "sample"),
-        (learner, "_renew_bootstraps", "reanalyze"),
+        (learner, "_renew_bootstraps", "bootstrap"),
         (learner, "_reanalyze", "reanalyze"),
         (learner.optimizer, "step", "optimizer"),
         (learner_module, "update_teacher", "ema"),

@@ -112,7 +112,7 @@ class Learner:
         slots = buffer.sample_slots(updates * learning.batch_size, rng).reshape(updates, -1)
         self._know_observations(buffer)
         if replay.bootstrap == "teacher":
-            self._renew_bootstraps(buffer, slots)
+            self._renew_bootstraps(buffer, slots, tick)
         renewed = self._reanalyze(buffer, slots, round_index, tick)
         beta = replay.priority_beta + (1.0 - replay.priority_beta) * fraction
         totals: dict[str, float] = {}
@@ -253,11 +253,12 @@ class Learner:
         streams = np.arange(len(chosen) * (self.config.replay.unroll_steps + 1))
         return reanalyze(buffer, chosen, search, stream_keys(self.config.seed, "reanalyze", streams, round_index))
 
-    def _renew_bootstraps(self, buffer: ReplayBuffer, slots: NDArray[np.int64]) -> None:
+    def _renew_bootstraps(self, buffer: ReplayBuffer, slots: NDArray[np.int64], tick: Tick) -> None:
         """Evaluates anew, with the teacher, the positions at which the returns of the round's samples end."""
         network = self._refreshed_planner().network
 
         def evaluate(observations: NDArray[Any]) -> NDArray[np.float32]:
+            tick()
             value = network.initial(observations).value
             if not np.isfinite(value).all():
                 self.guard.bad(self.updates, "bootstrap: a value is not finite", {"observation": observations}, "stop")

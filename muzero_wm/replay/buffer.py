@@ -70,12 +70,14 @@ class ReplayBuffer:
             "to_end": ((), np.int32),
         }
         # a sum tree of the next power of two leaves holds less than this per slot, with one byte for what was renewed
-        more_bytes = 65
+        more_bytes = 65 if config.bootstrap == "search" else 69
         per_slot = sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in layout.values()) + more_bytes
         self.capacity = min(int(config.max_mib * 2**20) // per_slot, config.max_steps)
         if self.capacity < 2:
             raise UserError(f"replay.max_mib: {config.max_mib} MiB hold no episode, one slot takes {per_slot} bytes")
         self.ring = {name: np.zeros((self.capacity, *shape), dtype) for name, (shape, dtype) in layout.items()}
+        self._renewed = np.zeros(self.capacity if config.bootstrap == "teacher" else 0, np.float32)
+        self._bootstrap = self.ring["value"]  # what returns end with
         self._tree = SumTree(self.capacity)
         self._packs = Packs(layout, self.capacity)
         self._episodes: deque[int] = deque()  # slots of each stored episode, oldest first
@@ -90,7 +92,8 @@ class ReplayBuffer:
     @property
     def nbytes(self) -> int:
         """Bytes held, all of them allocated at the start."""
-        return sum(array.nbytes for array in self.ring.values()) + self._tree.nbytes + self._packs.nbytes
+        stored = sum(array.nbytes for array in self.ring.values())
+        return stored + self._renewed.nbytes + self._tree.nbytes + self._packs.nbytes
 
     @property
     def num_steps(self) -> int:
@@ -192,6 +195,7 @@ class ReplayBuffer:
         targets = make_targets(
             slots,
             self.ring,
+            self._bootstrap,
             unroll_steps=unroll,
             n_step=self.config.n_step,
             discount=self.discount,
@@ -232,15 +236,6 @@ class ReplayBuffer:
             value: [n] float32.
         """
         self._put("policy", slots, policy)
-        self.renew_values(slots, value)
-
-    def renew_values(self, slots: NDArray[np.int64], value: NDArray[np.float32]) -> None:
-        """Replaces stored values of positions, the final one of a truncated episode among them.
-
-        Args:
-            slots: [n] int64 ring slots, none of them the end of a terminated episode.
-            value: [n] float32.
-        """
         self._put("value", slots, value)
         self._packs.mark_renewed(slots)
 
@@ -260,6 +255,18 @@ class ReplayBuffer:
         ends = (slots[:, None] + offsets + horizon) % self.capacity
         known = self.ring["terminated"][slots][:, None] & (horizon == remaining)
         return np.unique(ends[(remaining > 0) & ~known])
+
+    def set_bootstraps(self, slots: NDArray[np.int64], value: NDArray[np.float32]) -> None:
+        """Lets returns end with other values than the stored ones, until this is called again; for bootstrap "teacher".
+
+        Args:
+            slots: [m] int64 from `bootstrap_slots`, for all samples of the batches to come.
+            value: [m] float32.
+        """
+        # what is stored stays the search's; elsewhere, and at the ends of terminated episodes, it counts as it did
+        np.copyto(self._renewed, self.ring["value"])
+        self._renewed[slots] = value
+        self._bootstrap = self._renewed
 
     def mark(self) -> None:
         """Remembers this moment for `rewind`; from here on overwritten values are kept until the next mark."""

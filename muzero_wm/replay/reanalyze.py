@@ -1,4 +1,4 @@
-"""Targets renewed with newer weights: stored positions searched again, or only their values evaluated again.
+"""Targets with newer weights: stored positions searched again, or evaluated again where returns end.
 
 Source: MuZero Unplugged (arXiv:2104.06294) section 3; a target network for the bootstrap as in MuZero
 (arXiv:1911.08265) appendix H.
@@ -62,13 +62,13 @@ class ValueFn(Protocol):
 
 
 def renew_bootstraps(buffer: ReplayBuffer, slots: NDArray[np.int64], evaluate: ValueFn) -> int:
-    """Renews the values with which the n-step returns of the samples end.
+    """Evaluates anew where the n-step returns of the samples end.
 
-    What is stored when a step is played comes from the weights of that time. For a while the returns would chase values
+    What is stored when a step is played is the search's value of that time. For a while the returns would chase values
     that nobody believes any more, the longer the larger the replay is.
 
     Args:
-        buffer: changed in place.
+        buffer: its batches of these samples end with the new values; what it stores stays.
         slots: [n] int64, sampled roots.
         evaluate: the EMA teacher's value head.
 
@@ -76,7 +76,7 @@ def renew_bootstraps(buffer: ReplayBuffer, slots: NDArray[np.int64], evaluate: V
         Number of positions evaluated.
     """
     positions = buffer.bootstrap_slots(slots)
-    for begin in range(0, len(positions), MAX_ROOTS):
-        part = positions[begin : begin + MAX_ROOTS]
-        buffer.renew_values(part, evaluate(buffer.ring["observation"][part]))
+    parts = [positions[begin : begin + MAX_ROOTS] for begin in range(0, len(positions), MAX_ROOTS)]
+    values = [evaluate(buffer.ring["observation"][part]) for part in parts]
+    buffer.set_bootstraps(positions, np.concatenate([np.zeros(0, np.float32), *values]))
     return len(positions)

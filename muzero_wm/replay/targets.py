@@ -92,14 +92,15 @@ def n_step_return(
 
 @compiled(
     types.void(
-        types.int64[::1], _INTS, _FLAGS, _SEATS, _INTS, _FLOATS, _FLOATS, _STEP_FLOATS,
+        types.int64[::1], _INTS, _FLAGS, _SEATS, _INTS, _FLOATS, _FLOATS, _FLOATS, _STEP_FLOATS,
         types.int64, types.float64, types.float64, _STEP_INTS,
         _STEP_INTS, _STEP_FLOATS, _STEP_FLOATS, _STEP_FLOATS, _STEP_FLOATS, types.float32[:, :, ::1], _STEP_FLOATS,
         _STEP_FLOATS, _STEP_FLOATS, _STEP_FLOATS, types.boolean[:, ::1], types.int64[:, ::1],
     )
 )  # fmt: skip
 def _fill(  # type: ignore[no-untyped-def]
-    slots, to_end, terminated, to_play, action, reward, value, policy, n_step, discount, outcome_weight, filler,
+    slots, to_end, terminated, to_play, action, reward, value, bootstrap, policy,
+    n_step, discount, outcome_weight, filler,
     out_action, out_reward, out_reward_mask, out_value, out_value_mask, out_policy, out_policy_mask, out_next_mask,
     out_same_player, out_same_player_mask, out_terminal, out_slot,
 ):  # fmt: skip
@@ -112,14 +113,14 @@ def _fill(  # type: ignore[no-untyped-def]
             s = (slots[b] + min(k, remaining)) % capacity
             out_slot[b, k] = s
             if k < remaining:
-                z = n_step_return(s, to_end, to_play, reward, value, n_step, discount)
+                z = n_step_return(s, to_end, to_play, reward, bootstrap, n_step, discount)
                 out_value[b, k] = outcome_weight * z + (1.0 - outcome_weight) * value[s]
                 out_value_mask[b, k] = 1.0
                 out_policy_mask[b, k] = 1.0
                 for a in range(policy.shape[1]):
                     out_policy[b, k, a] = policy[s, a]
             elif k == remaining:
-                out_value[b, k] = value[s]
+                out_value[b, k] = bootstrap[s]
                 out_value_mask[b, k] = 1.0
                 out_terminal[b, k] = absorbing
             elif absorbing:
@@ -142,6 +143,7 @@ def _fill(  # type: ignore[no-untyped-def]
 def make_targets(
     slots: NDArray[np.int64],
     ring: dict[str, NDArray],
+    bootstrap: NDArray[np.float32],
     *,
     unroll_steps: int,
     n_step: int,
@@ -154,6 +156,7 @@ def make_targets(
     Args:
         slots: [B] int64, ring slots of steps.
         ring: arrays over the ring's slots: to_end, terminated, to_play, action, reward, value, policy.
+        bootstrap: [capacity] float32, values with which returns end; 0 in the final slot of a terminated episode.
         unroll_steps: K.
         n_step: bootstrap horizon, 0 for the episode's end.
         discount: per step, in [0, 1].
@@ -182,7 +185,7 @@ def make_targets(
     roots = np.ascontiguousarray(slots, np.int64)
     _fill(
         roots, ring["to_end"], ring["terminated"], ring["to_play"], ring["action"], ring["reward"], ring["value"],
-        ring["policy"], n_step, discount, outcome_weight, filler,
+        bootstrap, ring["policy"], n_step, discount, outcome_weight, filler,
         out.action, out.reward, out.reward_mask, out.value, out.value_mask, out.policy, out.policy_mask,
         out.next_mask, out.same_player, out.same_player_mask, out.terminal, out.slot,
     )  # fmt: skip

@@ -38,9 +38,9 @@ def play(config: Config, steps: int, actor: Actor | None = None) -> Trajectories
     return trajectories
 
 
-@pytest.mark.parametrize("env", ["tictactoe", "connect4"])
-def test_recorded_games_replay_under_the_rules(env: str) -> None:
-    data = play(small(env), 60)
+@pytest.mark.parametrize(("env", "random_moves"), [("tictactoe", 0.0), ("connect4", 0.0), ("connect4", 0.9)])
+def test_recorded_games_replay_under_the_rules(env: str, random_moves: float) -> None:
+    data = play(small(env, random_moves=random_moves), 60)
     assert data.num_steps == data.lengths.sum() and data.terminated.all()
     start = 0
     for length in data.lengths:
@@ -70,15 +70,53 @@ def test_random_openings_start_games_in_the_middle() -> None:
 def test_noise_rises_from_the_first_environment_to_the_last() -> None:
     """With a flat policy nothing but noise tells actions apart: none in the first slot, full noise in the last."""
     config = small("gym:CartPole-v1", min_noise=0.0, search={"value_scale": 1e-6})
-    actor = Actor(config, model_for(config))
-    played = actor.play(40).steps
-    logits = np.log(played["policy"])
-    greedy = logits.argmax(-1)
-    assert np.array_equal(played["action"][:, 0], greedy[:, 0])
-    assert 5 < (played["action"][:, -1] != greedy[:, -1]).sum() < 35
+    played = Actor(config, model_for(config)).play(40).steps
+    against = played["action"] != played["policy"].argmax(-1)
+    assert not against[:, 0].any()
+    assert 5 < against[:, -1].sum() < 35
     loud = Actor(small("gym:CartPole-v1", search={"value_scale": 1e-6}), model_for(config)).play(40).steps
-    assert np.array_equal(loud["action"][0, -1:], played["action"][0, -1:])
-    assert 5 < (loud["action"][:, 0] != np.log(loud["policy"][:, 0]).argmax(-1)).sum() < 35
+    assert 5 < (loud["action"][:, 0] != loud["policy"][:, 0].argmax(-1)).sum() < 35
+
+
+def test_the_noise_of_puct_is_its_temperature() -> None:
+    config = small("gym:CartPole-v1", min_noise=0.0, search={"algorithm": "puct"})
+    played = Actor(config, model_for(config)).play(40).steps
+    against = played["action"] != played["policy"].argmax(-1)
+    assert not against[:, 0].any() and against[:, -1].sum() > 5
+
+
+def test_random_moves_are_what_is_played_and_recorded() -> None:
+    """A world that says which action it was given: the record has to agree, and to differ from what was searched."""
+    config = small("gym:CartPole-v1", random_moves=0.9, min_noise=0.0)
+    actor = Actor(config, model_for(config))
+    given = []
+    step = actor.env.step
+    actor.env.step = lambda actions: given.append(actions.copy()) or step(actions)  # type: ignore[method-assign,func-returns-value]
+    played = actor.play(60)
+    assert np.array_equal(np.stack(given), played.steps["action"])
+    against = played.steps["action"] != played.steps["policy"].argmax(-1)
+    assert against[:, -1].sum() > 10
+    repeat = actor.state_dict()["exploration"]["repeat"]
+    assert not repeat[played.done[-1]].any()
+
+
+def test_returns_are_those_of_the_quieter_half() -> None:
+    config = small("gym:CartPole-v1", random_moves=0.9)
+    actor = InlineActor(config)
+    actor.begin(model_for(config).state_dict())
+    expected: list[float] = []
+    running = np.zeros(6)
+    for _ in range(20):
+        played = actor._actor.play(7)
+        result = actor._take(played, {})
+        for reward, done in zip(played.steps["reward"], played.done, strict=True):
+            running += reward
+            expected += running[:3][done[:3]].tolist()
+            running[done] = 0.0
+        if expected:
+            assert result.stats["episode/return"] == pytest.approx(np.mean(expected[-100:]))
+    assert len(expected) > 10
+    actor.close()
 
 
 class Countdown(gymnasium.Env):

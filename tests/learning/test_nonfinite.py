@@ -38,6 +38,15 @@ def state(learner: Learner) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
+def test_a_bootstrap_that_is_not_finite_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    learner, buffer = prepared(config_for("skip", "replay.bootstrap=teacher", "replay.n_step=2"), tmp_path)
+    network = learner._refreshed_planner().network
+    initial = network.initial
+    monkeypatch.setattr(network, "initial", lambda x: initial(x)._replace(value=np.full(len(x), np.nan, np.float32)))
+    with pytest.raises(NonFiniteLossError, match="bootstrap: a value is not finite"):
+        learner.run_round(buffer, 0, 2, 0.0)
+
+
 def spoil(learner: Learner, update: int) -> Callable[[], None]:
     """Returns a tick that makes one weight infinite during that update and no longer."""
     weight = next(learner.model.parameters())

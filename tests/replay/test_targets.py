@@ -99,35 +99,46 @@ def test_returns_match_brute_force(
 def test_renewed_bootstraps_are_those_of_the_newer_values(
     steps: int, n_step: int, unroll: int, terminated: bool, seed: int
 ) -> None:
-    """The returns are those of an episode that had the new values from the start, and no other value changes."""
+    """The returns are those of an episode that had the new values from the start, and what is stored stays."""
     rng = np.random.default_rng(seed)
     rewards, old = list(rng.normal(size=steps)), list(rng.normal(size=steps + 1))
     new = [*rng.normal(size=steps), 0.0 if terminated else rng.normal()]
     old[-1] = 0.0 if terminated else old[-1]
-    config = ReplayConfig(max_steps=60, n_step=n_step, unroll_steps=unroll + 1)
+    config = ReplayConfig(max_steps=60, n_step=n_step, unroll_steps=unroll + 1, bootstrap="teacher")
     buffer = ReplayBuffer(make_spec(1), config, 0.9)
     for _ in range(4):  # the last one goes around the end of the ring
         buffer.extend(make_episode([0.0] * 13, players=1))
     buffer.extend(make_episode(rewards, players=1, terminated=terminated, values=old, tag=1))
     start = (4 * 14) % 60
-    root = int(rng.integers(steps))
+    slots = (start + rng.integers(steps, size=3)) % 60
 
     def evaluate(observations: np.ndarray) -> np.ndarray:
         assert (observations[:, 0] == 1).all()
         return np.array(new, np.float32)[observations[:, 1].astype(int)]
 
     before = buffer.ring["value"].copy()
-    count = renew_bootstraps(buffer, np.array([(start + root) % 60]), evaluate)
+    count = renew_bootstraps(buffer, slots, evaluate)
+    targets = buffer.batch(slots, 0.0, rng).targets
     fresh = make_episode(rewards, players=1, terminated=terminated, values=new)
-    positions = range(root, min(root + config.unroll_steps, steps - 1) + 1)
-    targets = buffer.batch(np.array([(start + root) % 60]), 0.0, rng).targets
-    expected = [brute_force_return(fresh, t, n_step, 0.9) for t in positions]
-    np.testing.assert_allclose(targets.value[0, : len(expected)], expected, rtol=1e-4, atol=1e-5)
-    ends = {min(t + n_step, steps) if n_step else steps for t in positions} - ({steps} if terminated else set())
-    changed = {(start + t) % 60 for t in ends}
-    assert count == len(changed)
-    untouched = np.setdiff1d(np.arange(60), list(changed))
-    assert np.array_equal(buffer.ring["value"][untouched], before[untouched])
+    ends = set()
+    for row, root in enumerate((slots - start) % 60):
+        positions = range(root, min(root + config.unroll_steps, steps - 1) + 1)
+        expected = [brute_force_return(fresh, t, n_step, 0.9) for t in positions]
+        if root + config.unroll_steps >= steps:
+            expected.append(new[-1])  # the final observation
+        np.testing.assert_allclose(targets.value[row, : len(expected)], expected, rtol=1e-4, atol=1e-5)
+        ends |= {min(t + n_step, steps) if n_step else steps for t in positions} - ({steps} if terminated else set())
+    assert count == len(ends)
+    assert np.array_equal(buffer.ring["value"], before)
+
+
+def test_the_share_of_the_search_stays_the_search_s() -> None:
+    config = ReplayConfig(max_steps=60, n_step=2, unroll_steps=1, bootstrap="teacher", outcome_weight=0.75)
+    buffer = ReplayBuffer(make_spec(1), config, 1.0)
+    buffer.extend(make_episode([1.0] * 5, players=1, values=[0.5, 0.25, 8.0, 8.0, 8.0, 0.0]))
+    renew_bootstraps(buffer, np.array([0, 1]), lambda observations: np.full(len(observations), 4.0, np.float32))
+    values = buffer.batch(np.array([0, 1]), 0.0, np.random.default_rng(0)).targets.value
+    assert values[:, 0].tolist() == pytest.approx([0.75 * 6 + 0.25 * 0.5, 0.75 * 6 + 0.25 * 0.25])
 
 
 @pytest.mark.parametrize("terminated", [True, False])

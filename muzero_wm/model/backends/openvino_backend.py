@@ -105,8 +105,9 @@ class OpenVinoBackend:
         self._steps: dict[int, Any] = {}
 
     def _compiled_step(self, rows: int) -> Any:
+        usual = rows in (self._batch_size, self._batch_size - 1)  # shards of one search differ by one
         room = self._frozen and len(self._steps) < _MAX_FIXED
-        key = rows if rows == self._batch_size or rows in self._steps or room else _ANY
+        key = rows if usual or rows in self._steps or room else _ANY
         if key not in self._steps:
             graph = self._core.read_model(self._step_bytes)
             graph.reshape({"latent": [key, self._size], "action": [key]})
