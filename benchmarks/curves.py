@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
@@ -39,22 +40,36 @@ def parts(minutes: NDArray[np.float64], returns: NDArray[np.float64]) -> list[st
     return means
 
 
-def draw(curves: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]], path: Path) -> None:
-    """Draws smoothed curves."""
+def environment(folder: Path) -> str:
+    """Returns the name of the environment of a run."""
+    return str(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))["env"])
+
+
+def draw(curves: dict[Path, tuple[NDArray[np.float64], NDArray[np.float64]]], path: Path) -> None:
+    """Draws the curves, one panel for each environment, runs of the same one together."""
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
-    for name, (minutes, returns) in curves.items():
-        width = max(1, len(returns) // 40)
-        smooth = np.convolve(returns, np.ones(width) / width, mode="valid")
-        axes.plot(minutes[width - 1 :], smooth, label=name, linewidth=1.2)
-    axes.set(xlabel="minutes", ylabel="mean return of training episodes")
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
-    figure.savefig(path, dpi=110)
+    panels: dict[str, list[Path]] = {}
+    for folder in curves:
+        panels.setdefault(environment(folder), []).append(folder)
+    columns = min(len(panels), 3)
+    rows = -(-len(panels) // columns)
+    figure, axes = pyplot.subplots(
+        rows, columns, figsize=(4 * columns, 2.7 * rows), layout="constrained", squeeze=False
+    )
+    for axis, (name, folders) in zip(axes.flat, panels.items(), strict=False):
+        for folder in folders:
+            axis.plot(*curves[folder], linewidth=1.2)
+        axis.set_title(name, fontsize=9)
+        axis.grid(alpha=0.3)
+    for axis in axes.flat[len(panels) :]:
+        axis.set_axis_off()
+    figure.supxlabel("minutes", fontsize=9)
+    figure.supylabel("mean return of recent episodes", fontsize=9)
+    figure.savefig(path, dpi=90)
 
 
 def main() -> None:
@@ -63,12 +78,12 @@ def main() -> None:
     parser.add_argument("runs", type=Path, nargs="+")
     parser.add_argument("--picture", type=Path)
     args = parser.parse_args()
-    curves = {str(folder): read_curve(folder) for folder in args.runs}
+    curves = {folder: read_curve(folder) for folder in args.runs}
     table = Table(title=f"mean return of recent episodes in {PARTS} equal parts of the time")
     for name in ("run", "minutes", *(str(i + 1) for i in range(PARTS))):
         table.add_column(name, justify="right")
     for name, (minutes, returns) in curves.items():
-        table.add_row(name, f"{minutes[-1]:.1f}", *parts(minutes, returns))
+        table.add_row(str(name), f"{minutes[-1]:.1f}", *parts(minutes, returns))
     Console(width=140).print(table)
     if args.picture is not None:
         draw(curves, args.picture)
