@@ -184,6 +184,7 @@ def _choose_for_two(derived: Derived, spec: EnvSpec, seen: Glimpse) -> None:
 
 
 def _choose_for_one(derived: Derived, spec: EnvSpec, seen: Glimpse) -> None:
+    conv = derived.settings["model"]["torso"] == "conv"
     longest = int(seen.lengths.max()) if len(seen.lengths) else _MOST_STEPS
     # random play seldom lasts, and a limit may be far beyond what anybody reaches
     horizon = min(max(10 * longest, _FEWEST_STEPS), spec.max_episode_steps or _MOST_STEPS)
@@ -196,7 +197,7 @@ def _choose_for_one(derived: Derived, spec: EnvSpec, seen: Glimpse) -> None:
         replay={
             "max_steps": 200_000,
             "min_steps": 2000,
-            "unroll_steps": 5 if derived.settings["model"]["torso"] == "mlp" else 3,
+            "unroll_steps": 3 if conv else 5,
             "n_step": round(min(max(0.1 / (1.0 - discount), 5.0), 30.0)),
             "bootstrap": "teacher",
             "priority_exponent": 0.6,
@@ -217,9 +218,9 @@ def _choose_for_one(derived: Derived, spec: EnvSpec, seen: Glimpse) -> None:
         },
         search={"rescale_floor": round(0.02 * max(seen.largest_reward, 0.5), 4)},
     )
-    rate = 3e-3 if derived.settings["model"]["torso"] == "conv" else 1e-3
     derived.choose(
-        "what such environments take", learning={"learning_rate": rate, "updates_per_round": 16, "max_minutes": 20.0}
+        "what such environments take",
+        learning={"learning_rate": 3e-3 if conv else 1e-3, "updates_per_round": 16, "max_minutes": 20.0},
     )
 
 

@@ -278,12 +278,12 @@ def _validate(merged: dict[Any, Any], where: str, check_env: bool = True) -> Con
 
         try:
             players = envs.spec(name).num_players
-            if config is not None and config.acting.random_moves > 0.0 and players == 2:
-                lines.append(
-                    f"acting.random_moves: for one player, {name} has two; they have acting.random_openings, got "
-                    f"{config.acting.random_moves:g}"
-                )
             if config is not None:
+                if players == 2 and config.acting.random_moves > 0.0:
+                    lines.append(
+                        f"acting.random_moves: for one player, {name} has two; they have acting.random_openings, got "
+                        f"{config.acting.random_moves:g}"
+                    )
                 check_workers(name, config.acting.env_workers, config.acting.env_timeout_seconds)
         except envs.EnvError as error:
             lines.append(f"env: {error}")

@@ -122,5 +122,6 @@ def test_the_spread_of_values_reaches_the_search(tmp_path: Path) -> None:
     agent = muzero_wm.train(env="gym:CartPole-v1", run_dir=tmp_path / "run", max_updates=64, overrides=small)
     spread = float(agent.model.value_spread)
     hope = agent.config.model.initial_value
-    assert hope is not None and 0.5 < spread < hope  # what a new network hopes for, and returns of short episodes
+    # between the returns of short episodes and what a new network hopes for
+    assert hope is not None and 0.5 < spread < 0.6 * hope
     assert muzero_wm.load(tmp_path / "run").model.value_spread == spread
