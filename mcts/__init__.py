@@ -6,6 +6,7 @@ The search passes indices, never states: whoever owns the model keeps a pool of 
 
 from __future__ import annotations
 
+from mcts._isa import instruction_sets
 from mcts.kept import KeptTree
 from mcts.mlp import CategoricalSupport, MLPWeights, ResidualMLP
 from mcts.native import NativeRecurrentFn
@@ -35,6 +36,7 @@ __all__ = [
     "Tree",
     "TreeSummary",
     "gumbel_muzero_policy",
+    "instruction_sets",
     "memory_bytes",
     "muzero_policy",
     "qtransform_by_min_max",

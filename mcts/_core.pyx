@@ -1,22 +1,22 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, initializedcheck=False, nonecheck=False
-"""Native tree search: one call backs up a simulation and selects the next, for any range of roots.
+"""The door to the native tree search, which is C: see `core/search.h` for one simulation, docs/core.md for the map.
 
-What makes it fast is told in docs/core.md. `_tree.pxd` says what is kept in memory, `_choice.pxd` how a node chooses,
-`_grow.pxd` how a tree grows; here they are offered to Python. Everything below the class's public methods trusts its
-input: `mcts.search` has checked it.
+Here arrays become pointers, and what C found wrong becomes an error. Everything below the class's public methods trusts
+its input: `mcts.policies` has checked it.
 """
+
+from time import perf_counter
 
 import numpy as np
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_GetBuffer
+from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int32_t, uintptr_t
 from libc.string cimport memcpy, memset
 
-from mcts import _memory
 from mcts.tree import NODE_DTYPE, Tree, TreeSummary
 
-from mcts._grow cimport advance, fetch, plant, select_step
-from mcts._tree cimport BY_TREE, INFINITY, NAN, NONE, SCRATCH, Node, Root, Search, root_at
+from mcts._memory cimport Block, take
 
 cdef extern from "_native.h":
     ctypedef int (*mcts_evaluate_fn)(
@@ -24,14 +24,88 @@ cdef extern from "_native.h":
         int32_t begin, int32_t end, float *reward, float *discount, float *prior_logits, float *value
     ) noexcept nogil
 
+cdef extern from "core/tree.h" nogil:
+    enum: BY_TREE
+    ctypedef struct Node:
+        pass
+    ctypedef struct Search:
+        Py_ssize_t num_roots, num_nodes, num_actions, num_slots
+        int32_t num_simulations, first_node, leaves_per_step, max_depth
+        int depth_limited, gumbel, cached, kind, rescale, mixed
+        double min_value, max_value, epsilon, value_scale, maxvisit_init, virtual_loss
+        Node *nodes
+        float *logits
+        double *share
+        const double *exploration
+        const double *scores
+        const int32_t *considered
+        int32_t *leaf_parent
+        int32_t *leaf_action
+        int32_t *lent
+        const float *reward
+        const float *discount
+        const float *prior_logits
+        const float *value
+    int leaves_at(const Search *s, int simulation)
+
+cdef extern from "core/layout.h" nogil:
+    size_t lay_out(Search *s, Py_ssize_t num_counts, Py_ssize_t num_workers, void *memory)
+
+cdef extern from "core/table.h" nogil:
+    enum: FINE, BAD_ANSWER, NO_CHOICE, MOST_SETS
+    ctypedef struct Stop:
+        int reason
+        Py_ssize_t row
+    ctypedef struct InstructionSet:
+        const char *name
+        void (*plant)(const Search *s, Py_ssize_t b, float value, const Node *kept,
+                      const float *kept_logits) noexcept nogil
+        Py_ssize_t (*start)(const Search *s, Py_ssize_t begin, Py_ssize_t end, int worker) noexcept nogil
+        Stop (*step)(const Search *s, Py_ssize_t begin, Py_ssize_t end, int simulation, int worker) noexcept nogil
+        void (*finish)(const Search *s, Py_ssize_t b, int32_t *visit_counts, float *visit_probs, double *qvalues,
+                       double *mean) noexcept nogil
+    int list_instruction_sets "instruction_sets"(const InstructionSet **sets)
+
 cdef enum:
-    AHEAD = 2   # roots whose memory is asked for while one is at work
-    QUICK = 32  # so few edges are not worth letting other threads in
+    QUICK = 32       # so few edges are not worth letting other threads in
+    BLOCK = 48       # roots that a native network and the search take to the end before the next
+    FIRST_STEPS = 64  # of a native network, before the first look at signals
+
+SIGNAL_SECONDS = 0.05  # about how often a native search looks whether it is interrupted
 
 if sizeof(Node) != NODE_DTYPE.itemsize:
     raise ImportError(f"mcts._core was built for nodes of {sizeof(Node)} bytes, not {NODE_DTYPE.itemsize}: rebuild it")
 
 cdef type ndarray = np.ndarray
+
+
+def instruction_sets():
+    """Returns the names of the instruction sets that the search can use on this machine, the fastest first."""
+    cdef const InstructionSet *sets[MOST_SETS]
+    cdef int i
+    return tuple(sets[i].name.decode() for i in range(list_instruction_sets(sets)))
+
+
+cdef const InstructionSet *_instruction_set(name) except NULL:
+    cdef const InstructionSet *sets[MOST_SETS]
+    cdef int i
+    for i in range(list_instruction_sets(sets)):
+        if sets[i].name.decode() == name:
+            return sets[i]
+    raise ValueError(f"instruction_set: expected one of {', '.join(instruction_sets())}, got {name!r}")
+
+
+def memory_bytes(Py_ssize_t num_roots, Py_ssize_t num_actions, Py_ssize_t num_simulations, Py_ssize_t leaves_per_step,
+                 Py_ssize_t num_threads):
+    """Returns the bytes of a search's trees and of all its working arrays; see `mcts.memory_bytes`."""
+    cdef Search s
+    memset(&s, 0, sizeof(s))
+    s.num_roots = num_roots
+    s.num_slots = min(num_simulations + 1, num_actions)
+    s.leaves_per_step = <int32_t>min(leaves_per_step, num_simulations)
+    tree = num_roots * (num_simulations + 1) * (<Py_ssize_t>sizeof(Node) + 4 * num_actions)
+    tree += num_roots * (8 * num_actions + 4 * num_simulations)  # Gumbel's scores and schedules
+    return tree + lay_out(&s, num_simulations + 3, min(num_threads, num_roots), NULL)
 
 
 cdef class NativeSearch:
@@ -45,12 +119,13 @@ cdef class NativeSearch:
     cdef readonly object parent_index
     cdef readonly object action
     cdef Search _s
+    cdef const InstructionSet *_isa
     cdef tuple _tree
     cdef tuple _lent           # copies of the selected edges, for the network
-    cdef int *_lent_edges
     cdef list _keep            # keeps alive what the pointers point to
     cdef Py_buffer[4] _answers
     cdef list _seen            # what the answers were read from, None where that was a copy
+    cdef bint _stopped
 
     def __cinit__(self):
         memset(self._answers, 0, sizeof(self._answers))
@@ -59,20 +134,21 @@ cdef class NativeSearch:
         for i in range(4):
             PyBuffer_Release(&self._answers[i])
 
-    def __init__(self, problem):
+    def __init__(self, problem, instruction_set, Py_ssize_t num_workers=1):
         cdef Search *s = &self._s
+        self._isa = _instruction_set(instruction_set)
         qtransform = problem.qtransform
         s.num_roots, s.num_actions = problem.prior_logits.shape
         s.num_nodes = problem.num_nodes
         s.num_slots = min(s.num_nodes, s.num_actions)
         s.num_simulations = problem.num_simulations
         s.first_node = problem.first_node
-        s.num_leaves = min(problem.leaves_per_step, problem.num_simulations)
-        s.max_depth = problem.max_depth
-        s.depth_limited = problem.max_depth < problem.num_nodes
+        s.leaves_per_step = min(problem.leaves_per_step, problem.num_simulations)
+        s.max_depth = min(problem.max_depth, s.num_nodes)
+        s.depth_limited = s.max_depth < s.num_nodes - 1
         s.gumbel = problem.root_scores is not None
         s.kind = qtransform.kind
-        s.cached = s.num_leaves == 1 and s.kind != BY_TREE
+        s.cached = s.leaves_per_step == 1 and s.kind != BY_TREE
         s.min_value = getattr(qtransform, "min_value", 0.0)
         s.max_value = getattr(qtransform, "max_value", 1.0)
         s.epsilon = getattr(qtransform, "epsilon", 1.0)
@@ -81,60 +157,35 @@ cdef class NativeSearch:
         s.rescale = getattr(qtransform, "rescale_values", False)
         s.mixed = getattr(qtransform, "use_mixed_value", False)
         s.virtual_loss = problem.virtual_loss
-        self._keep = []
         self._seen = [None, None, None, None]
-        self._lay_out(problem)
+        self._lay_out(len(problem.exploration) + 1, num_workers)
+        self._keep.append(problem)
         self._plant(problem)
 
-    def _lay_out(self, problem):
-        """Divides two blocks of memory: the tree, which the result holds, and what only the search needs."""
+    cdef _lay_out(self, Py_ssize_t num_counts, Py_ssize_t num_workers):
+        """Takes memory: two blocks for the tree, which the result holds, and one for what only the search needs."""
         cdef Search *s = &self._s
-        cdef Py_ssize_t num_records = s.num_roots * s.num_nodes
-        cdef Py_ssize_t num_rows = s.num_roots * s.num_leaves
-        cdef Py_ssize_t num_counts = len(problem.exploration) + 1
-        cdef Py_ssize_t packed = 0 if s.gumbel else s.num_roots * s.num_slots
-        cdef unsigned char[::1] view
+        cdef Py_ssize_t num_rows = s.num_roots * s.leaves_per_step
         cdef Py_ssize_t i
-        cdef double *doubles
-        cdef int *ints
-        cdef double *share
-
-        block = _memory.take(num_records * (sizeof(Node) + sizeof(float) * s.num_actions))
-        view = block
-        s.nodes = <Node *>&view[0]
-        s.logits = <float *>(s.nodes + num_records)
-        shape = (s.num_roots, s.num_nodes)
-        nodes = ndarray(shape, NODE_DTYPE, block)
-        logits = ndarray((*shape, s.num_actions), np.float32, block, num_records * sizeof(Node))
-        self._tree = nodes, logits
-
-        num_doubles = s.num_roots * (2 + s.num_slots + SCRATCH) + num_counts + 3 * packed
-        block = _memory.take(num_doubles * sizeof(double) + (5 * num_rows + packed) * sizeof(int))
-        view = block
-        doubles = <double *>&view[0]
-        share = doubles
-        s.bounds = share + num_counts
-        s.scratch = s.bounds + 2 * s.num_roots
-        s.child_q = s.scratch + s.num_roots * (s.num_slots + SCRATCH)
-        s.child_prob = s.child_q + packed
-        s.child_share = s.child_prob + packed
-        ints = <int *>(s.child_share + packed)
-        s.leaf_parent = ints
-        s.leaf_action = ints + num_rows
-        s.leaf_node = ints + 2 * num_rows
-        s.child_node = ints + 5 * num_rows
+        cdef Block nodes = take(s.num_roots * s.num_nodes * sizeof(Node))
+        cdef Block logits = take(s.num_roots * s.num_nodes * s.num_actions * sizeof(float))
+        cdef Block work = take(lay_out(s, num_counts, num_workers, NULL))
+        lay_out(s, num_counts, num_workers, work.address)
+        s.nodes = <Node *>nodes.address
+        s.logits = <float *>logits.address
         for i in range(num_counts):
-            share[i] = 1.0 / (1.0 + i)
-        s.share = share
-        memset(ints, 0, 3 * num_rows * sizeof(int))
-        self.parent_index = ndarray((num_rows,), np.int32, block, num_doubles * sizeof(double))
-        self.action = ndarray((num_rows,), np.int32, block, num_doubles * sizeof(double) + num_rows * sizeof(int))
-        lent = ndarray((2, num_rows), np.int32, block, num_doubles * sizeof(double) + 3 * num_rows * sizeof(int))
+            s.share[i] = 1.0 / (1.0 + i)
+        memset(s.leaf_parent, 0, num_rows * sizeof(int32_t))
+        memset(s.leaf_action, 0, num_rows * sizeof(int32_t))
+        shape = (s.num_roots, s.num_nodes)
+        self._tree = ndarray(shape, NODE_DTYPE, nodes), ndarray((*shape, s.num_actions), np.float32, logits)
+        self.parent_index = ndarray((num_rows,), np.int32, work, <char *>s.leaf_parent - work.address)
+        self.action = ndarray((num_rows,), np.int32, work, <char *>s.leaf_action - work.address)
+        lent = ndarray((2, num_rows), np.int32, work, <char *>s.lent - work.address)
         self._lent = lent[0], lent[1]
-        self._lent_edges = ints + 3 * num_rows
-        self._keep.append(block)
+        self._keep = [work]
 
-    def _plant(self, problem):
+    cdef _plant(self, problem):
         """Puts the roots, and what is kept of an earlier search, into the trees."""
         cdef Search *s = &self._s
         cdef const float[:, ::1] prior_logits = problem.prior_logits
@@ -142,14 +193,13 @@ cdef class NativeSearch:
         cdef const double[::1] exploration = problem.exploration
         cdef const unsigned char[:, ::1] invalid = problem.invalid_actions.view(np.uint8)
         cdef const double[:, ::1] scores
-        cdef const int[:, ::1] considered
+        cdef const int32_t[:, ::1] considered
         cdef const unsigned char[::1] kept_nodes
         cdef const float[:, :, ::1] kept_logits
-        cdef const Node *records = NULL
+        cdef const char *records = NULL
         cdef Py_ssize_t b, a
-        cdef Root r
+        cdef float *logits
         s.exploration = &exploration[0]
-        self._keep.append(problem)
         if s.gumbel:
             scores = problem.root_scores
             considered = problem.considered_visits
@@ -158,26 +208,25 @@ cdef class NativeSearch:
         if problem.kept is not None:
             kept_nodes = np.ascontiguousarray(problem.kept.tree.nodes).reshape(-1).view(np.uint8)
             kept_logits = np.ascontiguousarray(problem.kept.tree.prior_logits)
-            records = <const Node *>&kept_nodes[0]
+            records = <const char *>&kept_nodes[0]
         for b in range(s.num_roots):
-            r = root_at(s, b, 0)
+            logits = s.logits + b * s.num_nodes * s.num_actions
             for a in range(s.num_actions):
-                r.logits[a] = NAN if invalid[b, a] else prior_logits[b, a]
+                logits[a] = np.nan if invalid[b, a] else prior_logits[b, a]
             if records == NULL:
-                plant(s, &r, value[b], NULL, NULL)
+                self._isa.plant(s, b, value[b], NULL, NULL)
             else:
-                plant(s, &r, value[b], records + b * s.first_node, &kept_logits[b, 0, 0])
+                self._isa.plant(s, b, value[b], <const Node *>records + b * s.first_node, &kept_logits[b, 0, 0])
 
     # The entries -----------------------------------------------------------------------------------------------------
 
     def start(self):
         """Selects the edges of the first step."""
-        cdef Py_ssize_t b
-        cdef Root r
+        cdef Py_ssize_t root
         with nogil:
-            for b in range(self._s.num_roots):
-                r = root_at(&self._s, b, 0)
-                select_step(&self._s, &r, 0)
+            root = self._isa.start(&self._s, 0, self._s.num_roots, 0)
+        if root >= 0:
+            _refuse_scores(root)
 
     def receive(self, reward, discount, prior_logits, value):
         """Takes the arrays that the next `step` reads: float32, C-contiguous, of the right shapes."""
@@ -186,22 +235,30 @@ cdef class NativeSearch:
         self._hold(2, prior_logits)
         self._hold(3, value)
 
-    def step(self, int simulation, Py_ssize_t begin, Py_ssize_t end):
+    def step(self, int simulation, Py_ssize_t begin, Py_ssize_t end, int worker=0):
         """Expands and backs up the leaves of one step and selects those of the next, for the roots in [begin, end).
 
         Args:
             simulation: number of the first simulation the received arrays answer, from 0.
             begin: first root.
             end: one past the last root.
+            worker: number of the thread; no two may use the same at a time.
 
         Returns:
             The first row whose received numbers are not usable, or -1.
+
+        Raises:
+            ValueError: scores are not numbers.
         """
-        if (end - begin) * self._s.num_leaves < QUICK:
-            return _advance_all(&self._s, begin, end, simulation)
-        with nogil:
-            bad = _advance_all(&self._s, begin, end, simulation)
-        return bad
+        cdef Stop stop
+        if (end - begin) * self._s.leaves_per_step < QUICK:
+            stop = self._isa.step(&self._s, begin, end, simulation, worker)
+        else:
+            with nogil:
+                stop = self._isa.step(&self._s, begin, end, simulation, worker)
+        if stop.reason == NO_CHOICE:
+            _refuse_scores(stop.row)
+        return stop.row
 
     def run(self, recurrent_fn, inbox):
         """Runs the whole search on this thread.
@@ -216,17 +273,19 @@ cdef class NativeSearch:
         """
         cdef Search *s = &self._s
         cdef int simulation = 0
-        cdef Py_ssize_t bad, num_rows = s.num_roots * s.num_leaves
+        cdef Py_ssize_t bad, asked, num_rows = s.num_roots * s.leaves_per_step
         cdef tuple output
         parent_index, action = self._lent
         self.start()
         while simulation < s.num_simulations:
-            if num_rows > s.num_roots * (s.num_simulations - simulation):  # the last step asks for what is left
-                num_rows = s.num_roots * (s.num_simulations - simulation)
+            asked = s.num_roots * leaves_at(s, simulation)
+            if asked != num_rows:  # the last step asks for what is left
+                num_rows = asked
                 parent_index, action = parent_index[:num_rows], action[:num_rows]
                 self._seen = [None, None, None, None]
             # a copy: whatever the network writes there, the search goes on where it was
-            memcpy(self._lent_edges, s.leaf_parent, 2 * s.num_roots * s.num_leaves * sizeof(int))
+            memcpy(&s.lent[0], s.leaf_parent, num_rows * sizeof(int32_t))
+            memcpy(&s.lent[s.num_roots * s.leaves_per_step], s.leaf_action, num_rows * sizeof(int32_t))
             answer = recurrent_fn(parent_index, action, s.first_node + simulation)
             if not isinstance(answer, tuple) or len(<tuple>answer) != 4:
                 inbox.refuse(answer, simulation)
@@ -237,9 +296,10 @@ cdef class NativeSearch:
             bad = self.step(simulation, 0, s.num_roots)
             if bad >= 0:
                 inbox.explain(self.received(), bad, simulation)
-            simulation += s.num_leaves
+            simulation += s.leaves_per_step
+            PyErr_CheckSignals()  # a network that is not Python leaves that to us
 
-    def run_native(self, uintptr_t address, uintptr_t context, Py_ssize_t begin, Py_ssize_t end):
+    def run_native(self, uintptr_t address, uintptr_t context, Py_ssize_t begin, Py_ssize_t end, int worker=0):
         """Runs the whole search of the roots in [begin, end) without Python; the received arrays are written to.
 
         Args:
@@ -247,43 +307,63 @@ cdef class NativeSearch:
             context: its first argument.
             begin: first root.
             end: one past the last root.
+            worker: number of the thread; no two may use the same at a time.
 
         Returns:
             The first simulation of the step that failed, the first row whose numbers are not usable or -1, and what the
-            function returned; (-1, -1, 0) after a whole search.
+            function returned; None after a whole search, or where `stop` was called.
+
+        Raises:
+            ValueError: scores are not numbers.
+            KeyboardInterrupt: and whatever else a signal handler raises.
         """
-        cdef mcts_evaluate_fn evaluate = <mcts_evaluate_fn>address
+        cdef Py_ssize_t first, root
+        cdef int last = self._s.num_simulations
+        failure = None
+        for first in range(begin, end, BLOCK):
+            found = self._run_block(<mcts_evaluate_fn>address, <void *>context, first, min(first + BLOCK, end), last,
+                                    worker)
+            if found is None or (failure is not None and failure <= found):
+                continue
+            failure = found
+            last = min(found[0] + self._s.leaves_per_step, last)  # another block may fail earlier
+            if found[2]:
+                break
+        return failure
+
+    def stop(self):
+        """Makes every `run_native` end soon, wherever it is."""
+        self._stopped = True
+
+    cdef _run_block(self, mcts_evaluate_fn evaluate, void *context, Py_ssize_t begin, Py_ssize_t end, int last,
+                    int worker):
+        """Takes some roots up to a simulation; returns what `run_native` does."""
         cdef Search *s = &self._s
-        cdef int simulation = 0
-        cdef int leaf, num_leaves, first_row
-        cdef int status = 0
-        cdef Py_ssize_t b
-        cdef Py_ssize_t bad = -1
-        cdef Root r
-        with nogil:
-            for b in range(begin, end):
-                r = root_at(s, b, begin)
-                select_step(s, &r, 0)
-            while simulation < s.num_simulations:
-                num_leaves = min(s.num_leaves, s.num_simulations - simulation)
-                for leaf in range(num_leaves):
-                    first_row = <int>(leaf * s.num_roots)
-                    status = evaluate(
-                        <void *>context, <const int32_t *>s.leaf_parent, <const int32_t *>s.leaf_action,
-                        s.first_node + simulation, <int>(num_leaves * s.num_roots),
-                        first_row + <int>begin, first_row + <int>end,
-                        <float *>s.reward, <float *>s.discount, <float *>s.prior_logits, <float *>s.value
-                    )
-                    if status:
+        cdef int simulation = 0, status = 0, steps = FIRST_STEPS, done
+        cdef Stop stop = Stop(FINE, self._isa.start(s, begin, end, worker))
+        if stop.row >= 0:
+            _refuse_scores(stop.row)
+        began = perf_counter()
+        while simulation < last and not self._stopped:
+            with nogil:
+                for done in range(steps):
+                    status = _evaluate(s, evaluate, context, begin, end, simulation)
+                    if not status:
+                        stop = self._isa.step(s, begin, end, simulation, worker)
+                    if status or stop.reason != FINE:
                         break
-                if not status:
-                    bad = _advance_all(s, begin, end, simulation)
-                if status or bad >= 0:
-                    break
-                simulation += s.num_leaves
-        if status or bad >= 0:
-            return simulation, bad, status
-        return -1, -1, 0
+                    simulation += s.leaves_per_step
+                    if simulation >= last:
+                        break
+            if stop.reason == NO_CHOICE:
+                _refuse_scores(stop.row)
+            if status or stop.reason != FINE:
+                return simulation, stop.row, status
+            PyErr_CheckSignals()
+            now = perf_counter()
+            steps = max(1, min(2 * steps, <int>(steps * SIGNAL_SECONDS / max(now - began, 1e-6))))
+            began = now
+        return None
 
     def received(self):
         """Returns what the next `step` reads, as arrays: reward, discount, prior logits and value of every row."""
@@ -292,39 +372,18 @@ cdef class NativeSearch:
     def finish(self):
         """Returns the tree, its prior logits written back where the search had marked actions as taken."""
         cdef Search *s = &self._s
-        cdef Py_ssize_t b, a, i
-        cdef Root r
-        cdef Node *node
+        cdef Py_ssize_t b
         visit_counts = np.zeros((s.num_roots, s.num_actions), np.int32)
-        visit_probs = np.zeros((s.num_roots, s.num_actions), np.float32)
+        visit_probs = np.empty((s.num_roots, s.num_actions), np.float32)
         qvalues = np.zeros((s.num_roots, s.num_actions))
         value = np.empty(s.num_roots)
-        cdef int[:, ::1] counts = visit_counts
+        cdef int32_t[:, ::1] counts = visit_counts
         cdef float[:, ::1] probs = visit_probs
         cdef double[:, ::1] q = qvalues
         cdef double[::1] mean = value
-        cdef int total
         with nogil:
             for b in range(s.num_roots):
-                r = root_at(s, b, 0)
-                mean[b] = r.nodes.value_sum / r.nodes.visits
-                total = 0
-                i = r.nodes.first_child
-                while i != NONE:
-                    node = r.nodes + i
-                    counts[b, node.action] = node.visits
-                    q[b, node.action] = node.qvalue
-                    total += node.visits
-                    i = node.next_sibling
-                for a in range(s.num_actions):
-                    probs[b, a] = <float>(<double>counts[b, a] / total)
-                for i in range(1, s.num_nodes):
-                    node = r.nodes + i
-                    if node.parent != NONE:
-                        r.logits[node.parent * s.num_actions + node.action] = node.prior_logit
-                for a in range(s.num_actions):
-                    if r.logits[a] != r.logits[a]:
-                        r.logits[a] = -INFINITY
+                self._isa.finish(s, b, &counts[b, 0], &probs[b, 0], &q[b, 0], &mean[b])
         return Tree(*self._tree, TreeSummary(visit_counts, visit_probs, qvalues, value))
 
     # The network's answers -------------------------------------------------------------------------------------------
@@ -382,17 +441,26 @@ cdef class NativeSearch:
         return fits
 
 
-cdef Py_ssize_t _advance_all(const Search *s, Py_ssize_t begin, Py_ssize_t end, int simulation) noexcept nogil:
-    """Takes a step in every root of a range; returns the first row whose numbers are not usable, or -1."""
-    cdef Py_ssize_t b, row
-    cdef Py_ssize_t bad = -1
-    cdef int leaf
-    for b in range(begin, end):
-        if b + AHEAD < end:
-            fetch(s, b + AHEAD, simulation)
-        leaf = advance(s, b, begin, simulation)
-        if leaf >= 0:
-            row = leaf * s.num_roots + b
-            if bad < 0 or row < bad:
-                bad = row
-    return bad
+cdef int _evaluate(const Search *s, mcts_evaluate_fn evaluate, void *context, Py_ssize_t begin, Py_ssize_t end,
+                   int simulation) noexcept nogil:
+    """Asks a native network for one step of a range of roots; returns its status."""
+    cdef int32_t num_leaves = leaves_at(s, simulation)
+    cdef int32_t leaf, first_row
+    cdef int status
+    for leaf in range(num_leaves):
+        first_row = leaf * <int32_t>s.num_roots
+        status = evaluate(
+            context, s.leaf_parent, s.leaf_action, s.first_node + simulation, num_leaves * <int32_t>s.num_roots,
+            first_row + <int32_t>begin, first_row + <int32_t>end,
+            <float *>s.reward, <float *>s.discount, <float *>s.prior_logits, <float *>s.value
+        )
+        if status:
+            return status
+    return 0
+
+
+cdef int _refuse_scores(Py_ssize_t root) except -1:
+    raise ValueError(
+        f"qtransform: expected Q-values and constants whose scores are numbers, got none that is one at root {root}; "
+        "choose constants nearer to 1"
+    )

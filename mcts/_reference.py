@@ -44,19 +44,20 @@ class ReferenceSearch:
         """Takes the arrays that the next `step` reads."""
         self._received = (reward, discount, prior_logits, value)
 
-    def step(self, simulation: int, begin: int, end: int) -> int:
+    def step(self, simulation: int, begin: int, end: int, worker: int = 0) -> int:
         """Expands and backs up the leaves of one step and selects those of the next, for the roots in [begin, end).
 
         Args:
             simulation: number of the first simulation the received arrays answer, from 0.
             begin: first root.
             end: one past the last root.
+            worker: number of the thread; nothing is shared here.
 
         Returns:
             The first row whose received numbers are not usable, or -1.
         """
         num_roots = len(self._roots)
-        num_leaves = self._leaves_at(simulation)
+        num_leaves = self._problem.leaves_at(simulation)
         for leaf in range(num_leaves):
             for row in range(leaf * num_roots + begin, leaf * num_roots + end):
                 reward, discount, prior_logits, value = (array[row] for array in self._received)
@@ -74,11 +75,8 @@ class ReferenceSearch:
             self._select(root, simulation + num_leaves)
         return -1
 
-    def _leaves_at(self, simulation: int) -> int:
-        return min(self._problem.leaves_per_step, self._problem.num_simulations - simulation)
-
     def _select(self, root: int, simulation: int) -> None:
-        for leaf in range(self._leaves_at(simulation)):
+        for leaf in range(self._problem.leaves_at(simulation)):
             row = leaf * len(self._roots) + root
             self.parent_index[row], self.action[row] = self._roots[root].select(simulation + leaf)
 

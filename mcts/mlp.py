@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from mcts._isa import default_instruction_set
 from mcts.native import NativeRecurrentFn
 from mcts.search import as_float32
 
@@ -124,7 +125,8 @@ class ResidualMLP:
         reward_support: of the reward logits.
         latent_norm: how every latent is scaled, "rms" (root mean square 1) or "minmax" (to [0, 1]).
         change_sides: exchange the halves of the latent before the dynamics, as a move between two players may.
-        instruction_set: one of `ResidualMLP.instruction_sets()`; None is the fastest of this machine.
+        instruction_set: one of `ResidualMLP.instruction_sets()`; None is the one that searches use, see
+            `mcts.instruction_sets`.
 
     Raises:
         ValueError: a shape or an option is not one of those expected.
@@ -171,7 +173,7 @@ class ResidualMLP:
             minmax=latent_norm == "minmax",
             value=_bins(value_support, self.num_actions),
             reward=_bins(reward_support, self.num_actions + value_support.num_bins),
-            instruction_set=native.instruction_sets()[0] if instruction_set is None else instruction_set,
+            instruction_set=default_instruction_set() if instruction_set is None else instruction_set,
         )
 
     @staticmethod

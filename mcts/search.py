@@ -12,12 +12,14 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mcts._memory import CACHE_LINE
+from mcts._isa import default_instruction_set
 from mcts.native import NativeRecurrentFn, empty_answers, raise_failure, through_ctypes
 from mcts.tree import NODE_DTYPE, Tree
 from mcts.types import RecurrentFn, RecurrentOutput, SearchProblem
 
 BACKENDS = ("native", "python")
+
+Slices = list[tuple[int, int, int]]
 
 _OUTPUT_FIELDS = RecurrentOutput._fields
 _MAX_INDEX = 2**31 - 2  # nodes and actions are numbered in int32
@@ -35,7 +37,7 @@ class Backend(Protocol):
     def receive(self, reward: Any, discount: Any, prior_logits: Any, value: Any) -> None:
         """Takes the arrays that the next `step` reads."""
 
-    def step(self, simulation: int, begin: int, end: int) -> int:
+    def step(self, simulation: int, begin: int, end: int, worker: int = 0) -> int:
         """Expands, backs up and selects anew for some roots; returns the first row with unusable numbers or -1."""
 
     def finish(self) -> Tree:
@@ -62,31 +64,30 @@ def run_search(
         TypeError: an output is not an array of floats.
         RuntimeError: a native network answered with an error.
     """
-    search = _make_backend(problem, backend)
+    slices = _divide(len(problem.value), num_threads)
+    search = _make_backend(problem, backend, len(slices))
     inbox = Inbox(*problem.prior_logits.shape)
     run_alone = getattr(search, "run", None)  # the native backend's own loop
     if isinstance(recurrent_fn, NativeRecurrentFn) and run_alone:
-        _run_without_python(search, problem, recurrent_fn, inbox, num_threads)
+        _run_without_python(search, problem, recurrent_fn, inbox, slices)
         return search.finish()
     if isinstance(recurrent_fn, NativeRecurrentFn):
         recurrent_fn = through_ctypes(recurrent_fn, problem.prior_logits.shape[1])
-    if run_alone and num_threads == 1:
+    if run_alone and len(slices) == 1:
         run_alone(recurrent_fn, inbox)
     else:
-        _run_in_slices(search, problem, recurrent_fn, inbox, num_threads)
+        _run_in_slices(search, problem, recurrent_fn, inbox, slices)
     return search.finish()
 
 
 def _run_in_slices(
-    search: Backend, problem: SearchProblem, recurrent_fn: RecurrentFn, inbox: Inbox, num_threads: int
+    search: Backend, problem: SearchProblem, recurrent_fn: RecurrentFn, inbox: Inbox, slices: Slices
 ) -> None:
     """Steps through a search, the roots divided among threads between two network calls."""
-    num_roots = len(problem.value)
-    slices = _divide(num_roots, num_threads)
     search.start()
     with ThreadPoolExecutor(max(len(slices) - 1, 1)) as pool:
         for simulation in range(0, problem.num_simulations, problem.leaves_per_step):
-            num_rows = num_roots * min(problem.leaves_per_step, problem.num_simulations - simulation)
+            num_rows = len(problem.value) * problem.leaves_at(simulation)
             # copies: whatever the network writes there, the search goes on where it was
             edges = search.parent_index[:num_rows].copy(), search.action[:num_rows].copy()
             output = recurrent_fn(*edges, problem.first_node + simulation)
@@ -102,25 +103,33 @@ def _run_in_slices(
 
 
 def _run_without_python(
-    search: Any, problem: SearchProblem, native: NativeRecurrentFn, inbox: Inbox, num_threads: int
+    search: Any, problem: SearchProblem, native: NativeRecurrentFn, inbox: Inbox, slices: Slices
 ) -> None:
     """Lets every thread search its own roots to the end."""
-    num_roots, num_actions = problem.prior_logits.shape
-    search.receive(*empty_answers(len(search.action), num_actions))
-    slices = _divide(num_roots, num_threads)
-    with ThreadPoolExecutor(max(len(slices) - 1, 1)) as pool:
-        others = [pool.submit(search.run_native, native.address, native.context, *part) for part in slices[1:]]
-        found = [search.run_native(native.address, native.context, *slices[0]), *(other.result() for other in others)]
-    simulation, bad_row, status = min((stop for stop in found if stop[0] >= 0), default=(-1, -1, 0))
+    search.receive(*empty_answers(len(search.action), problem.prior_logits.shape[1]))
+    model = native.address, native.context
+    if len(slices) == 1:
+        found = [search.run_native(*model, *slices[0])]
+    else:
+        with ThreadPoolExecutor(len(slices) - 1) as pool:
+            try:
+                others = [pool.submit(search.run_native, *model, *part) for part in slices[1:]]
+                found = [search.run_native(*model, *slices[0]), *(other.result() for other in others)]
+            except BaseException:  # Ctrl-C reaches this thread only
+                search.stop()
+                raise
+    simulation, bad_row, status = min((stop for stop in found if stop is not None), default=(-1, -1, 0))
     if status:
         raise_failure(status, problem.first_node + simulation)
     if simulation >= 0:
         inbox.explain(search.received(), bad_row, simulation)
 
 
-def _divide(num_roots: int, num_threads: int) -> list[tuple[int, int]]:
-    edges = [num_roots * i // num_threads for i in range(num_threads + 1)]
-    return [(begin, end) for begin, end in pairwise(edges) if begin < end]
+def _divide(num_roots: int, num_threads: int) -> Slices:
+    """Divides the roots among threads: the first root, one past the last, and the number of the thread."""
+    workers = min(num_roots, num_threads)
+    edges = [num_roots * i // workers for i in range(workers + 1)]
+    return [(begin, end, worker) for worker, (begin, end) in enumerate(pairwise(edges))]
 
 
 def memory_bytes(num_roots: int, num_actions: int, num_simulations: int, *, leaves_per_step: int = 1) -> int:
@@ -133,7 +142,8 @@ def memory_bytes(num_roots: int, num_actions: int, num_simulations: int, *, leav
         leaves_per_step: K.
 
     Returns:
-        Bytes of all tree and working arrays of the native backend, at most; what the network keeps is not included.
+        Bytes of all tree and working arrays of the native backend, for one thread; what the network keeps is not
+        included.
 
     Raises:
         ValueError: a number is not positive.
@@ -146,13 +156,11 @@ def memory_bytes(num_roots: int, num_actions: int, num_simulations: int, *, leav
     for name, number in (arguments | {"leaves_per_step": leaves_per_step}).items():
         if number < 1:
             raise ValueError(f"{name}: expected a number >= 1, got {number}")
-    num_nodes = num_simulations + 1
-    num_children = min(num_nodes, num_actions)
-    per_root = num_nodes * (NODE_DTYPE.itemsize + 4 * num_actions)
-    per_root += (2 + num_children + 9) * 8 + 20 * leaves_per_step  # bounds, scratch, selected edges
-    # PUCT packs the children of the root; Gumbel has a score for every action and a schedule.
-    per_root += max(num_children * 28, num_actions * 8 + num_simulations * 4)
-    return num_roots * per_root + 3 * num_nodes * 8 + 2 * CACHE_LINE
+    try:
+        from mcts._core import memory_bytes as of_native
+    except ImportError:  # the dense arrays of the reference
+        return num_roots * (num_simulations + 1) * (NODE_DTYPE.itemsize + 32 + 32 * num_actions)
+    return of_native(num_roots, num_actions, num_simulations, leaves_per_step, 1)
 
 
 def check_memory(num_roots: int, num_actions: int, num_simulations: int) -> None:
@@ -184,7 +192,7 @@ def _physical_memory() -> int:
         return 2**62
 
 
-def _make_backend(problem: SearchProblem, backend: str | None) -> Backend:
+def _make_backend(problem: SearchProblem, backend: str | None, num_workers: int) -> Backend:
     chosen = os.environ.get("MCTS_BACKEND", "native") if backend is None else backend
     if chosen not in BACKENDS:
         source = "MCTS_BACKEND" if backend is None else "backend"
@@ -200,7 +208,7 @@ def _make_backend(problem: SearchProblem, backend: str | None) -> Backend:
             "the native search core mcts._core is not built; build it with `pip install -e .` (needs a C compiler), "
             'or choose the slow reference with backend="python" or MCTS_BACKEND=python'
         ) from error
-    return NativeSearch(problem)
+    return NativeSearch(problem, default_instruction_set(), num_workers)
 
 
 class Inbox:

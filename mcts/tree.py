@@ -26,7 +26,7 @@ NODE_DTYPE = np.dtype(
         ("parent", np.int32),
         ("_first_child", np.int32),
         ("_next_sibling", np.int32),
-        ("_pick", np.int32),
+        ("_target", np.int32),
         ("reward", np.float32),
         ("discount", np.float32),
         ("prior_logit", np.float32),
@@ -38,8 +38,8 @@ NODE_DTYPE = np.dtype(
         ("_num_children", np.int32),
         ("_best_open", np.int32),
         ("_slot", np.int32),
-        ("_target", np.int32),
         ("_pending", np.int32),
+        ("_depth", np.int32),
     ]
 )
 """One node and the edge into it: two cache lines, laid out as the native core's `Node`, which owns the `_` fields."""

@@ -122,3 +122,7 @@ class SearchProblem:
     def num_nodes(self) -> int:
         """Returns N, the number of node slots of each root."""
         return self.first_node + self.num_simulations
+
+    def leaves_at(self, simulation: int) -> int:
+        """Returns how many leaves the step that begins with a simulation selects: the last takes what is left."""
+        return min(self.leaves_per_step, self.num_simulations - simulation)

@@ -179,7 +179,7 @@ def test_memory_bytes_is_what_the_core_allocates(policy, shape, leaves_per_step,
     (problem,) = problems
     _memory.release()
     tracemalloc.start()
-    search = NativeSearch(problem)
+    search = NativeSearch(problem, "baseline")
     allocated = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
     arguments = [problem.exploration, problem.prior_logits, problem.value, problem.invalid_actions]
@@ -212,9 +212,27 @@ def test_the_memory_of_a_finished_search_is_used_again_but_never_that_of_a_resul
 
 def test_what_is_kept_for_the_next_search_is_bounded():
     _memory.release()
-    for size in (10, 30, 40):
-        _memory.take(size * 2**20)
-    assert sum(buffer.nbytes for buffer in _memory._buffers) <= _memory.MAX_KEPT_BYTES
+    blocks = [_memory.take(size * 2**20) for size in (10, 30, 40, 70)]
+    assert _memory.kept() == 0
+    del blocks
+    assert 0 < _memory.kept() <= _memory.MAX_KEPT_BYTES
+    blocks = [_memory.take(1000) for _ in range(500)]
+    del blocks
+    assert 0 < _memory.kept() <= _memory.MAX_KEPT_BYTES
+    _memory.release()
+    assert _memory.kept() == 0
+
+
+def test_many_results_that_are_kept_cost_the_next_search_nothing(seed):
+    """What is in use is not looked at when memory is taken."""
+    model = RandomModel([seed], 4)
+    _memory.release()
+    first = mcts.muzero_policy(model.root(), model, 3, rng=0)
+    results = [first, *(mcts.muzero_policy(model.root(), RandomModel([seed], 4), 3, rng=0) for _ in range(300))]
+    assert len({result.tree.nodes.ctypes.data for result in results}) == len(results)
+    assert _memory.kept() < 2**16  # nothing of what they hold is on the shelf
+    for result in results:
+        assert_equal(result, first)
 
 
 def test_native_noise_is_that_of_numpy(seed, monkeypatch):
@@ -272,15 +290,15 @@ from mcts._core import NativeSearch
 counter = ctypes.CDLL(sys.argv[1])
 address = ctypes.cast(counter.evaluate, ctypes.c_void_p).value
 
-def count(self, address, context, begin, end):
+def count(self, *arguments):
     before = counter.allocations()
-    stop = run_native(self.search, address, context, begin, end)
+    stop = run_native(self.search, *arguments)
     counts.append(counter.allocations() - before)
     return stop
 
 class Counted:
-    def __init__(self, problem):
-        self.search = NativeSearch(problem)
+    def __init__(self, *arguments):
+        self.search = NativeSearch(*arguments)
     def __getattr__(self, name):
         return getattr(self.search, name)
     run_native = count
