@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from mcts.checks import as_float32
 from mcts.native import NativeRecurrentFn
-from mcts.search import as_float32
 
 Layer: TypeAlias = tuple[npt.ArrayLike, npt.ArrayLike]
 """A linear layer: weight [outputs, inputs], bias [outputs]."""
