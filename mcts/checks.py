@@ -92,7 +92,7 @@ def ascending(lower_name: str, lower: float, name: str, upper: float) -> None:
 
 def per_root(name: str, numbers: Any, num_roots: int) -> FloatArray:
     """Returns [B] numbers >= 0, given as one for all or as many, or raises what is wrong with them."""
-    values = np.asarray(numbers)
+    values = as_array(name, numbers)
     if values.dtype.kind not in "fiu":
         raise TypeError(f"{name}: expected a number or [B] numbers, got dtype {values.dtype}")
     if values.shape not in ((), (num_roots,)):
@@ -103,6 +103,14 @@ def per_root(name: str, numbers: Any, num_roots: int) -> FloatArray:
 
 
 # Arrays ---------------------------------------------------------------------------------------------------------------
+
+
+def as_array(name: str, array: Any) -> npt.NDArray[Any]:
+    """Returns anything NumPy can read as an array, or raises ValueError where its rows are not of one length."""
+    try:
+        return np.asarray(array)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected an array, got what is none: {error}") from error
 
 
 def as_float32(name: str, array: Any, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
@@ -120,7 +128,7 @@ def as_float32(name: str, array: Any, shape: tuple[int, ...]) -> npt.NDArray[np.
         TypeError: the elements are not real numbers.
         ValueError: the shape differs.
     """
-    result = array if type(array) is np.ndarray else np.asarray(array)
+    result = array if type(array) is np.ndarray else as_array(name, array)
     if result.dtype != np.float32:
         if result.dtype.kind not in "fiu":
             raise TypeError(f"{name}: expected an array of floats, got dtype {result.dtype}")
@@ -134,14 +142,14 @@ def as_float32(name: str, array: Any, shape: tuple[int, ...]) -> npt.NDArray[np.
 def root_arrays(
     root: Any, invalid_actions: Any
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """Reads the prediction at the roots and the mask.
+    """Reads the prediction at the roots and the mask, into arrays that nobody else will write to.
 
     Args:
         root: the `mcts.RootOutput`.
         invalid_actions: [B, A] bool, True = forbidden; None forbids nothing.
 
     Returns:
-        Logits [B, A], -inf where forbidden, values [B] and the mask [B, A].
+        Logits [B, A], -inf where forbidden, values [B] and the mask [B, A], all C-contiguous.
 
     Raises:
         TypeError: an argument has the wrong type.
@@ -149,11 +157,12 @@ def root_arrays(
     """
     if not isinstance(root, tuple) or len(root) != 2:
         raise TypeError(f"root: expected a mcts.RootOutput, got {type(root).__name__}")
-    shape = np.shape(root[0])
+    given = as_array("root.prior_logits", root[0])
+    shape = given.shape
     if len(shape) != 2 or 0 in shape:
         raise ValueError(f"root.prior_logits: expected shape (B, A) with B, A >= 1, got {shape}")
-    logits = as_float32("root.prior_logits", root[0], shape)
-    value = as_float32("root.value", root[1], shape[:1])
+    logits = as_float32("root.prior_logits", given, shape)
+    value = as_float32("root.value", root[1], shape[:1]).copy()  # the network may answer in the same buffer
     invalid = _mask(invalid_actions, shape)
     if not np.isfinite(value).all():
         row = int(np.flatnonzero(~np.isfinite(value))[0])
@@ -169,7 +178,7 @@ def root_arrays(
 def _mask(invalid_actions: Any, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
     if invalid_actions is None:
         return np.zeros(shape, np.bool_)
-    invalid = np.asarray(invalid_actions)
+    invalid = as_array("invalid_actions", invalid_actions)
     if invalid.dtype != np.bool_:
         raise TypeError(f"invalid_actions: expected dtype bool (True = forbidden), got {invalid.dtype}")
     if invalid.shape != shape:
@@ -177,12 +186,12 @@ def _mask(invalid_actions: Any, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]
     stuck = np.flatnonzero(invalid.all(axis=1))
     if stuck.size:
         raise ValueError(f"invalid_actions: expected an allowed action for every root, root {stuck[0]} has none")
-    return invalid
+    return np.array(invalid, order="C")
 
 
 def moves(actions: npt.ArrayLike, num_roots: int, num_actions: int) -> npt.NDArray[np.integer]:
     """Returns the moves [B] or [B, D] that `mcts.Tree.keep` takes as [B, D], or raises what is wrong with them."""
-    array = np.asarray(actions)
+    array = as_array("moves", actions)
     if array.dtype.kind not in "iu":
         raise TypeError(f"moves: expected integers, got dtype {array.dtype}")
     if array.ndim not in (1, 2) or len(array) != num_roots:

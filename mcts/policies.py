@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -82,7 +83,8 @@ def muzero_policy(
         ValueError: an argument or a network output is out of range or has the wrong shape.
         TypeError: an argument or a network output has the wrong type.
     """
-    _check_common(recurrent_fn, num_simulations, max_depth, qtransform, leaves_per_step, num_threads)
+    counts = _check_common(recurrent_fn, qtransform, num_simulations, max_depth, leaves_per_step, num_threads)
+    simulations = counts.num_simulations
     logits, value, invalid = checks.root_arrays(root, invalid_actions)
     num_kept = 0
     if kept is not None:
@@ -90,7 +92,7 @@ def muzero_policy(
         checks.kept_shape((kept.tree.num_roots, kept.tree.num_actions), logits.shape)
         checks.kept_depth(depth(kept.tree), max_depth)
         num_kept = kept.tree.num_nodes - 1
-    _check_memory(logits.shape, num_simulations + num_kept)
+    _check_memory(logits.shape, simulations + num_kept)
     fraction = checks.number("dirichlet_fraction", dirichlet_fraction, 0.0, 1.0)
     alpha = checks.number("dirichlet_alpha", dirichlet_alpha, 0.0, math.inf, open_lower=True)
     c_init = checks.number("pb_c_init", pb_c_init, 0.0, math.inf)
@@ -100,24 +102,24 @@ def muzero_policy(
     keys = _random.root_keys(rng, len(value))
     if fraction > 0.0:
         logits = _add_dirichlet_noise(logits, invalid, keys, fraction, alpha)
-    most_visits = num_simulations + 1
+    most_visits = simulations + 1
     if kept is not None:
         tree = replant(kept.tree, logits, _softmax(logits.astype(np.float64)), value, invalid)
         kept = dataclasses.replace(kept, tree=tree)
-        most_visits = num_simulations + int(kept.tree.node_visits.max())
+        most_visits = simulations + int(kept.tree.node_visits.max())
     problem = SearchProblem(
         prior_logits=logits,
         value=value,
         invalid_actions=invalid,
-        num_simulations=num_simulations,
-        max_depth=num_simulations + num_kept if max_depth is None else int(max_depth),
+        num_simulations=simulations,
+        max_depth=counts.max_depth if max_depth is not None else simulations + num_kept,
         qtransform=qtransform,
         exploration=_exploration_table(most_visits, c_init, c_base),
-        leaves_per_step=int(leaves_per_step),
+        leaves_per_step=counts.leaves_per_step,
         virtual_loss=loss,
         kept=kept,
     )
-    tree = run_search(problem, recurrent_fn, num_threads=num_threads, backend=backend)
+    tree = run_search(problem, recurrent_fn, num_threads=counts.num_threads, backend=backend)
     summary = tree.summary()
     return _result(_sample_action(summary.visit_counts, temperatures, keys), summary.visit_probs, summary, tree)
 
@@ -163,9 +165,10 @@ def gumbel_muzero_policy(
         ValueError: an argument or a network output is out of range or has the wrong shape.
         TypeError: an argument or a network output has the wrong type.
     """
-    _check_common(recurrent_fn, num_simulations, max_depth, qtransform, leaves_per_step, num_threads)
+    counts = _check_common(recurrent_fn, qtransform, num_simulations, max_depth, leaves_per_step, num_threads)
+    simulations = counts.num_simulations
     logits, value, invalid = checks.root_arrays(root, invalid_actions)
-    _check_memory(logits.shape, num_simulations)
+    _check_memory(logits.shape, simulations)
     max_considered = checks.count("max_num_considered_actions", max_num_considered_actions)
     scale = checks.per_root("gumbel_scale", gumbel_scale, len(value))
     keys = _random.root_keys(rng, len(value))
@@ -177,15 +180,15 @@ def gumbel_muzero_policy(
         prior_logits=logits,
         value=value,
         invalid_actions=invalid,
-        num_simulations=num_simulations,
-        max_depth=num_simulations if max_depth is None else int(max_depth),
+        num_simulations=simulations,
+        max_depth=counts.max_depth,
         qtransform=qtransform,
-        exploration=np.zeros(num_simulations + 2),
+        exploration=np.zeros(simulations + 2),
         root_scores=scores,
-        considered_visits=considered_visits_by_root(num_considered, num_simulations),
-        leaves_per_step=int(leaves_per_step),
+        considered_visits=considered_visits_by_root(num_considered, simulations),
+        leaves_per_step=counts.leaves_per_step,
     )
-    tree = run_search(problem, recurrent_fn, num_threads=num_threads, backend=backend)
+    tree = run_search(problem, recurrent_fn, num_threads=counts.num_threads, backend=backend)
     summary = tree.summary()
     completed = _root_qvalues(problem, tree, summary)
     most_visited = summary.visit_counts == summary.visit_counts.max(axis=1, keepdims=True)
@@ -278,20 +281,32 @@ def _root_qvalues(problem: SearchProblem, tree: Tree, summary: TreeSummary) -> F
     )
 
 
+class _Counts(NamedTuple):
+    """Holds the whole numbers that both policies take."""
+
+    num_simulations: int
+    max_depth: int
+    leaves_per_step: int
+    num_threads: int
+
+
 def _check_common(
     recurrent_fn: RecurrentFn,
+    qtransform: QTransform,
     num_simulations: int,
     max_depth: int | None,
-    qtransform: QTransform,
     leaves_per_step: int,
     num_threads: int,
-) -> None:
-    """Checks what both policies take, but for the arrays."""
+) -> _Counts:
+    """Checks what both policies take, but for the arrays; without a limit, max_depth is the number of simulations."""
     checks.network(recurrent_fn)
     checks.instance("qtransform", qtransform, QTransform, "a value made by mcts.qtransform_*()")
-    counts = {"num_simulations": num_simulations, "leaves_per_step": leaves_per_step, "num_threads": num_threads}
-    for name, number in (counts if max_depth is None else counts | {"max_depth": max_depth}).items():
-        checks.count(name, number)
+    return _Counts(
+        checks.count("num_simulations", num_simulations),
+        checks.count("max_depth", num_simulations if max_depth is None else max_depth),
+        checks.count("leaves_per_step", leaves_per_step),
+        checks.count("num_threads", num_threads),
+    )
 
 
 def _check_memory(shape: tuple[int, ...], num_simulations: int) -> None:
