@@ -7,7 +7,6 @@ The search passes indices, never states: whoever owns the model keeps a pool of 
 from __future__ import annotations
 
 from mcts._isa import instruction_sets
-from mcts.kept import KeptTree
 from mcts.mlp import CategoricalSupport, MLPWeights, ResidualMLP
 from mcts.native import NativeRecurrentFn
 from mcts.policies import gumbel_muzero_policy, muzero_policy
@@ -19,7 +18,7 @@ from mcts.qtransforms import (
     qtransform_completed_by_mix_value,
 )
 from mcts.search import memory_bytes
-from mcts.tree import Tree, TreeSummary
+from mcts.tree import KeptTree, Tree, TreeSummary
 from mcts.types import RecurrentFn, RecurrentOutput, RootOutput, SearchResult
 
 __all__ = [

@@ -53,11 +53,11 @@ def root_keys(rng: int | np.integer | np.random.Generator | npt.ArrayLike, num_r
             raise ValueError(f"rng: expected a seed in [0, 2**64), got {int(rng)}")
         return stream(_mix(np.full(1, int(rng), dtype=np.uint64)), 0, num_roots)[0]
     if isinstance(rng, np.ndarray):
-        if rng.dtype != np.uint64:
+        if rng.dtype.newbyteorder("=") != np.uint64:
             raise TypeError(f"rng: expected keys of dtype uint64, got {rng.dtype}")
         if rng.shape != (num_roots,):
             raise ValueError(f"rng: expected one key per root, shape ({num_roots},), got shape {rng.shape}")
-        return rng
+        return np.array(rng, np.uint64, order="C")  # a copy: actions are drawn after the search
     raise TypeError(f"rng: expected an int, a numpy.random.Generator or a uint64 array, got {type(rng).__name__}")
 
 

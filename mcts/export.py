@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from mcts.tree import Tree
+from mcts import checks
+from mcts.nodes import TreeArrays
 
 _WIDEST_PEN = 5.0
 
 
-def to_dict(tree: Tree, root: int, max_depth: int | None, min_visits: int) -> dict[str, Any]:
+def to_dict(tree: TreeArrays, root: int, max_depth: int | None, min_visits: int) -> dict[str, Any]:
     """Returns one tree as nested dictionaries; see `mcts.Tree.to_dict`."""
-    _check_limits(tree, root, max_depth, min_visits)
+    checks.export_limits(root, tree.num_roots, max_depth, min_visits)
     root_entry = _describe(tree, root, 0, depth=0)
     entries = {0: root_entry}
     for node in range(1, tree.num_nodes):  # parents come before their children
@@ -31,7 +31,7 @@ def to_dict(tree: Tree, root: int, max_depth: int | None, min_visits: int) -> di
     return root_entry
 
 
-def to_json(tree: Tree, root: int, max_depth: int | None, min_visits: int, indent: int | None) -> str:
+def to_json(tree: TreeArrays, root: int, max_depth: int | None, min_visits: int, indent: int | None) -> str:
     """Returns one tree as JSON; see `mcts.Tree.to_json`."""
     top = to_dict(tree, root, max_depth, min_visits)
     for entry in _walk(top):
@@ -47,11 +47,10 @@ def to_json(tree: Tree, root: int, max_depth: int | None, min_visits: int, inden
 
 
 def to_graphviz(
-    tree: Tree, root: int, max_depth: int | None, min_visits: int, action_names: Sequence[str] | None
+    tree: TreeArrays, root: int, max_depth: int | None, min_visits: int, action_names: Sequence[str] | None
 ) -> str:
     """Returns one tree as a drawing in the DOT language; see `mcts.Tree.to_graphviz`."""
-    if action_names is not None and len(action_names) != tree.num_actions:
-        raise ValueError(f"action_names: expected {tree.num_actions} names, got {len(action_names)}")
+    checks.action_names(action_names, tree.num_actions)
     top = to_dict(tree, root, max_depth, min_visits)
     lines = [
         "digraph search {",
@@ -83,16 +82,7 @@ def _quote(text: str) -> str:
     return f'"{escaped}"'
 
 
-def _check_limits(tree: Tree, root: int, max_depth: int | None, min_visits: int) -> None:
-    if not 0 <= root < tree.num_roots:
-        raise ValueError(f"root: expected a number in [0, {tree.num_roots}), got {root}")
-    if max_depth is not None and max_depth < 0:
-        raise ValueError(f"max_depth: expected None or a number >= 0, got {max_depth}")
-    if min_visits < 0:
-        raise ValueError(f"min_visits: expected a number >= 0, got {min_visits}")
-
-
-def _describe(tree: Tree, root: int, node: int, depth: int) -> dict[str, Any]:
+def _describe(tree: TreeArrays, root: int, node: int, depth: int) -> dict[str, Any]:
     visits = int(tree.node_visits[root, node])
     entry: dict[str, Any] = {
         "node": node,

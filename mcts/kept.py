@@ -2,34 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from mcts.tree import Tree
+from mcts import checks
+from mcts.nodes import TreeArrays
+
+TreeT = TypeVar("TreeT", bound=TreeArrays)
 
 
-@dataclass(frozen=True)
-class KeptTree:
-    """Holds what is left of B search trees after some moves, for the `kept` argument of `mcts.muzero_policy`.
-
-    Attributes:
-        tree: the kept nodes, renumbered from 0 without gaps and in their old order; node 0 is the node reached. Rows
-            with fewer nodes than M end in unused slots.
-        source: [B, M] int32, the old number of every node, -1 for an unused slot. Whoever owns the states moves them by
-            `pool[m] = pool[source[m]]`. Where the moves were never searched, only slot 0 is left, and its source is -1.
-    """
-
-    tree: Tree
-    source: npt.NDArray[np.int32]
-
-
-def keep(tree: Tree, moves: npt.ArrayLike) -> KeptTree:
+def keep(tree: TreeT, moves: npt.ArrayLike) -> tuple[TreeT, npt.NDArray[np.int32]]:
     """Copies the part of every tree that lies below a path of actions; see `mcts.Tree.keep`."""
-    actions = _check_moves(moves, tree)
+    actions = checks.moves(moves, tree.num_roots, tree.num_actions)
     new_root = _follow(tree, actions)
     new_index = _number_below(tree, new_root)
     num_kept = int(new_index.max()) + 1 if (new_index >= 0).any() else 1
@@ -47,20 +33,20 @@ def keep(tree: Tree, moves: npt.ArrayLike) -> KeptTree:
     kept.nodes["parent"][rows[inner], new[inner]] = new_index[rows[inner], tree.parents[rows[inner], old[inner]]]
     for name in _EDGE_FIELDS:  # nothing leads into a root
         kept.nodes[name][:, 0] = -1 if name in ("parent", "action") else 0
-    return KeptTree(kept, source)
+    return kept, source
 
 
 def replant(
-    kept: KeptTree,
+    old: TreeT,
     prior_logits: npt.NDArray[np.float32],
     prior_probs: npt.NDArray[np.float64],
     value: npt.NDArray[np.float32],
     invalid_actions: npt.NDArray[np.bool_],
-) -> KeptTree:
+) -> TreeT:
     """Returns kept trees whose roots hold a new prediction, without the actions that are forbidden there.
 
     Args:
-        kept: what was kept; it is not changed.
+        old: what was kept; it is not changed.
         prior_logits: [B, A] float32, noise included, -inf where forbidden.
         prior_probs: [B, A] float64, their softmax.
         value: [B] float32, the network's values of the roots.
@@ -68,9 +54,8 @@ def replant(
 
     Returns:
         Trees in which the visits and the value sum of node 0 are those of its prediction and its remaining children.
-        What was dropped leaves unused slots, so that `source` holds on.
+        What was dropped leaves unused slots, so that the numbers of nodes hold on.
     """
-    old = kept.tree
     tree = old.allocate(old.num_roots, old.num_nodes, old.num_actions)
     tree.nodes[:] = old.nodes
     tree.prior_logits[:] = old.prior_logits
@@ -92,10 +77,10 @@ def replant(
     tree.nodes["visits"][:, 0] = visits
     tree.nodes["value_sum"][:, 0] = value_sum
     tree.nodes["raw_value"][:, 0] = value
-    return KeptTree(tree, kept.source)
+    return tree
 
 
-def depth(tree: Tree) -> int:
+def depth(tree: TreeArrays) -> int:
     """Returns the number of edges from the roots to the deepest node of all trees."""
     rows = np.arange(tree.num_roots)
     depths = np.zeros(tree.parents.shape, np.int64)
@@ -105,7 +90,7 @@ def depth(tree: Tree) -> int:
     return int(depths.max())
 
 
-def _clear(tree: Tree, which: npt.NDArray[np.bool_] | slice) -> None:
+def _clear(tree: TreeArrays, which: npt.NDArray[np.bool_] | slice) -> None:
     """Empties node slots."""
     tree.nodes[which] = np.zeros((), tree.nodes.dtype)
     tree.parents[which] = tree.actions_from_parent[which] = -1
@@ -115,20 +100,7 @@ def _clear(tree: Tree, which: npt.NDArray[np.bool_] | slice) -> None:
 _EDGE_FIELDS = ("qvalue", "prior_prob", "parent", "reward", "discount", "prior_logit", "action")
 
 
-def _check_moves(moves: npt.ArrayLike, tree: Tree) -> npt.NDArray[np.integer]:
-    """Returns the moves as [B, D]."""
-    array = np.asarray(moves)
-    if array.dtype.kind not in "iu":
-        raise TypeError(f"moves: expected integers, got dtype {array.dtype}")
-    if array.ndim not in (1, 2) or len(array) != tree.num_roots:
-        raise ValueError(f"moves: expected shape ({tree.num_roots},) or ({tree.num_roots}, D), got {array.shape}")
-    wrong = array[(array < -1) | (array >= tree.num_actions)]
-    if wrong.size:
-        raise ValueError(f"moves: expected actions in [0, {tree.num_actions}) or -1, got {wrong[0]}")
-    return array.reshape(tree.num_roots, -1)
-
-
-def _follow(tree: Tree, actions: npt.NDArray[np.integer]) -> npt.NDArray[np.int32]:
+def _follow(tree: TreeArrays, actions: npt.NDArray[np.integer]) -> npt.NDArray[np.int32]:
     """Returns the node that each path leads to, [B], -1 where it leaves the tree."""
     node = np.zeros(tree.num_roots, np.int32)
     for taken in actions.T:
@@ -138,14 +110,14 @@ def _follow(tree: Tree, actions: npt.NDArray[np.integer]) -> npt.NDArray[np.int3
     return node
 
 
-def _number_below(tree: Tree, new_root: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+def _number_below(tree: TreeArrays, new_root: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     """Numbers the nodes at and below a node of each tree in their old order, [B, N], -1 elsewhere."""
     top = np.arange(tree.num_nodes) == new_root[:, None]
     below = _spread(tree, top)
     return np.where(below, below.cumsum(axis=1) - 1, -1).astype(np.int32)
 
 
-def _spread(tree: Tree, marked: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+def _spread(tree: TreeArrays, marked: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
     """Marks everything below the marked nodes, too, [B, N]."""
     rows = np.arange(tree.num_roots)
     below = marked.copy()

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mcts._isa import default_instruction_set
+from mcts.checks import as_float32
 from mcts.native import NativeRecurrentFn
-from mcts.search import as_float32
 
 Layer: TypeAlias = tuple[npt.ArrayLike, npt.ArrayLike]
 """A linear layer: weight [outputs, inputs], bias [outputs]."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from functools import lru_cache
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from mcts import _random
-from mcts.kept import KeptTree, depth, replant
+from mcts import _random, checks
+from mcts.kept import depth, replant
 from mcts.qtransforms import (
     NodeStatistics,
     QTransform,
@@ -18,9 +19,9 @@ from mcts.qtransforms import (
     qtransform_by_parent_and_siblings,
     qtransform_completed_by_mix_value,
 )
-from mcts.search import as_float32, check_memory, describe_bad_logits, run_search
+from mcts.search import memory_bytes, run_search
 from mcts.seq_halving import considered_visits_by_root
-from mcts.tree import Tree, TreeSummary
+from mcts.tree import KeptTree, Tree, TreeSummary
 from mcts.types import RecurrentFn, RootOutput, SearchProblem, SearchResult
 
 Rng = int | np.random.Generator | npt.NDArray[np.uint64]
@@ -82,37 +83,43 @@ def muzero_policy(
         ValueError: an argument or a network output is out of range or has the wrong shape.
         TypeError: an argument or a network output has the wrong type.
     """
-    logits, value, invalid = _check_common(root, recurrent_fn, num_simulations, invalid_actions, qtransform)
-    num_kept = _check_kept(kept, logits.shape, num_simulations)
-    limit = _check_execution(num_simulations + num_kept, max_depth, leaves_per_step, num_threads)
-    if kept is not None and max_depth is not None and depth(kept.tree) > limit:
-        raise ValueError(f"max_depth: expected at least the kept tree's depth, {depth(kept.tree)}, got {max_depth}")
-    fraction = _check_number("dirichlet_fraction", dirichlet_fraction, 0.0, 1.0)
-    alpha = _check_number("dirichlet_alpha", dirichlet_alpha, 0.0, math.inf, open_lower=True)
-    c_init = _check_number("pb_c_init", pb_c_init, 0.0, math.inf)
-    c_base = _check_number("pb_c_base", pb_c_base, 0.0, math.inf, open_lower=True)
-    loss = _check_number("virtual_loss", virtual_loss, 0.0, math.inf)
-    temperatures = _check_per_root("temperature", temperature, len(value))
+    counts = _check_common(recurrent_fn, qtransform, num_simulations, max_depth, leaves_per_step, num_threads)
+    simulations = counts.num_simulations
+    logits, value, invalid = checks.root_arrays(root, invalid_actions)
+    num_kept = 0
+    if kept is not None:
+        checks.instance("kept", kept, KeptTree, "what mcts.Tree.keep returns")
+        checks.kept_shape((kept.tree.num_roots, kept.tree.num_actions), logits.shape)
+        checks.kept_depth(depth(kept.tree), max_depth)
+        num_kept = kept.tree.num_nodes - 1
+    _check_memory(logits.shape, simulations + num_kept)
+    fraction = checks.number("dirichlet_fraction", dirichlet_fraction, 0.0, 1.0)
+    alpha = checks.number("dirichlet_alpha", dirichlet_alpha, 0.0, math.inf, open_lower=True)
+    c_init = checks.number("pb_c_init", pb_c_init, 0.0, math.inf)
+    c_base = checks.number("pb_c_base", pb_c_base, 0.0, math.inf, open_lower=True)
+    loss = checks.number("virtual_loss", virtual_loss, 0.0, math.inf)
+    temperatures = checks.per_root("temperature", temperature, len(value))
     keys = _random.root_keys(rng, len(value))
     if fraction > 0.0:
         logits = _add_dirichlet_noise(logits, invalid, keys, fraction, alpha)
-    most_visits = num_simulations + 1
+    most_visits = simulations + 1
     if kept is not None:
-        kept = replant(kept, logits, _softmax(logits.astype(np.float64)), value, invalid)
-        most_visits = num_simulations + int(kept.tree.node_visits.max())
+        tree = replant(kept.tree, logits, _softmax(logits.astype(np.float64)), value, invalid)
+        kept = dataclasses.replace(kept, tree=tree)
+        most_visits = simulations + int(kept.tree.node_visits.max())
     problem = SearchProblem(
         prior_logits=logits,
         value=value,
         invalid_actions=invalid,
-        num_simulations=num_simulations,
-        max_depth=limit,
+        num_simulations=simulations,
+        max_depth=counts.max_depth if max_depth is not None else simulations + num_kept,
         qtransform=qtransform,
         exploration=_exploration_table(most_visits, c_init, c_base),
-        leaves_per_step=int(leaves_per_step),
+        leaves_per_step=counts.leaves_per_step,
         virtual_loss=loss,
         kept=kept,
     )
-    tree = run_search(problem, recurrent_fn, num_threads=num_threads, backend=backend)
+    tree = run_search(problem, recurrent_fn, num_threads=counts.num_threads, backend=backend)
     summary = tree.summary()
     return _result(_sample_action(summary.visit_counts, temperatures, keys), summary.visit_probs, summary, tree)
 
@@ -158,10 +165,12 @@ def gumbel_muzero_policy(
         ValueError: an argument or a network output is out of range or has the wrong shape.
         TypeError: an argument or a network output has the wrong type.
     """
-    logits, value, invalid = _check_common(root, recurrent_fn, num_simulations, invalid_actions, qtransform)
-    limit = _check_execution(num_simulations, max_depth, leaves_per_step, num_threads)
-    max_considered = _check_count("max_num_considered_actions", max_num_considered_actions)
-    scale = _check_per_root("gumbel_scale", gumbel_scale, len(value))
+    counts = _check_common(recurrent_fn, qtransform, num_simulations, max_depth, leaves_per_step, num_threads)
+    simulations = counts.num_simulations
+    logits, value, invalid = checks.root_arrays(root, invalid_actions)
+    _check_memory(logits.shape, simulations)
+    max_considered = checks.count("max_num_considered_actions", max_num_considered_actions)
+    scale = checks.per_root("gumbel_scale", gumbel_scale, len(value))
     keys = _random.root_keys(rng, len(value))
     scores = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     if scale.any():
@@ -171,15 +180,15 @@ def gumbel_muzero_policy(
         prior_logits=logits,
         value=value,
         invalid_actions=invalid,
-        num_simulations=num_simulations,
-        max_depth=limit,
+        num_simulations=simulations,
+        max_depth=counts.max_depth,
         qtransform=qtransform,
-        exploration=np.zeros(num_simulations + 2),
+        exploration=np.zeros(simulations + 2),
         root_scores=scores,
-        considered_visits=considered_visits_by_root(num_considered, num_simulations),
-        leaves_per_step=int(leaves_per_step),
+        considered_visits=considered_visits_by_root(num_considered, simulations),
+        leaves_per_step=counts.leaves_per_step,
     )
-    tree = run_search(problem, recurrent_fn, num_threads=num_threads, backend=backend)
+    tree = run_search(problem, recurrent_fn, num_threads=counts.num_threads, backend=backend)
     summary = tree.summary()
     completed = _root_qvalues(problem, tree, summary)
     most_visited = summary.visit_counts == summary.visit_counts.max(axis=1, keepdims=True)
@@ -272,94 +281,35 @@ def _root_qvalues(problem: SearchProblem, tree: Tree, summary: TreeSummary) -> F
     )
 
 
+class _Counts(NamedTuple):
+    """Holds the whole numbers that both policies take."""
+
+    num_simulations: int
+    max_depth: int
+    leaves_per_step: int
+    num_threads: int
+
+
 def _check_common(
-    root: RootOutput,
     recurrent_fn: RecurrentFn,
-    num_simulations: int,
-    invalid_actions: Any,
     qtransform: QTransform,
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """Returns the root's logits (-inf where forbidden), its values and the mask."""
-    if not isinstance(root, tuple) or len(root) != 2:
-        raise TypeError(f"root: expected a mcts.RootOutput, got {type(root).__name__}")
-    if not callable(recurrent_fn):
-        raise TypeError(f"recurrent_fn: expected a callable, got {type(recurrent_fn).__name__}")
-    if not isinstance(qtransform, QTransform):
-        raise TypeError(f"qtransform: expected a value made by mcts.qtransform_*(), got {type(qtransform).__name__}")
-    _check_count("num_simulations", num_simulations)
-    shape = np.shape(root[0])
-    if len(shape) != 2 or 0 in shape:
-        raise ValueError(f"root.prior_logits: expected shape (B, A) with B, A >= 1, got {shape}")
-    check_memory(*shape, num_simulations)
-    logits = as_float32("root.prior_logits", root[0], shape)
-    value = as_float32("root.value", root[1], shape[:1])
-    if invalid_actions is None:
-        invalid = np.zeros(shape, np.bool_)
-    else:
-        invalid = np.asarray(invalid_actions)
-        if invalid.dtype != np.bool_:
-            raise TypeError(f"invalid_actions: expected dtype bool (True = forbidden), got {invalid.dtype}")
-        if invalid.shape != shape:
-            raise ValueError(f"invalid_actions: expected shape {shape} like root.prior_logits, got {invalid.shape}")
-        stuck = np.flatnonzero(invalid.all(axis=1))
-        if stuck.size:
-            raise ValueError(f"invalid_actions: expected an allowed action for every root, root {stuck[0]} has none")
-    if not np.isfinite(value).all():
-        row = int(np.flatnonzero(~np.isfinite(value))[0])
-        raise ValueError(f"root.value: expected finite numbers, got {value[row]} at root {row}")
-    logits = np.where(invalid, np.float32(-np.inf), logits)
-    usable = (invalid | (logits < np.inf)).all(axis=1) & (logits > -np.inf).any(axis=1)
-    if not usable.all():
-        row = int(np.flatnonzero(~usable)[0])
-        raise ValueError(f"root.prior_logits: root {row}: {describe_bad_logits(logits[row])}")
-    return logits, value, invalid
+    num_simulations: int,
+    max_depth: int | None,
+    leaves_per_step: int,
+    num_threads: int,
+) -> _Counts:
+    """Checks what both policies take, but for the arrays; without a limit, max_depth is the number of simulations."""
+    checks.network(recurrent_fn)
+    checks.instance("qtransform", qtransform, QTransform, "a value made by mcts.qtransform_*()")
+    return _Counts(
+        checks.count("num_simulations", num_simulations),
+        checks.count("max_depth", num_simulations if max_depth is None else max_depth),
+        checks.count("leaves_per_step", leaves_per_step),
+        checks.count("num_threads", num_threads),
+    )
 
 
-def _check_execution(longest_path: int, max_depth: int | None, leaves_per_step: int, num_threads: int) -> int:
-    """Returns the depth limit."""
-    _check_count("leaves_per_step", leaves_per_step)
-    _check_count("num_threads", num_threads)
-    return longest_path if max_depth is None else _check_count("max_depth", max_depth)
-
-
-def _check_kept(kept: KeptTree | None, shape: tuple[int, ...], num_simulations: int) -> int:
-    """Returns how many nodes below the roots are kept."""
-    if kept is None:
-        return 0
-    if not isinstance(kept, KeptTree):
-        raise TypeError(f"kept: expected what mcts.Tree.keep returns, got {type(kept).__name__}")
-    tree_shape = (kept.tree.num_roots, kept.tree.num_actions)
-    if tree_shape != shape:
-        raise ValueError(f"kept: expected trees of (B, A) = {shape} like root.prior_logits, got {tree_shape}")
-    num_kept = kept.tree.num_nodes - 1
-    check_memory(*shape, num_simulations + num_kept)
-    return num_kept
-
-
-def _check_count(name: str, number: Any) -> int:
-    if isinstance(number, bool) or not isinstance(number, (int, np.integer)):
-        raise TypeError(f"{name}: expected an int, got {type(number).__name__}")
-    if number < 1:
-        raise ValueError(f"{name}: expected a number >= 1, got {number}")
-    return int(number)
-
-
-def _check_number(name: str, number: Any, lower: float, upper: float, *, open_lower: bool = False) -> float:
-    if isinstance(number, bool) or not isinstance(number, (int, float, np.integer, np.floating)):
-        raise TypeError(f"{name}: expected a number, got {type(number).__name__}")
-    inside = (lower < number if open_lower else lower <= number) and number <= upper and math.isfinite(number)
-    if not inside:
-        bounds = f"{'(' if open_lower else '['}{lower:g}, {f'{upper:g}]' if math.isfinite(upper) else 'inf)'}"
-        raise ValueError(f"{name}: expected a number in {bounds}, got {number}")
-    return float(number)
-
-
-def _check_per_root(name: str, numbers: Any, num_roots: int) -> FloatArray:
-    values = np.asarray(numbers)
-    if values.dtype.kind not in "fiu":
-        raise TypeError(f"{name}: expected a number or [B] numbers, got dtype {values.dtype}")
-    if values.shape not in ((), (num_roots,)):
-        raise ValueError(f"{name}: expected a number or shape ({num_roots},), got shape {values.shape}")
-    if not (np.isfinite(values) & (values >= 0)).all():
-        raise ValueError(f"{name}: expected finite numbers >= 0, got {numbers}")
-    return np.full(num_roots, values, np.float64)
+def _check_memory(shape: tuple[int, ...], num_simulations: int) -> None:
+    num_roots, num_actions = shape
+    needed = memory_bytes(num_roots, num_actions, num_simulations)
+    checks.memory(needed, num_roots, num_actions, num_simulations)

@@ -7,13 +7,14 @@ score the visited actions and a single unvisited one.
 
 from __future__ import annotations
 
-import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
+
+from mcts import checks
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -147,11 +148,9 @@ def qtransform_by_min_max(*, min_value: float, max_value: float) -> QTransform:
     Raises:
         ValueError: a bound is not finite, or min_value >= max_value.
     """
-    _require_finite("min_value", min_value)
-    _require_finite("max_value", max_value)
-    if not min_value < max_value:
-        raise ValueError(f"max_value: expected more than min_value = {min_value}, got {max_value}")
-    return QTransformByMinMax(float(min_value), float(max_value))
+    bounds = checks.finite("min_value", min_value), checks.finite("max_value", max_value)
+    checks.ascending("min_value", min_value, "max_value", max_value)
+    return QTransformByMinMax(*bounds)
 
 
 def qtransform_by_parent_and_siblings(*, epsilon: float = 1e-8) -> QTransform:
@@ -168,7 +167,7 @@ def qtransform_by_parent_and_siblings(*, epsilon: float = 1e-8) -> QTransform:
     Raises:
         ValueError: epsilon is not a positive finite number.
     """
-    return QTransformByParentAndSiblings(_require_positive("epsilon", epsilon))
+    return QTransformByParentAndSiblings(checks.positive("epsilon", epsilon))
 
 
 def qtransform_by_tree_min_max(*, epsilon: float = 1e-8) -> QTransform:
@@ -188,7 +187,7 @@ def qtransform_by_tree_min_max(*, epsilon: float = 1e-8) -> QTransform:
     Raises:
         ValueError: epsilon is not a positive finite number.
     """
-    return QTransformByTreeMinMax(_require_positive("epsilon", epsilon))
+    return QTransformByTreeMinMax(checks.positive("epsilon", epsilon))
 
 
 def qtransform_completed_by_mix_value(
@@ -220,27 +219,10 @@ def qtransform_completed_by_mix_value(
     Raises:
         ValueError: a number is not finite, or not in its range.
     """
-    _require_finite("value_scale", value_scale)
-    _require_finite("maxvisit_init", maxvisit_init)
-    if value_scale < 0:
-        raise ValueError(f"value_scale: expected a number >= 0, got {value_scale}")
-    if maxvisit_init < 0:
-        raise ValueError(f"maxvisit_init: expected a number >= 0, got {maxvisit_init}")
     return QTransformCompletedByMixValue(
-        float(value_scale),
-        float(maxvisit_init),
+        checks.not_negative("value_scale", value_scale),
+        checks.not_negative("maxvisit_init", maxvisit_init),
         bool(rescale_values),
         bool(use_mixed_value),
-        _require_positive("epsilon", epsilon),
+        checks.positive("epsilon", epsilon),
     )
-
-
-def _require_finite(name: str, value: float) -> None:
-    if not math.isfinite(value):
-        raise ValueError(f"{name}: expected a finite number, got {value}")
-
-
-def _require_positive(name: str, value: float) -> float:
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{name}: expected a finite number > 0, got {value}")
-    return float(value)

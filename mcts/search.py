@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from mcts import checks
 from mcts._isa import default_instruction_set
+from mcts.checks import as_float32
 from mcts.native import NativeRecurrentFn, empty_answers, raise_failure, through_ctypes
 from mcts.tree import NODE_DTYPE, Tree
 from mcts.types import RecurrentFn, RecurrentOutput, SearchProblem
@@ -22,7 +23,6 @@ BACKENDS = ("native", "python")
 Slices = list[tuple[int, int, int]]
 
 _OUTPUT_FIELDS = RecurrentOutput._fields
-_MAX_INDEX = 2**31 - 2  # nodes and actions are numbered in int32
 
 
 class Backend(Protocol):
@@ -146,6 +146,7 @@ def memory_bytes(num_roots: int, num_actions: int, num_simulations: int, *, leav
         included.
 
     Raises:
+        TypeError: an argument is not an int.
         ValueError: a number is not positive.
 
     Example:
@@ -154,42 +155,12 @@ def memory_bytes(num_roots: int, num_actions: int, num_simulations: int, *, leav
     """
     arguments = {"num_roots": num_roots, "num_actions": num_actions, "num_simulations": num_simulations}
     for name, number in (arguments | {"leaves_per_step": leaves_per_step}).items():
-        if number < 1:
-            raise ValueError(f"{name}: expected a number >= 1, got {number}")
+        checks.count(name, number)
     try:
         from mcts._core import memory_bytes as of_native
     except ImportError:  # the dense arrays of the reference
         return num_roots * (num_simulations + 1) * (NODE_DTYPE.itemsize + 32 + 32 * num_actions)
     return of_native(num_roots, num_actions, num_simulations, leaves_per_step, 1)
-
-
-def check_memory(num_roots: int, num_actions: int, num_simulations: int) -> None:
-    """Refuses a search whose tree this machine cannot hold.
-
-    Args:
-        num_roots: B.
-        num_actions: A.
-        num_simulations: S.
-
-    Raises:
-        ValueError: the tree needs more than the machine's memory, or more nodes or actions than can be numbered.
-    """
-    needed = memory_bytes(num_roots, num_actions, num_simulations)
-    available = _physical_memory()
-    if needed > available or max(num_simulations, num_actions) > _MAX_INDEX:
-        raise ValueError(
-            f"num_simulations: a search of {num_roots} roots, {num_actions} actions and {num_simulations} simulations "
-            f"needs {needed:,} bytes; expected at most the {available:,} of this machine, and at most {_MAX_INDEX:,} "
-            "simulations or actions"
-        )
-
-
-@lru_cache(maxsize=1)
-def _physical_memory() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # not a POSIX system: the allocation itself will tell
-        return 2**62
 
 
 def _make_backend(problem: SearchProblem, backend: str | None, num_workers: int) -> Backend:
@@ -232,47 +203,5 @@ class Inbox:
     def explain(self, arrays: Sequence[npt.NDArray[np.float32]], row: int, simulation: int) -> None:
         """Raises ValueError: says what is wrong with the numbers in one row of a step."""
         leaf, root = divmod(row, self._num_roots)
-        reward, discount, prior_logits, value = (array[row] for array in arrays)
-        if not np.isfinite(reward):
-            problem = f"reward: expected a finite number, got {reward}"
-        elif not np.isfinite(value):
-            problem = f"value: expected a finite number, got {value}"
-        elif not -1.0 <= discount <= 1.0:
-            problem = f"discount: expected a number in [-1, 1], got {discount}"
-        else:
-            problem = f"prior_logits: {describe_bad_logits(prior_logits)}"
+        problem = checks.describe_bad_answer(*(array[row] for array in arrays))
         raise ValueError(f"recurrent_fn, simulation {simulation + leaf}, root {root}: {problem}")
-
-
-def describe_bad_logits(logits: npt.NDArray[np.float32]) -> str:
-    """Says what keeps a row of logits from being a policy."""
-    bad = np.flatnonzero(~(logits < np.inf))
-    if bad.size:
-        return f"expected finite numbers or -inf, got {logits[bad[0]]} for action {bad[0]}"
-    return "expected a finite number for at least one action, got only -inf"
-
-
-def as_float32(name: str, array: Any, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    """Returns an array as C-contiguous float32 of a given shape, the very same object where it is that already.
-
-    Args:
-        name: what to call it in errors.
-        array: anything NumPy can read as real numbers.
-        shape: the expected shape.
-
-    Returns:
-        The array.
-
-    Raises:
-        TypeError: the elements are not real numbers.
-        ValueError: the shape differs.
-    """
-    result = array if type(array) is np.ndarray else np.asarray(array)
-    if result.dtype != np.float32:
-        if result.dtype.kind not in "fiu":
-            raise TypeError(f"{name}: expected an array of floats, got dtype {result.dtype}")
-        with np.errstate(over="ignore"):
-            result = result.astype(np.float32)
-    if result.shape != shape:
-        raise ValueError(f"{name}: expected shape {shape}, got {result.shape}")
-    return result if result.flags.c_contiguous and result.flags.aligned else np.array(result, order="C")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from mcts.kept import KeptTree
-    from mcts.qtransforms import QTransform
-    from mcts.tree import Tree
+from mcts.qtransforms import QTransform
+from mcts.tree import KeptTree, Tree
 
 
 class RootOutput(NamedTuple):

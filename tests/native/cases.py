@@ -251,7 +251,7 @@ def _sound(rnd: random.Random, policy: str, num_roots: int, num_actions: int, nu
         root_logits[:, keep] = 0.0
         if rnd.random() < 0.1:  # what is forbidden is not looked at
             root_logits[invalid] = np.nan
-        arguments["invalid_actions"] = invalid
+        arguments["invalid_actions"] = rnd.choice((invalid, invalid, np.asfortranarray(invalid), invalid[::-1][::-1]))
     elif logits == "holes":
         root_logits[:, -1] = 0.0
     if rnd.random() < 0.3:
@@ -271,7 +271,7 @@ def _rng(rnd: random.Random, num_roots: int) -> Any:
         return rnd.getrandbits(64)
     if kind < 0.9:
         return np.random.default_rng(rnd.getrandbits(32))
-    return np.frombuffer(rnd.randbytes(8 * num_roots), np.uint64)
+    return np.frombuffer(rnd.randbytes(8 * num_roots), rnd.choice(("<u8", ">u8")))
 
 
 def _constants(rnd: random.Random, policy: str, num_roots: int) -> dict[str, Any]:

@@ -1,0 +1,295 @@
+"""What the planner demands of its arguments: every rule stands here once, and every error names the argument.
+
+The public functions call these at the door; whatever lies behind them trusts its input.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+_MAX_INDEX = 2**31 - 2  # nodes and actions are numbered in int32
+
+
+# Numbers --------------------------------------------------------------------------------------------------------------
+
+
+def instance(name: str, value: object, kind: type, expected: str) -> None:
+    """Raises TypeError unless a value is an instance of a class."""
+    if not isinstance(value, kind):
+        raise TypeError(f"{name}: expected {expected}, got {type(value).__name__}")
+
+
+def count(name: str, number: Any) -> int:
+    """Returns a positive int, or raises what is wrong with it."""
+    if isinstance(number, bool) or not isinstance(number, (int, np.integer)):
+        raise TypeError(f"{name}: expected an int, got {type(number).__name__}")
+    if number < 1:
+        raise ValueError(f"{name}: expected a number >= 1, got {number}")
+    return int(number)
+
+
+def number(name: str, value: Any, lower: float, upper: float, *, open_lower: bool = False) -> float:
+    """Returns a finite number of a range, or raises what is wrong with it.
+
+    Args:
+        name: what to call it in errors.
+        value: any real number.
+        lower: the smallest allowed.
+        upper: the largest allowed; inf for any finite number.
+        open_lower: `lower` itself is not allowed.
+
+    Returns:
+        The number.
+
+    Raises:
+        TypeError: it is none.
+        ValueError: it is not in the range.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
+        raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
+    inside = (lower < value if open_lower else lower <= value) and value <= upper and math.isfinite(value)
+    if not inside:
+        bounds = f"{'(' if open_lower else '['}{lower:g}, {f'{upper:g}]' if math.isfinite(upper) else 'inf)'}"
+        raise ValueError(f"{name}: expected a number in {bounds}, got {value}")
+    return float(value)
+
+
+def finite(name: str, value: float) -> float:
+    """Returns a finite number, or raises ValueError."""
+    if not math.isfinite(value):
+        raise ValueError(f"{name}: expected a finite number, got {value}")
+    return float(value)
+
+
+def positive(name: str, value: float) -> float:
+    """Returns a positive finite number, or raises ValueError."""
+    if not (math.isfinite(value) and value > 0):
+        raise ValueError(f"{name}: expected a finite number > 0, got {value}")
+    return float(value)
+
+
+def not_negative(name: str, value: float) -> float:
+    """Returns a finite number that is not negative, or raises ValueError."""
+    if finite(name, value) < 0:
+        raise ValueError(f"{name}: expected a number >= 0, got {value}")
+    return float(value)
+
+
+def ascending(lower_name: str, lower: float, name: str, upper: float) -> None:
+    """Raises ValueError unless one number is less than the other."""
+    if not lower < upper:
+        raise ValueError(f"{name}: expected more than {lower_name} = {lower}, got {upper}")
+
+
+def per_root(name: str, numbers: Any, num_roots: int) -> FloatArray:
+    """Returns [B] numbers >= 0, given as one for all or as many, or raises what is wrong with them."""
+    values = as_array(name, numbers)
+    if values.dtype.kind not in "fiu":
+        raise TypeError(f"{name}: expected a number or [B] numbers, got dtype {values.dtype}")
+    if values.shape not in ((), (num_roots,)):
+        raise ValueError(f"{name}: expected a number or shape ({num_roots},), got shape {values.shape}")
+    if not (np.isfinite(values) & (values >= 0)).all():
+        raise ValueError(f"{name}: expected finite numbers >= 0, got {numbers}")
+    return np.full(num_roots, values, np.float64)
+
+
+# Arrays ---------------------------------------------------------------------------------------------------------------
+
+
+def as_array(name: str, array: Any) -> npt.NDArray[Any]:
+    """Returns anything NumPy can read as an array, or raises ValueError where its rows are not of one length."""
+    try:
+        return np.asarray(array)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected an array, got what is none: {error}") from error
+
+
+def as_float32(name: str, array: Any, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
+    """Returns an array as C-contiguous float32 of a given shape, the very same object where it is that already.
+
+    Args:
+        name: what to call it in errors.
+        array: anything NumPy can read as real numbers.
+        shape: the expected shape.
+
+    Returns:
+        The array.
+
+    Raises:
+        TypeError: the elements are not real numbers.
+        ValueError: the shape differs.
+    """
+    result = array if type(array) is np.ndarray else as_array(name, array)
+    if result.dtype != np.float32:
+        if result.dtype.kind not in "fiu":
+            raise TypeError(f"{name}: expected an array of floats, got dtype {result.dtype}")
+        with np.errstate(over="ignore"):
+            result = result.astype(np.float32)
+    if result.shape != shape:
+        raise ValueError(f"{name}: expected shape {shape}, got {result.shape}")
+    return result if result.flags.c_contiguous and result.flags.aligned else np.array(result, order="C")
+
+
+def root_arrays(
+    root: Any, invalid_actions: Any
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+    """Reads the prediction at the roots and the mask, into arrays that nobody else will write to.
+
+    Args:
+        root: the `mcts.RootOutput`.
+        invalid_actions: [B, A] bool, True = forbidden; None forbids nothing.
+
+    Returns:
+        Logits [B, A], -inf where forbidden, values [B] and the mask [B, A], all C-contiguous.
+
+    Raises:
+        TypeError: an argument has the wrong type.
+        ValueError: a shape does not fit, a number is not usable, or a root has no allowed action.
+    """
+    if not isinstance(root, tuple) or len(root) != 2:
+        raise TypeError(f"root: expected a mcts.RootOutput, got {type(root).__name__}")
+    given = as_array("root.prior_logits", root[0])
+    shape = given.shape
+    if len(shape) != 2 or 0 in shape:
+        raise ValueError(f"root.prior_logits: expected shape (B, A) with B, A >= 1, got {shape}")
+    logits = as_float32("root.prior_logits", given, shape)
+    value = as_float32("root.value", root[1], shape[:1]).copy()  # the network may answer in the same buffer
+    invalid = _mask(invalid_actions, shape)
+    if not np.isfinite(value).all():
+        row = int(np.flatnonzero(~np.isfinite(value))[0])
+        raise ValueError(f"root.value: expected finite numbers, got {value[row]} at root {row}")
+    logits = np.where(invalid, np.float32(-np.inf), logits)
+    usable = (invalid | (logits < np.inf)).all(axis=1) & (logits > -np.inf).any(axis=1)
+    if not usable.all():
+        row = int(np.flatnonzero(~usable)[0])
+        raise ValueError(f"root.prior_logits: root {row}: {describe_bad_logits(logits[row])}")
+    return logits, value, invalid
+
+
+def _mask(invalid_actions: Any, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+    if invalid_actions is None:
+        return np.zeros(shape, np.bool_)
+    invalid = as_array("invalid_actions", invalid_actions)
+    if invalid.dtype != np.bool_:
+        raise TypeError(f"invalid_actions: expected dtype bool (True = forbidden), got {invalid.dtype}")
+    if invalid.shape != shape:
+        raise ValueError(f"invalid_actions: expected shape {shape} like root.prior_logits, got {invalid.shape}")
+    stuck = np.flatnonzero(invalid.all(axis=1))
+    if stuck.size:
+        raise ValueError(f"invalid_actions: expected an allowed action for every root, root {stuck[0]} has none")
+    return np.array(invalid, order="C")
+
+
+def moves(actions: npt.ArrayLike, num_roots: int, num_actions: int) -> npt.NDArray[np.integer]:
+    """Returns the moves [B] or [B, D] that `mcts.Tree.keep` takes as [B, D], or raises what is wrong with them."""
+    array = as_array("moves", actions)
+    if array.dtype.kind not in "iu":
+        raise TypeError(f"moves: expected integers, got dtype {array.dtype}")
+    if array.ndim not in (1, 2) or len(array) != num_roots:
+        raise ValueError(f"moves: expected shape ({num_roots},) or ({num_roots}, D), got {array.shape}")
+    wrong = array[(array < -1) | (array >= num_actions)]
+    if wrong.size:
+        raise ValueError(f"moves: expected actions in [0, {num_actions}) or -1, got {wrong[0]}")
+    return array.reshape(num_roots, -1)
+
+
+# The network ----------------------------------------------------------------------------------------------------------
+
+
+def network(recurrent_fn: Any) -> None:
+    """Raises TypeError unless the network can be called."""
+    if not callable(recurrent_fn):
+        raise TypeError(f"recurrent_fn: expected a callable, got {type(recurrent_fn).__name__}")
+
+
+def describe_bad_answer(
+    reward: np.float32, discount: np.float32, prior_logits: npt.NDArray[np.float32], value: np.float32
+) -> str:
+    """Says which field of a row of the network's answer cannot be used, and why."""
+    if not np.isfinite(reward):
+        return f"reward: expected a finite number, got {reward}"
+    if not np.isfinite(value):
+        return f"value: expected a finite number, got {value}"
+    if not -1.0 <= discount <= 1.0:
+        return f"discount: expected a number in [-1, 1], got {discount}"
+    return f"prior_logits: {describe_bad_logits(prior_logits)}"
+
+
+def describe_bad_logits(logits: npt.NDArray[np.float32]) -> str:
+    """Says what keeps a row of logits from being a policy."""
+    bad = np.flatnonzero(~(logits < np.inf))
+    if bad.size:
+        return f"expected finite numbers or -inf, got {logits[bad[0]]} for action {bad[0]}"
+    return "expected a finite number for at least one action, got only -inf"
+
+
+# Kept trees and memory ------------------------------------------------------------------------------------------------
+
+
+def kept_shape(kept_tree_shape: tuple[int, int], shape: tuple[int, ...]) -> None:
+    """Raises ValueError unless kept trees are of as many roots and actions as the prediction at the roots."""
+    if kept_tree_shape != shape:
+        raise ValueError(f"kept: expected trees of (B, A) = {shape} like root.prior_logits, got {kept_tree_shape}")
+
+
+def kept_depth(depth: int, max_depth: int | None) -> None:
+    """Raises ValueError where a kept tree is deeper than the search may go."""
+    if max_depth is not None and depth > max_depth:
+        raise ValueError(f"max_depth: expected at least the kept tree's depth, {depth}, got {max_depth}")
+
+
+def memory(needed: int, num_roots: int, num_actions: int, num_simulations: int) -> None:
+    """Refuses a search whose tree this machine cannot hold.
+
+    Args:
+        needed: bytes, see `mcts.memory_bytes`.
+        num_roots: B.
+        num_actions: A.
+        num_simulations: S, kept nodes included.
+
+    Raises:
+        ValueError: the tree needs more than the machine's memory, or more nodes or actions than can be numbered.
+    """
+    available = _physical_memory()
+    if needed > available or max(num_simulations, num_actions) > _MAX_INDEX:
+        raise ValueError(
+            f"num_simulations: a search of {num_roots} roots, {num_actions} actions and {num_simulations} simulations "
+            f"needs {needed:,} bytes; expected at most the {available:,} of this machine, and at most {_MAX_INDEX:,} "
+            "simulations or actions"
+        )
+
+
+@lru_cache(maxsize=1)
+def _physical_memory() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):  # not a POSIX system: the allocation itself will tell
+        return 2**62
+
+
+# Exports --------------------------------------------------------------------------------------------------------------
+
+
+def export_limits(root: int, num_roots: int, max_depth: int | None, min_visits: int) -> None:
+    """Raises ValueError unless a root exists and the limits of an export are not negative."""
+    if not 0 <= root < num_roots:
+        raise ValueError(f"root: expected a number in [0, {num_roots}), got {root}")
+    if max_depth is not None and max_depth < 0:
+        raise ValueError(f"max_depth: expected None or a number >= 0, got {max_depth}")
+    if min_visits < 0:
+        raise ValueError(f"min_visits: expected a number >= 0, got {min_visits}")
+
+
+def action_names(names: Sequence[str] | None, num_actions: int) -> None:
+    """Raises ValueError unless there are as many names as actions, or none at all."""
+    if names is not None and len(names) != num_actions:
+        raise ValueError(f"action_names: expected {num_actions} names, got {len(names)}")
