@@ -317,7 +317,7 @@ cdef class NativeSearch:
             ValueError: scores are not numbers.
             KeyboardInterrupt: and whatever else a signal handler raises.
         """
-        cdef Py_ssize_t first, root
+        cdef Py_ssize_t first
         cdef int last = self._s.num_simulations
         failure = None
         for first in range(begin, end, BLOCK):
@@ -339,14 +339,14 @@ cdef class NativeSearch:
                     int worker):
         """Takes some roots up to a simulation; returns what `run_native` does."""
         cdef Search *s = &self._s
-        cdef int simulation = 0, status = 0, steps = FIRST_STEPS, done
+        cdef int simulation = 0, status = 0, steps = FIRST_STEPS, _step
         cdef Stop stop = Stop(FINE, self._isa.start(s, begin, end, worker))
         if stop.row >= 0:
             _refuse_scores(stop.row)
         began = perf_counter()
         while simulation < last and not self._stopped:
             with nogil:
-                for done in range(steps):
+                for _step in range(steps):
                     status = _evaluate(s, evaluate, context, begin, end, simulation)
                     if not status:
                         stop = self._isa.step(s, begin, end, simulation, worker)
