@@ -84,10 +84,12 @@ def per_root(name: str, numbers: Any, num_roots: int) -> FloatArray:
         raise TypeError(f"{name}: expected a number or [B] numbers, got dtype {values.dtype}")
     if values.shape not in ((), (num_roots,)):
         raise ValueError(f"{name}: expected a number or shape ({num_roots},), got shape {values.shape}")
+    with np.errstate(over="ignore"):  # infinity is refused
+        values = values.astype(np.float64)
     inside = (values >= 0) & (values <= LARGEST)
     if not inside.all():
         raise ValueError(f"{name}: expected numbers in [0, {LARGEST:g}], got {values[~inside].flat[0]}")
-    return np.full(num_roots, values, np.float64)
+    return np.full(num_roots, values)
 
 
 # Arrays ---------------------------------------------------------------------------------------------------------------

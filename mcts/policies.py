@@ -121,7 +121,10 @@ def muzero_policy(
     )
     tree = run_search(problem, recurrent_fn, num_threads=min(counts.num_threads, len(value)), backend=backend)
     summary = tree.summary()
-    return _result(_sample_action(summary.visit_counts, temperatures, keys), summary.visit_probs, summary, tree)
+    action = _sample_action(summary.visit_counts, temperatures, keys)
+    total_visits = summary.visit_counts.sum(axis=1)
+    improved = (summary.visit_counts * summary.qvalues).sum(axis=1) / total_visits
+    return _result(action, summary.visit_probs, improved, summary, tree)
 
 
 def gumbel_muzero_policy(
@@ -191,18 +194,25 @@ def gumbel_muzero_policy(
     )
     tree = run_search(problem, recurrent_fn, num_threads=min(counts.num_threads, len(value)), backend=backend)
     summary = tree.summary()
-    completed = _root_qvalues(problem, tree, summary)
+    statistics = _root_statistics(problem, tree, summary)
+    transformed = qtransform(statistics)
     most_visited = summary.visit_counts == summary.visit_counts.max(axis=1, keepdims=True)
     # The survivor of the halving is among the most visited; it has the best sum of noise, logit and value. The floor
     # lets an action win whose logit is -inf, where only such ones were left.
-    final_scores = np.where(most_visited & ~invalid, np.maximum(scores + completed, -1e9), -np.inf)
+    final_scores = np.where(most_visited & ~invalid, np.maximum(scores + transformed, -1e9), -np.inf)
     action = final_scores.argmax(axis=1).astype(np.int32)
-    weights = _softmax(np.where(invalid, -np.inf, logits + completed)).astype(np.float32)
-    return _result(action, weights, summary, tree)
+    weights = _softmax(np.where(invalid, -np.inf, logits + transformed))
+    filler = qtransform.completing_value(statistics)[:, None]
+    improved = (weights * np.where(summary.visit_counts > 0, summary.qvalues, filler)).sum(axis=1)
+    return _result(action, weights.astype(np.float32), improved, summary, tree)
 
 
 def _result(
-    action: npt.NDArray[np.int32], weights: npt.NDArray[np.float32], summary: TreeSummary, tree: Tree
+    action: npt.NDArray[np.int32],
+    weights: npt.NDArray[np.float32],
+    improved_value: FloatArray,
+    summary: TreeSummary,
+    tree: Tree,
 ) -> SearchResult:
     return SearchResult(
         action=action,
@@ -211,6 +221,7 @@ def _result(
         qvalues=_to_float32(summary.qvalues),
         root_value=_to_float32(summary.value),
         tree=tree,
+        improved_value=_to_float32(improved_value),
     )
 
 
@@ -260,8 +271,8 @@ def _sample_action(
     return np.where(greedy, visit_counts.argmax(axis=1), (scores + noise).argmax(axis=1)).astype(np.int32)
 
 
-def _root_qvalues(problem: SearchProblem, tree: Tree, summary: TreeSummary) -> FloatArray:
-    """Applies the Q-transform at every root, [B, A]."""
+def _root_statistics(problem: SearchProblem, tree: Tree, summary: TreeSummary) -> NodeStatistics:
+    """Returns what a Q-transform may look at in the roots."""
     prior_probs = _softmax(problem.prior_logits.astype(np.float64))
     raw_value = problem.value.astype(np.float64)
     tree_min = tree_max = raw_value  # the other transforms do not look at the whole tree
@@ -269,16 +280,14 @@ def _root_qvalues(problem: SearchProblem, tree: Tree, summary: TreeSummary) -> F
         used = (tree.node_visits > 0) & (tree.parents >= 0)
         tree_min = np.minimum(np.where(used, tree.qvalues_from_parent, np.inf).min(axis=1), raw_value)
         tree_max = np.maximum(np.where(used, tree.qvalues_from_parent, -np.inf).max(axis=1), raw_value)
-    return problem.qtransform(
-        NodeStatistics(
-            qvalues=summary.qvalues,
-            visit_counts=summary.visit_counts,
-            prior_probs=prior_probs,
-            node_value=summary.value,
-            raw_value=raw_value,
-            tree_min=tree_min,
-            tree_max=tree_max,
-        )
+    return NodeStatistics(
+        qvalues=summary.qvalues,
+        visit_counts=summary.visit_counts,
+        prior_probs=prior_probs,
+        node_value=summary.value,
+        raw_value=raw_value,
+        tree_min=tree_min,
+        tree_max=tree_max,
     )
 
 

@@ -54,6 +54,14 @@ class QTransform(ABC):
     def __call__(self, nodes: NodeStatistics) -> FloatArray:
         """Returns the transformed Q-values, [n, A] float64."""
 
+    def completing_value(self, nodes: NodeStatistics) -> FloatArray:
+        """Returns the value that unvisited actions count for in `SearchResult.improved_value`, [n] float64.
+
+        Here the network's value of the node, the only unbiased guess there is: a transform that puts unvisited actions
+        at the bottom of its scale does so to be choosy, not because it thinks them so bad.
+        """
+        return nodes.raw_value
+
 
 @dataclass(frozen=True)
 class QTransformByMinMax(QTransform):

@@ -80,7 +80,7 @@ def search(policy, backend, flavour, seed, **options):
 
 def assert_sound(result):
     assert (result.visit_counts.sum(axis=1) == S).all()
-    for name in ("action_weights", "qvalues", "root_value"):
+    for name in ("action_weights", "qvalues", "root_value", "improved_value"):
         assert np.isfinite(getattr(result, name)).all()
     np.testing.assert_allclose(result.action_weights.sum(axis=1), 1, rtol=1e-5)
 

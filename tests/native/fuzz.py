@@ -89,7 +89,7 @@ def _search(case: Case) -> mcts.SearchResult | None:
 
 
 def _same(result: mcts.SearchResult, other: mcts.SearchResult) -> None:
-    for name in ("action", "action_weights", "visit_counts", "qvalues", "root_value"):
+    for name in ("action", "action_weights", "visit_counts", "qvalues", "root_value", "improved_value"):
         require(getattr(result, name) == getattr(other, name), f"{name}: depends on the number of threads")
 
 
