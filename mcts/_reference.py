@@ -131,7 +131,8 @@ class RootSearch:
         self.pending = np.zeros(num_nodes, np.int64)
         self._problem = problem
         self._row = row
-        self.raw_values[0] = self.value_sums[0] = self._tree_min = self._tree_max = problem.value[row]
+        # A float of Python: beside a float32 of NumPy, numbers would be compared after rounding to float32.
+        self.raw_values[0] = self.value_sums[0] = self._tree_min = self._tree_max = float(problem.value[row])
         self.node_visits[0] = 1
         if problem.kept is not None:
             self._plant(problem.kept.tree)

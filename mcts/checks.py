@@ -5,7 +5,6 @@ The public functions call these at the door; whatever lies behind them trusts it
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from functools import lru_cache
@@ -15,6 +14,18 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
+
+LARGEST = 1e50
+"""No constant of a search may be larger.
+
+It is more than any Q-value can be: at most 2^31 rewards of float32 on a path make 7.3e47. The largest product in any
+formula is then (maxvisit_init + visits) * value_scale * (q - lower), about 1e150, and the largest quotient
+(maxvisit_init + visits) * value_scale / epsilon the same: far from the end of float64 at 1.8e308, so that no score is
+infinite or NaN, in whatever order a backend multiplies.
+"""
+
+SMALLEST = 1e-50
+"""No constant that divides may be smaller; it is less than any difference of float32 numbers, the least is 1.4e-45."""
 
 _MAX_INDEX = 2**31 - 2  # nodes and actions are numbered in int32
 
@@ -37,15 +48,14 @@ def count(name: str, number: Any) -> int:
     return int(number)
 
 
-def number(name: str, value: Any, lower: float, upper: float, *, open_lower: bool = False) -> float:
-    """Returns a finite number of a range, or raises what is wrong with it.
+def number(name: str, value: Any, lower: float, upper: float) -> float:
+    """Returns a number of a closed range.
 
     Args:
         name: what to call it in errors.
         value: any real number.
         lower: the smallest allowed.
-        upper: the largest allowed; inf for any finite number.
-        open_lower: `lower` itself is not allowed.
+        upper: the largest allowed.
 
     Returns:
         The number.
@@ -56,50 +66,30 @@ def number(name: str, value: Any, lower: float, upper: float, *, open_lower: boo
     """
     if isinstance(value, bool) or not isinstance(value, (int, float, np.integer, np.floating)):
         raise TypeError(f"{name}: expected a number, got {type(value).__name__}")
-    inside = (lower < value if open_lower else lower <= value) and value <= upper and math.isfinite(value)
-    if not inside:
-        bounds = f"{'(' if open_lower else '['}{lower:g}, {f'{upper:g}]' if math.isfinite(upper) else 'inf)'}"
-        raise ValueError(f"{name}: expected a number in {bounds}, got {value}")
+    if not lower <= value <= upper:
+        raise ValueError(f"{name}: expected a number in [{lower:g}, {upper:g}], got {value}")
     return float(value)
 
 
-def finite(name: str, value: float) -> float:
-    """Returns a finite number, or raises ValueError."""
-    if not math.isfinite(value):
-        raise ValueError(f"{name}: expected a finite number, got {value}")
-    return float(value)
-
-
-def positive(name: str, value: float) -> float:
-    """Returns a positive finite number, or raises ValueError."""
-    if not (math.isfinite(value) and value > 0):
-        raise ValueError(f"{name}: expected a finite number > 0, got {value}")
-    return float(value)
-
-
-def not_negative(name: str, value: float) -> float:
-    """Returns a finite number that is not negative, or raises ValueError."""
-    if finite(name, value) < 0:
-        raise ValueError(f"{name}: expected a number >= 0, got {value}")
-    return float(value)
-
-
-def ascending(lower_name: str, lower: float, name: str, upper: float) -> None:
-    """Raises ValueError unless one number is less than the other."""
-    if not lower < upper:
-        raise ValueError(f"{name}: expected more than {lower_name} = {lower}, got {upper}")
+def apart(lower_name: str, lower: float, name: str, upper: float) -> None:
+    """Raises ValueError unless one number is less than the other by more than rounding can eat up."""
+    if not upper - lower >= SMALLEST:
+        raise ValueError(f"{name}: expected more than {lower_name} = {lower}, by at least {SMALLEST:g}, got {upper}")
 
 
 def per_root(name: str, numbers: Any, num_roots: int) -> FloatArray:
-    """Returns [B] numbers >= 0, given as one for all or as many, or raises what is wrong with them."""
+    """Returns [B] numbers in [0, LARGEST], given as one for all or as many, or raises what is wrong with them."""
     values = as_array(name, numbers)
     if values.dtype.kind not in "fiu":
         raise TypeError(f"{name}: expected a number or [B] numbers, got dtype {values.dtype}")
     if values.shape not in ((), (num_roots,)):
         raise ValueError(f"{name}: expected a number or shape ({num_roots},), got shape {values.shape}")
-    if not (np.isfinite(values) & (values >= 0)).all():
-        raise ValueError(f"{name}: expected finite numbers >= 0, got {numbers}")
-    return np.full(num_roots, values, np.float64)
+    with np.errstate(over="ignore"):  # infinity is refused
+        values = values.astype(np.float64)
+    inside = (values >= 0) & (values <= LARGEST)
+    if not inside.all():
+        raise ValueError(f"{name}: expected numbers in [0, {LARGEST:g}], got {values[~inside].flat[0]}")
+    return np.full(num_roots, values)
 
 
 # Arrays ---------------------------------------------------------------------------------------------------------------

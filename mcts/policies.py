@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -63,14 +62,15 @@ def muzero_policy(
         max_depth: longest path in edges, not less than the depth of a kept tree; None = no limit.
         qtransform: puts Q-values on the scale of the prior.
         dirichlet_fraction: share of the noise in the root's prior, in [0, 1]; 0 switches it off.
-        dirichlet_alpha: concentration of the noise, > 0; about 10 / (mean number of legal actions).
-        pb_c_init: c1 of PUCT.
-        pb_c_base: c2 of PUCT, > 0.
-        temperature: one for all or [B]; actions are drawn from visits ** (1 / temperature), 0 takes the most visited.
+        dirichlet_alpha: concentration of the noise, in [1e-50, 1e50]; about 10 / (mean number of legal actions).
+        pb_c_init: c1 of PUCT, in [0, 1e50].
+        pb_c_base: c2 of PUCT, in [1e-50, 1e50].
+        temperature: one for all or [B], in [0, 1e50]; actions are drawn from visits ** (1 / temperature), 0 takes the
+            most visited.
         leaves_per_step: K, how many leaves each root selects before `recurrent_fn` is called for all of them; K > 1
             fills a batch from one root. While a leaf waits for its answer, its path counts as visited.
-        virtual_loss: how many visits with a normalised Q-value of 0 each waiting leaf counts for, >= 0; 0 lets it count
-            in the exploration term only. No effect where leaves_per_step is 1.
+        virtual_loss: how many visits with a normalised Q-value of 0 each waiting leaf counts for, in [0, 1e50]; 0 lets
+            it count in the exploration term only. No effect where leaves_per_step is 1.
         kept: what an earlier search left behind the moves since made, see `mcts.Tree.keep`. Its visits count on, its
             first node gets the new prediction, and simulation i makes node M + i instead of 1 + i.
         num_threads: threads that share the roots between network calls; the result does not depend on it.
@@ -94,10 +94,10 @@ def muzero_policy(
         num_kept = kept.tree.num_nodes - 1
     _check_memory(logits.shape, simulations + num_kept)
     fraction = checks.number("dirichlet_fraction", dirichlet_fraction, 0.0, 1.0)
-    alpha = checks.number("dirichlet_alpha", dirichlet_alpha, 0.0, math.inf, open_lower=True)
-    c_init = checks.number("pb_c_init", pb_c_init, 0.0, math.inf)
-    c_base = checks.number("pb_c_base", pb_c_base, 0.0, math.inf, open_lower=True)
-    loss = checks.number("virtual_loss", virtual_loss, 0.0, math.inf)
+    alpha = checks.number("dirichlet_alpha", dirichlet_alpha, checks.SMALLEST, checks.LARGEST)
+    c_init = checks.number("pb_c_init", pb_c_init, 0.0, checks.LARGEST)
+    c_base = checks.number("pb_c_base", pb_c_base, checks.SMALLEST, checks.LARGEST)
+    loss = checks.number("virtual_loss", virtual_loss, 0.0, checks.LARGEST)
     temperatures = checks.per_root("temperature", temperature, len(value))
     keys = _random.root_keys(rng, len(value))
     if fraction > 0.0:
@@ -112,16 +112,19 @@ def muzero_policy(
         value=value,
         invalid_actions=invalid,
         num_simulations=simulations,
-        max_depth=counts.max_depth if max_depth is not None else simulations + num_kept,
+        max_depth=_longest_path(counts.max_depth, 1 + num_kept + simulations),
         qtransform=qtransform,
         exploration=_exploration_table(most_visits, c_init, c_base),
         leaves_per_step=counts.leaves_per_step,
         virtual_loss=loss,
         kept=kept,
     )
-    tree = run_search(problem, recurrent_fn, num_threads=counts.num_threads, backend=backend)
+    tree = run_search(problem, recurrent_fn, num_threads=min(counts.num_threads, len(value)), backend=backend)
     summary = tree.summary()
-    return _result(_sample_action(summary.visit_counts, temperatures, keys), summary.visit_probs, summary, tree)
+    action = _sample_action(summary.visit_counts, temperatures, keys)
+    total_visits = summary.visit_counts.sum(axis=1)
+    improved = (summary.visit_counts * summary.qvalues).sum(axis=1) / total_visits
+    return _result(action, summary.visit_probs, improved, summary, tree)
 
 
 def gumbel_muzero_policy(
@@ -152,7 +155,8 @@ def gumbel_muzero_policy(
         max_depth: longest path in edges; None = no limit.
         qtransform: puts Q-values on the scale of the logits.
         max_num_considered_actions: how many root actions enter the halving, >= 1.
-        gumbel_scale: scale of the noise, >= 0, one for all or [B]; 0 for evaluation in games of perfect information.
+        gumbel_scale: scale of the noise, one for all or [B], in [0, 1e50]; 0 for evaluation in games of perfect
+            information.
         leaves_per_step: K, how many leaves each root selects before `recurrent_fn` is called for all of them; K > 1
             fills a batch from one root. While a leaf waits for its answer, its path counts as visited.
         num_threads: threads that share the roots between network calls; the result does not depend on it.
@@ -175,33 +179,40 @@ def gumbel_muzero_policy(
     scores = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     if scale.any():
         scores += scale[:, None] * _random.gumbel(keys, _random.GUMBEL, logits.shape[1])
-    num_considered = np.minimum((~invalid).sum(axis=1), max_considered)
+    num_considered = np.minimum((~invalid).sum(axis=1), min(max_considered, logits.shape[1]))
     problem = SearchProblem(
         prior_logits=logits,
         value=value,
         invalid_actions=invalid,
         num_simulations=simulations,
-        max_depth=counts.max_depth,
+        max_depth=_longest_path(counts.max_depth, 1 + simulations),
         qtransform=qtransform,
         exploration=np.zeros(simulations + 2),
         root_scores=scores,
         considered_visits=considered_visits_by_root(num_considered, simulations),
         leaves_per_step=counts.leaves_per_step,
     )
-    tree = run_search(problem, recurrent_fn, num_threads=counts.num_threads, backend=backend)
+    tree = run_search(problem, recurrent_fn, num_threads=min(counts.num_threads, len(value)), backend=backend)
     summary = tree.summary()
-    completed = _root_qvalues(problem, tree, summary)
+    statistics = _root_statistics(problem, tree, summary)
+    transformed = qtransform(statistics)
     most_visited = summary.visit_counts == summary.visit_counts.max(axis=1, keepdims=True)
     # The survivor of the halving is among the most visited; it has the best sum of noise, logit and value. The floor
     # lets an action win whose logit is -inf, where only such ones were left.
-    final_scores = np.where(most_visited & ~invalid, np.maximum(scores + completed, -1e9), -np.inf)
+    final_scores = np.where(most_visited & ~invalid, np.maximum(scores + transformed, -1e9), -np.inf)
     action = final_scores.argmax(axis=1).astype(np.int32)
-    weights = _softmax(np.where(invalid, -np.inf, logits + completed)).astype(np.float32)
-    return _result(action, weights, summary, tree)
+    weights = _softmax(np.where(invalid, -np.inf, logits + transformed))
+    filler = qtransform.completing_value(statistics)[:, None]
+    improved = (weights * np.where(summary.visit_counts > 0, summary.qvalues, filler)).sum(axis=1)
+    return _result(action, weights.astype(np.float32), improved, summary, tree)
 
 
 def _result(
-    action: npt.NDArray[np.int32], weights: npt.NDArray[np.float32], summary: TreeSummary, tree: Tree
+    action: npt.NDArray[np.int32],
+    weights: npt.NDArray[np.float32],
+    improved_value: FloatArray,
+    summary: TreeSummary,
+    tree: Tree,
 ) -> SearchResult:
     return SearchResult(
         action=action,
@@ -210,6 +221,7 @@ def _result(
         qvalues=_to_float32(summary.qvalues),
         root_value=_to_float32(summary.value),
         tree=tree,
+        improved_value=_to_float32(improved_value),
     )
 
 
@@ -259,8 +271,8 @@ def _sample_action(
     return np.where(greedy, visit_counts.argmax(axis=1), (scores + noise).argmax(axis=1)).astype(np.int32)
 
 
-def _root_qvalues(problem: SearchProblem, tree: Tree, summary: TreeSummary) -> FloatArray:
-    """Applies the Q-transform at every root, [B, A]."""
+def _root_statistics(problem: SearchProblem, tree: Tree, summary: TreeSummary) -> NodeStatistics:
+    """Returns what a Q-transform may look at in the roots."""
     prior_probs = _softmax(problem.prior_logits.astype(np.float64))
     raw_value = problem.value.astype(np.float64)
     tree_min = tree_max = raw_value  # the other transforms do not look at the whole tree
@@ -268,16 +280,14 @@ def _root_qvalues(problem: SearchProblem, tree: Tree, summary: TreeSummary) -> F
         used = (tree.node_visits > 0) & (tree.parents >= 0)
         tree_min = np.minimum(np.where(used, tree.qvalues_from_parent, np.inf).min(axis=1), raw_value)
         tree_max = np.maximum(np.where(used, tree.qvalues_from_parent, -np.inf).max(axis=1), raw_value)
-    return problem.qtransform(
-        NodeStatistics(
-            qvalues=summary.qvalues,
-            visit_counts=summary.visit_counts,
-            prior_probs=prior_probs,
-            node_value=summary.value,
-            raw_value=raw_value,
-            tree_min=tree_min,
-            tree_max=tree_max,
-        )
+    return NodeStatistics(
+        qvalues=summary.qvalues,
+        visit_counts=summary.visit_counts,
+        prior_probs=prior_probs,
+        node_value=summary.value,
+        raw_value=raw_value,
+        tree_min=tree_min,
+        tree_max=tree_max,
     )
 
 
@@ -285,7 +295,7 @@ class _Counts(NamedTuple):
     """Holds the whole numbers that both policies take."""
 
     num_simulations: int
-    max_depth: int
+    max_depth: int | None
     leaves_per_step: int
     num_threads: int
 
@@ -298,15 +308,20 @@ def _check_common(
     leaves_per_step: int,
     num_threads: int,
 ) -> _Counts:
-    """Checks what both policies take, but for the arrays; without a limit, max_depth is the number of simulations."""
+    """Checks what both policies take, but for the arrays."""
     checks.network(recurrent_fn)
     checks.instance("qtransform", qtransform, QTransform, "a value made by mcts.qtransform_*()")
     return _Counts(
         checks.count("num_simulations", num_simulations),
-        checks.count("max_depth", num_simulations if max_depth is None else max_depth),
+        None if max_depth is None else checks.count("max_depth", max_depth),
         checks.count("leaves_per_step", leaves_per_step),
         checks.count("num_threads", num_threads),
     )
+
+
+def _longest_path(max_depth: int | None, num_nodes: int) -> int:
+    """Returns a limit that fits an int32; as many edges as there are nodes are no limit."""
+    return num_nodes if max_depth is None else min(max_depth, num_nodes)
 
 
 def _check_memory(shape: tuple[int, ...], num_simulations: int) -> None:

@@ -54,6 +54,14 @@ class QTransform(ABC):
     def __call__(self, nodes: NodeStatistics) -> FloatArray:
         """Returns the transformed Q-values, [n, A] float64."""
 
+    def completing_value(self, nodes: NodeStatistics) -> FloatArray:
+        """Returns the value that unvisited actions count for in `SearchResult.improved_value`, [n] float64.
+
+        Here the network's value of the node, the only unbiased guess there is: a transform that puts unvisited actions
+        at the bottom of its scale does so to be choosy, not because it thinks them so bad.
+        """
+        return nodes.raw_value
+
 
 @dataclass(frozen=True)
 class QTransformByMinMax(QTransform):
@@ -62,6 +70,12 @@ class QTransformByMinMax(QTransform):
     min_value: float
     max_value: float
     kind: ClassVar[int] = 0
+
+    def __post_init__(self) -> None:
+        """Checks the numbers."""
+        checks.number("min_value", self.min_value, -checks.LARGEST, checks.LARGEST)
+        checks.number("max_value", self.max_value, -checks.LARGEST, checks.LARGEST)
+        checks.apart("min_value", self.min_value, "max_value", self.max_value)
 
     def __call__(self, nodes: NodeStatistics) -> FloatArray:
         """Returns the transformed Q-values, [n, A] float64."""
@@ -75,6 +89,10 @@ class QTransformByParentAndSiblings(QTransform):
 
     epsilon: float = 1e-8
     kind: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        """Checks the number."""
+        checks.number("epsilon", self.epsilon, checks.SMALLEST, checks.LARGEST)
 
     def __call__(self, nodes: NodeStatistics) -> FloatArray:
         """Returns the transformed Q-values, [n, A] float64."""
@@ -91,6 +109,10 @@ class QTransformByTreeMinMax(QTransform):
 
     epsilon: float = 1e-8
     kind: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        """Checks the number."""
+        checks.number("epsilon", self.epsilon, checks.SMALLEST, checks.LARGEST)
 
     def __call__(self, nodes: NodeStatistics) -> FloatArray:
         """Returns the transformed Q-values, [n, A] float64."""
@@ -109,6 +131,12 @@ class QTransformCompletedByMixValue(QTransform):
     use_mixed_value: bool = True
     epsilon: float = 1e-8
     kind: ClassVar[int] = 3
+
+    def __post_init__(self) -> None:
+        """Checks the numbers."""
+        checks.number("value_scale", self.value_scale, 0.0, checks.LARGEST)
+        checks.number("maxvisit_init", self.maxvisit_init, 0.0, checks.LARGEST)
+        checks.number("epsilon", self.epsilon, checks.SMALLEST, checks.LARGEST)
 
     def __call__(self, nodes: NodeStatistics) -> FloatArray:
         """Returns the transformed Q-values, [n, A] float64."""
@@ -139,18 +167,17 @@ def qtransform_by_min_max(*, min_value: float, max_value: float) -> QTransform:
     """Normalises Q-values by known bounds: `(q - min_value) / (max_value - min_value)`, 0 where unvisited.
 
     Args:
-        min_value: the smallest Q-value there can be, environment units.
-        max_value: the largest.
+        min_value: the smallest Q-value there can be, environment units; in [-1e50, 1e50].
+        max_value: the largest; in [-1e50, 1e50], larger than min_value by at least 1e-50.
 
     Returns:
         A Q-transform for either policy.
 
     Raises:
-        ValueError: a bound is not finite, or min_value >= max_value.
+        TypeError: a bound is not a number.
+        ValueError: a bound is out of its range.
     """
-    bounds = checks.finite("min_value", min_value), checks.finite("max_value", max_value)
-    checks.ascending("min_value", min_value, "max_value", max_value)
-    return QTransformByMinMax(*bounds)
+    return QTransformByMinMax(min_value, max_value)
 
 
 def qtransform_by_parent_and_siblings(*, epsilon: float = 1e-8) -> QTransform:
@@ -159,15 +186,16 @@ def qtransform_by_parent_and_siblings(*, epsilon: float = 1e-8) -> QTransform:
     Unvisited actions get the minimum, 0.
 
     Args:
-        epsilon: the smallest range that is stretched to [0, 1].
+        epsilon: the smallest range that is stretched to [0, 1]; in [1e-50, 1e50].
 
     Returns:
         A Q-transform for either policy; the default of `muzero_policy`.
 
     Raises:
-        ValueError: epsilon is not a positive finite number.
+        TypeError: epsilon is not a number.
+        ValueError: epsilon is out of its range.
     """
-    return QTransformByParentAndSiblings(checks.positive("epsilon", epsilon))
+    return QTransformByParentAndSiblings(epsilon)
 
 
 def qtransform_by_tree_min_max(*, epsilon: float = 1e-8) -> QTransform:
@@ -179,15 +207,16 @@ def qtransform_by_tree_min_max(*, epsilon: float = 1e-8) -> QTransform:
     Source: MuZero (arXiv:1911.08265), appendix B, equation 5.
 
     Args:
-        epsilon: the smallest range that is stretched to [0, 1].
+        epsilon: the smallest range that is stretched to [0, 1]; in [1e-50, 1e50].
 
     Returns:
         A Q-transform for either policy.
 
     Raises:
-        ValueError: epsilon is not a positive finite number.
+        TypeError: epsilon is not a number.
+        ValueError: epsilon is out of its range.
     """
-    return QTransformByTreeMinMax(checks.positive("epsilon", epsilon))
+    return QTransformByTreeMinMax(epsilon)
 
 
 def qtransform_completed_by_mix_value(
@@ -206,23 +235,20 @@ def qtransform_completed_by_mix_value(
     Source: "Policy improvement by planning with Gumbel" (ICLR 2022, bERaNdoegnO), section 3.4 and appendix D.
 
     Args:
-        value_scale: c_scale; 1 suits board games with known bounds.
-        maxvisit_init: c_visit.
+        value_scale: c_scale, in [0, 1e50]; 1 suits board games with known bounds.
+        maxvisit_init: c_visit, in [0, 1e50].
         rescale_values: stretch the completed Q-values of the node's A actions to [0, 1].
         use_mixed_value: complete by the mixed value; if False by the network's raw value.
-        epsilon: the smallest range that is stretched; a larger one keeps nodes whose Q-values nearly agree from
-            amplifying noise.
+        epsilon: the smallest range that is stretched, in [1e-50, 1e50]; a larger one keeps nodes whose Q-values nearly
+            agree from amplifying noise.
 
     Returns:
         A Q-transform for either policy; the default of `gumbel_muzero_policy`.
 
     Raises:
-        ValueError: a number is not finite, or not in its range.
+        TypeError: an argument is not a number.
+        ValueError: a number is out of its range.
     """
     return QTransformCompletedByMixValue(
-        checks.not_negative("value_scale", value_scale),
-        checks.not_negative("maxvisit_init", maxvisit_init),
-        bool(rescale_values),
-        bool(use_mixed_value),
-        checks.positive("epsilon", epsilon),
+        value_scale, maxvisit_init, bool(rescale_values), bool(use_mixed_value), epsilon
     )

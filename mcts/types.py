@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -65,6 +65,8 @@ class SearchResult:
         qvalues: [B, A] float32, reward + discount * child value of each root action; 0 where unvisited.
         root_value: [B] float32, mean of the values backed up to the root, its own evaluation included.
         tree: the whole search tree.
+        improved_value: [B] float32, what `action_weights` are worth: the sum over the actions of weight times Q-value,
+            where a Gumbel search gives an unvisited action `QTransform.completing_value`; in environment units.
     """
 
     action: npt.NDArray[np.int32]
@@ -73,6 +75,7 @@ class SearchResult:
     qvalues: npt.NDArray[np.float32]
     root_value: npt.NDArray[np.float32]
     tree: Tree
+    improved_value: npt.NDArray[np.float32] = field(kw_only=True)
 
 
 @dataclass(frozen=True)

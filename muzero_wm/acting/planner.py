@@ -193,6 +193,6 @@ def _joined(parts: list[SearchResult]) -> SearchResult:
     tree = mcts.Tree.allocate(roots, parts[0].tree.num_nodes, parts[0].tree.num_actions)
     np.concatenate([part.tree.nodes for part in parts], out=tree.nodes)
     np.concatenate([part.tree.prior_logits for part in parts], out=tree.prior_logits)
-    fields = ("action", "action_weights", "visit_counts", "qvalues", "root_value")
+    fields = ("action", "action_weights", "visit_counts", "qvalues", "root_value", "improved_value")
     arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in fields}
     return SearchResult(**arrays, tree=tree)

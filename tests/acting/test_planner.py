@@ -17,7 +17,7 @@ from muzero_wm.config import SearchConfig
 from muzero_wm.model.inference import InferenceModel
 from tests.model.models import make_model, make_spec
 
-FIELDS = ("action", "action_weights", "visit_counts", "qvalues", "root_value")
+FIELDS = ("action", "action_weights", "visit_counts", "qvalues", "root_value", "improved_value")
 
 
 def roots(count: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

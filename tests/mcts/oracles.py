@@ -220,3 +220,27 @@ def recompute(visits, raw_values, parents, rewards, discounts):
         if parents[node] >= 0:
             qvalues[node] = rewards[node] + discounts[node] * sums[node] / visits[node]
     return sums, qvalues, own
+
+
+def improved_value(logits, raw_value, visits, qvalues, allowed, fill, sigma):
+    """What Gumbel's improved policy is worth: every action's probability times its Q-value, or `fill` without one.
+
+    Args:
+        logits: of the root, one for each action.
+        raw_value: the network's value of the root.
+        visits: of each action.
+        qvalues: of each action, looked at where visited.
+        allowed: which actions may be taken.
+        fill: "mixed", or "raw" for the raw value.
+        sigma: maps the completed Q-values to what is added to the logits.
+    """
+    filler = raw_value
+    if fill == "mixed" and sum(visits):
+        probs = softmax([x if ok else -math.inf for x, ok in zip(logits, allowed, strict=True)])
+        tried = [a for a, n in enumerate(visits) if n]
+        mass = [max(probs[a], 1.1754943508222875e-38) for a in tried]
+        mean = math.fsum(m * qvalues[a] for m, a in zip(mass, tried, strict=True)) / math.fsum(mass)
+        filler = (raw_value + sum(visits) * mean) / (1 + sum(visits))
+    completed = [qvalues[a] if n else filler for a, n in enumerate(visits)]
+    scores = [x + s if ok else -math.inf for x, s, ok in zip(logits, sigma(completed), allowed, strict=True)]
+    return math.fsum(p * q for p, q in zip(softmax(scores), completed, strict=True))

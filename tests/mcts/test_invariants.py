@@ -16,7 +16,7 @@ from .scenarios import POLICIES, scenarios, without_numbers
 
 QUIET = {"puct": {"dirichlet_fraction": 0.0, "temperature": 0.0}, "gumbel": {"gumbel_scale": 0.0}}
 PUBLIC_FIELDS = [name for name in NODE_DTYPE.names if not name.startswith("_")]
-RESULT_FIELDS = ("action", "action_weights", "visit_counts", "qvalues", "root_value")
+RESULT_FIELDS = ("action", "action_weights", "visit_counts", "qvalues", "root_value", "improved_value")
 
 policies = pytest.mark.parametrize("policy", POLICIES)
 kinds = pytest.mark.parametrize(

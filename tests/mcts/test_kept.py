@@ -117,7 +117,7 @@ def test_a_path_that_was_never_searched_starts_anew(backend):
     model = RandomModel([3, 4, 5], 4)  # the same positions, searched from nothing
     model.go_on(np.full((3, 1), -1), moves[:, None])
     anew = mcts.muzero_policy(model.root(), model, 9, rng=0, backend=backend)
-    for field in ("action", "action_weights", "visit_counts", "qvalues", "root_value"):
+    for field in ("action", "action_weights", "visit_counts", "qvalues", "root_value", "improved_value"):
         np.testing.assert_array_equal(getattr(result, field)[:2], getattr(anew, field)[:2])
     assert result.visit_counts[2].sum() == 9 + kept.tree.node_visits[2, 0] - 1
 

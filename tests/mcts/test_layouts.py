@@ -10,6 +10,8 @@ import pytest
 import mcts
 from mcts.tree import NODE_DTYPE
 
+pytestmark = pytest.mark.filterwarnings("error")  # NumPy has nothing to tell either
+
 B, A, S = 3, 4, 12
 PUBLIC_FIELDS = [name for name in NODE_DTYPE.names if not name.startswith("_")]
 RESULT_FIELDS = [field.name for field in dataclasses.fields(mcts.SearchResult) if field.name != "tree"]

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 import mcts
+from mcts.checks import LARGEST, SMALLEST
 from tests.native.native_network import AVAILABLE, native_network
 
 POLICIES: dict[str, Callable[..., mcts.SearchResult]] = {
@@ -39,7 +40,7 @@ def _pools() -> dict[str, FloatArray]:
         "denormal": signs * rng.integers(1, 100, size=POOL) * 1.4e-45,
         "mixed": normal * 10.0 ** rng.integers(-40, 30, size=POOL),
         "huge": normal * 1e30,
-        "limit": signs * FLOAT_MAX / 256,  # the largest of which a path of 120 rewards still fits
+        "limit": signs * FLOAT_MAX,
         "holes": np.where(rng.random(POOL) < 0.4, -np.inf, normal),
     }
     return {name: pool.astype(np.float32) for name, pool in pools.items()}
@@ -55,18 +56,27 @@ QTRANSFORMS = (
     mcts.qtransform_by_min_max(min_value=-9, max_value=9),
     mcts.qtransform_by_min_max(min_value=-1e-30, max_value=1e-30),
     mcts.qtransform_by_parent_and_siblings(),
-    mcts.qtransform_by_parent_and_siblings(epsilon=1e-300),
-    mcts.qtransform_by_parent_and_siblings(epsilon=1e30),
     mcts.qtransform_by_tree_min_max(),
-    mcts.qtransform_by_tree_min_max(epsilon=1e-300),
     mcts.qtransform_completed_by_mix_value(),
     mcts.qtransform_completed_by_mix_value(value_scale=1.0, maxvisit_init=0.0),
     mcts.qtransform_completed_by_mix_value(value_scale=0.0),
-    mcts.qtransform_completed_by_mix_value(value_scale=1e30, maxvisit_init=1e30),
     mcts.qtransform_completed_by_mix_value(rescale_values=False),
-    mcts.qtransform_completed_by_mix_value(use_mixed_value=False, epsilon=1e-300),
     mcts.qtransform_completed_by_mix_value(rescale_values=False, use_mixed_value=False),
 )
+RANGES = {  # of all constants that are real numbers
+    "min_value": (-LARGEST, LARGEST),
+    "max_value": (-LARGEST, LARGEST),
+    "epsilon": (SMALLEST, LARGEST),
+    "value_scale": (0.0, LARGEST),
+    "maxvisit_init": (0.0, LARGEST),
+    "dirichlet_fraction": (0.0, 1.0),
+    "dirichlet_alpha": (SMALLEST, LARGEST),
+    "pb_c_init": (0.0, LARGEST),
+    "pb_c_base": (SMALLEST, LARGEST),
+    "temperature": (0.0, LARGEST),
+    "virtual_loss": (0.0, LARGEST),
+    "gumbel_scale": (0.0, LARGEST),
+}
 # How the network hands out its numbers. All but the first few change what NumPy sees, none what is meant.
 STYLES = ("views", "views", "views", "copies", "one buffer", "read-only", "float64", "fortran", "reversed",
           "big-endian", "offset", "lists", "shared", "broadcast", *(["native"] if AVAILABLE else []))  # fmt: skip
@@ -89,6 +99,7 @@ class Case:
         wrong: what makes it unsound; "" if nothing does.
         first_node: node that the first simulation makes.
         network: called instead of `answer`, for networks that fail.
+        prepare: called before the search, for mistakes that are made there.
     """
 
     policy: str
@@ -103,10 +114,13 @@ class Case:
     wrong: str = ""
     first_node: int = 1
     network: Any = None
+    prepare: Callable[[], Any] | None = None
     _buffers: list[FloatArray] = field(default_factory=list)
 
     def search(self) -> mcts.SearchResult:
         """Makes the search."""
+        if self.prepare is not None:
+            self.prepare()
         network = self.network
         if network is None:
             network = native_network(self) if self.style == "native" else self.answer
@@ -255,9 +269,9 @@ def _sound(rnd: random.Random, policy: str, num_roots: int, num_actions: int, nu
     elif logits == "holes":
         root_logits[:, -1] = 0.0
     if rnd.random() < 0.3:
-        arguments["max_depth"] = rnd.choice((1, 2, 3, num_simulations, 10**9))
+        arguments["max_depth"] = rnd.choice((1, 2, 3, num_simulations, 10**30))
     if rnd.random() < 0.6:
-        arguments["qtransform"] = rnd.choice(QTRANSFORMS)
+        arguments["qtransform"] = rnd.choice(QTRANSFORMS) if rnd.random() < 0.5 else _qtransform(rnd)
     if num_roots > 1 and rnd.random() < 0.03:
         arguments["num_threads"] = rnd.choice((2, 3, 100))
     arguments |= _constants(rnd, policy, num_roots)
@@ -274,20 +288,50 @@ def _rng(rnd: random.Random, num_roots: int) -> Any:
     return np.frombuffer(rnd.randbytes(8 * num_roots), rnd.choice(("<u8", ">u8")))
 
 
+def _anywhere(rnd: random.Random, name: str) -> float:
+    """Draws a constant from the whole of its range, of any order of magnitude, its ends included."""
+    lower, upper = RANGES[name]
+    if rnd.random() < 0.3:
+        return rnd.choice((lower, upper))
+    size = min(10.0 ** rnd.uniform(-50, 50), upper)
+    return -size if lower < 0 and rnd.random() < 0.5 else size
+
+
+def _qtransform(rnd: random.Random) -> mcts.QTransform:
+    """Draws a Q-transform with constants of any order of magnitude."""
+    kind = rnd.randrange(4)
+    if kind == 0:
+        bounds = sorted(_anywhere(rnd, "min_value") for _ in range(2))
+        if bounds[1] - bounds[0] < SMALLEST:
+            bounds = [0.0, SMALLEST]
+        return mcts.qtransform_by_min_max(min_value=bounds[0], max_value=bounds[1])
+    if kind == 1:
+        return mcts.qtransform_by_parent_and_siblings(epsilon=_anywhere(rnd, "epsilon"))
+    if kind == 2:
+        return mcts.qtransform_by_tree_min_max(epsilon=_anywhere(rnd, "epsilon"))
+    constants: dict[str, Any] = {
+        name: _anywhere(rnd, name) for name in ("value_scale", "maxvisit_init", "epsilon") if rnd.random() < 0.6
+    }
+    options = {name: rnd.random() < 0.5 for name in ("rescale_values", "use_mixed_value")}
+    return mcts.qtransform_completed_by_mix_value(**constants, **options)
+
+
 def _constants(rnd: random.Random, policy: str, num_roots: int) -> dict[str, Any]:
-    """Draws the constants of a policy, the ends of their ranges included."""
-    choices: dict[str, tuple[Any, ...]]
-    if policy == "puct":
-        choices = {
-            "dirichlet_fraction": (0.0, 0.25, 1.0),
-            "dirichlet_alpha": (1e-6, 0.03, 0.3, 100.0),
-            "pb_c_init": (0.0, 1.25, 1e6),
-            "pb_c_base": (1e-6, 1.0, 19652.0, 1e30),
-            "temperature": (0.0, 1.0, 0.5, 1e-6, 1e6, np.linspace(0, 1, num_roots)),
-            "virtual_loss": (0.0, 1.0, 3.0, 1e6),
-        }
-    else:
-        choices = {"gumbel_scale": (0.0, 1.0, 1e6), "max_num_considered_actions": (1, 2, 3, 16, 10**6)}
-    choices["leaves_per_step"] = (1, 2, 3, 8, 200)
-    known = PARAMETERS[policy]
-    return {name: rnd.choice(values) for name, values in choices.items() if name in known and rnd.random() < 0.3}
+    """Draws the constants of a policy: common ones, and of any order of magnitude."""
+    common: dict[str, tuple[Any, ...]] = {
+        "dirichlet_fraction": (0.0, 0.25, 1.0),
+        "dirichlet_alpha": (0.03, 0.3, 100.0),
+        "pb_c_init": (0.0, 1.25),
+        "pb_c_base": (1.0, 19652.0),
+        "temperature": (0.0, 1.0, 0.5, 1e-320, np.linspace(0, 1, num_roots)),
+        "virtual_loss": (0.0, 1.0, 3.0),
+        "gumbel_scale": (0.0, 1.0, np.linspace(0, 1, num_roots)),
+        "max_num_considered_actions": (1, 2, 3, 16, 10**6, 10**30),
+        "leaves_per_step": (1, 2, 3, 8, 200),
+    }
+    constants = {}
+    for name, choices in common.items():
+        if name in PARAMETERS[policy] and rnd.random() < 0.3:
+            extreme = name in RANGES and rnd.random() < 0.4
+            constants[name] = _anywhere(rnd, name) if extreme else rnd.choice(choices)
+    return constants

@@ -89,7 +89,7 @@ def _search(case: Case) -> mcts.SearchResult | None:
 
 
 def _same(result: mcts.SearchResult, other: mcts.SearchResult) -> None:
-    for name in ("action", "action_weights", "visit_counts", "qvalues", "root_value"):
+    for name in ("action", "action_weights", "visit_counts", "qvalues", "root_value", "improved_value"):
         require(getattr(result, name) == getattr(other, name), f"{name}: depends on the number of threads")
 
 
@@ -113,7 +113,7 @@ def work(seed: int, numbers: range, seconds: float, current: Any, results: Conne
     from tests.native import guard  # noqa: F401
 
     faulthandler.enable()
-    warnings.simplefilter("ignore", RuntimeWarning)  # overflows on the way; what comes out is checked
+    warnings.simplefilter("error", RuntimeWarning)  # nothing overflows on the way
     unraisable: list[str] = []  # what native functions that cannot raise had to swallow
     sys.unraisablehook = lambda args: unraisable.append(f"ignored: {args.exc_value!r}")
     counts: Counter[str] = Counter()

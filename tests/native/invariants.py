@@ -74,6 +74,7 @@ def check_result(case: Case, result: mcts.SearchResult, simulations: Any) -> Non
         ("visit_counts", visits, (num_roots, num_actions)),
         ("qvalues", result.qvalues, (num_roots, num_actions)),
         ("root_value", result.root_value, (num_roots,)),
+        ("improved_value", result.improved_value, (num_roots,)),
     ):
         require(array.shape == shape, f"{name}: shape {array.shape}")
     require(bool((visits >= 0).all()) and (visits.sum(axis=1) == simulations).all(), "visit_counts: sum")
@@ -83,6 +84,7 @@ def check_result(case: Case, result: mcts.SearchResult, simulations: Any) -> Non
     require(np.abs(weights.sum(axis=1, dtype=np.float64) - 1) < 1e-4, "action_weights: sum")
     require(np.isfinite(result.qvalues), "qvalues: not finite")
     require(np.isfinite(result.root_value), "root_value: not finite")
+    require(np.isfinite(result.improved_value), "improved_value: not finite")
     require(~result.qvalues.any(where=visits == 0), "qvalues: not 0 where unvisited")
     if invalid is not None:
         require(not visits[invalid].any(), "visit_counts: a forbidden action was visited")

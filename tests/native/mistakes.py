@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 import numpy as np
 
 import mcts
-from tests.native.cases import PARAMETERS, Case
+from mcts.checks import LARGEST
+from tests.native.cases import PARAMETERS, RANGES, Case
 from tests.native.native_network import AVAILABLE, native_network
 
 Mistake = Callable[[random.Random, Case], None]
@@ -145,7 +147,7 @@ def bad_number(rnd: random.Random, case: Case) -> None:
         "pb_c_init": real,
         "pb_c_base": (*real, 0.0),
         "temperature": (float("nan"), float("inf"), -1.0, "1", None, 1j, np.ones(1000), np.ones((1, 1))),
-        "gumbel_scale": real,
+        "gumbel_scale": (*real[:6], np.ones(1000), True),
         "max_num_considered_actions": count,
         "backend": ("cuda", 3, ""),
         "qtransform": (None, "siblings", 3, mcts.qtransform_by_min_max),
@@ -155,6 +157,33 @@ def bad_number(rnd: random.Random, case: Case) -> None:
     wrong = rnd.choice(known[name])
     if name == "num_simulations":
         case.num_simulations = wrong
+    else:
+        case.arguments[name] = wrong
+
+
+def beyond_the_range(rnd: random.Random, case: Case) -> None:
+    """Gives a constant that lies outside its range, by one bit or by far."""
+    factories: dict[str, Callable[[float], Any]] = {
+        "min_value": lambda x: mcts.qtransform_by_min_max(min_value=x, max_value=LARGEST),
+        "max_value": lambda x: mcts.qtransform_by_min_max(min_value=-LARGEST, max_value=x),
+        "epsilon": rnd.choice(
+            (
+                lambda x: mcts.qtransform_by_parent_and_siblings(epsilon=x),
+                lambda x: mcts.qtransform_by_tree_min_max(epsilon=x),
+                lambda x: mcts.qtransform_completed_by_mix_value(epsilon=x),
+            )
+        ),
+        "value_scale": lambda x: mcts.qtransform_completed_by_mix_value(value_scale=x),
+        "maxvisit_init": lambda x: mcts.qtransform_completed_by_mix_value(maxvisit_init=x),
+    }
+    name = rnd.choice([name for name in RANGES if name in factories or name in PARAMETERS[case.policy]])
+    lower, upper = RANGES[name]
+    wrong = rnd.choice(
+        (math.nextafter(upper, math.inf), math.nextafter(lower, -math.inf), 1e60, 1.7e308, -1e60, lower - 1e-30)
+    )
+    wrong = wrong if not lower <= wrong <= upper else math.inf  # where the range swallows it
+    if name in factories:
+        case.prepare = lambda: factories[name](wrong)
     else:
         case.arguments[name] = wrong
 
@@ -175,6 +204,8 @@ MISTAKES: tuple[Mistake, ...] = (
     bad_mask,
     bad_number,
     bad_number,
+    beyond_the_range,
+    beyond_the_range,
 )
 RESHAPES: tuple[Callable[[Any], Any], ...] = (
     lambda array: array[:0],
