@@ -14,9 +14,10 @@ from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int32_t, uintptr_t
 from libc.string cimport memcpy, memset
 
-from mcts.tree import NODE_DTYPE, Tree, TreeSummary
+from mcts.tree import NODE_DTYPE, Tree
 
 from mcts._memory cimport Block, take
+from mcts._transform cimport Transform, read_transform
 
 cdef extern from "_native.h":
     ctypedef int (*mcts_evaluate_fn)(
@@ -31,8 +32,9 @@ cdef extern from "core/tree.h" nogil:
     ctypedef struct Search:
         Py_ssize_t num_roots, num_nodes, num_actions, num_slots
         int32_t num_simulations, first_node, leaves_per_step, max_depth
-        int depth_limited, gumbel, cached, kind, rescale, mixed
-        double min_value, max_value, epsilon, value_scale, maxvisit_init, virtual_loss
+        int depth_limited, gumbel, cached
+        Transform qtransform
+        double virtual_loss
         Node *nodes
         float *logits
         double *share
@@ -62,8 +64,7 @@ cdef extern from "core/table.h" nogil:
                       const float *kept_logits) noexcept nogil
         Py_ssize_t (*start)(const Search *s, Py_ssize_t begin, Py_ssize_t end, int worker) noexcept nogil
         Stop (*step)(const Search *s, Py_ssize_t begin, Py_ssize_t end, int simulation, int worker) noexcept nogil
-        void (*finish)(const Search *s, Py_ssize_t b, int32_t *visit_counts, float *visit_probs, double *qvalues,
-                       double *mean) noexcept nogil
+        void (*finish)(const Search *s, Py_ssize_t b) noexcept nogil
     int list_instruction_sets "instruction_sets"(const InstructionSet **sets)
 
 cdef enum:
@@ -137,7 +138,6 @@ cdef class NativeSearch:
     def __init__(self, problem, instruction_set, Py_ssize_t num_workers=1):
         cdef Search *s = &self._s
         self._isa = _instruction_set(instruction_set)
-        qtransform = problem.qtransform
         s.num_roots, s.num_actions = problem.prior_logits.shape
         s.num_nodes = problem.num_nodes
         s.num_slots = min(s.num_nodes, s.num_actions)
@@ -147,15 +147,8 @@ cdef class NativeSearch:
         s.max_depth = min(problem.max_depth, s.num_nodes)
         s.depth_limited = s.max_depth < s.num_nodes - 1
         s.gumbel = problem.root_scores is not None
-        s.kind = qtransform.kind
-        s.cached = s.leaves_per_step == 1 and s.kind != BY_TREE
-        s.min_value = getattr(qtransform, "min_value", 0.0)
-        s.max_value = getattr(qtransform, "max_value", 1.0)
-        s.epsilon = getattr(qtransform, "epsilon", 1.0)
-        s.value_scale = getattr(qtransform, "value_scale", 1.0)
-        s.maxvisit_init = getattr(qtransform, "maxvisit_init", 0.0)
-        s.rescale = getattr(qtransform, "rescale_values", False)
-        s.mixed = getattr(qtransform, "use_mixed_value", False)
+        s.qtransform = read_transform(problem.qtransform)
+        s.cached = s.leaves_per_step == 1 and s.qtransform.kind != BY_TREE
         s.virtual_loss = problem.virtual_loss
         self._seen = [None, None, None, None]
         self._lay_out(len(problem.exploration) + 1, num_workers)
@@ -371,20 +364,11 @@ cdef class NativeSearch:
 
     def finish(self):
         """Returns the tree, its prior logits written back where the search had marked actions as taken."""
-        cdef Search *s = &self._s
         cdef Py_ssize_t b
-        visit_counts = np.zeros((s.num_roots, s.num_actions), np.int32)
-        visit_probs = np.empty((s.num_roots, s.num_actions), np.float32)
-        qvalues = np.zeros((s.num_roots, s.num_actions))
-        value = np.empty(s.num_roots)
-        cdef int32_t[:, ::1] counts = visit_counts
-        cdef float[:, ::1] probs = visit_probs
-        cdef double[:, ::1] q = qvalues
-        cdef double[::1] mean = value
         with nogil:
-            for b in range(s.num_roots):
-                self._isa.finish(s, b, &counts[b, 0], &probs[b, 0], &q[b, 0], &mean[b])
-        return Tree(*self._tree, TreeSummary(visit_counts, visit_probs, qvalues, value))
+            for b in range(self._s.num_roots):
+                self._isa.finish(&self._s, b)
+        return Tree(*self._tree)
 
     # The network's answers -------------------------------------------------------------------------------------------
 

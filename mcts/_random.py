@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 # Where it is not built, NumPy alone gives the same numbers, but for the rounding of logarithms.
-_noise: Any = importlib.import_module("mcts._noise") if importlib.util.find_spec("mcts._noise") else None
+_noise: Any = importlib.import_module("mcts._policy") if importlib.util.find_spec("mcts._policy") else None
 
 UInt64Array = npt.NDArray[np.uint64]
 FloatArray = npt.NDArray[np.float64]
@@ -106,7 +106,7 @@ def dirichlet(keys: UInt64Array, alpha: float, legal: npt.NDArray[np.bool_]) -> 
         [B, A] float64, 0 for illegal actions, every row sums to 1.
     """
     if _noise is not None:
-        return _noise.dirichlet(keys, DIRICHLET, alpha, legal)
+        return _noise.dirichlet(keys, alpha, legal)
     num_actions = legal.shape[1]
     log_gamma = _log_gamma_plus_one(stream(keys, DIRICHLET, num_actions), alpha)
     boost = np.log(to_unit(stream(keys, DIRICHLET + 16, num_actions))) / alpha

@@ -8,6 +8,7 @@
 #include "rows.h"
 
 #define TINY 1.1754943508222875e-38 /* mcts.qtransforms.TINY */
+#define LOWEST_SCORE -1e9           /* an action may win whose logit is -inf, where only such ones are left */
 
 /* Transformed Q-value = (q - lower) * factor / span; `unvisited` / span is that of every unvisited action. */
 typedef struct {
@@ -37,60 +38,60 @@ INLINE void visit(Visited *v, double qvalue, double prior_prob, int visits) {
     if (visits > v->max_visits) v->max_visits = visits;
 }
 
-/* The value that unvisited actions get, before any scaling (mctx: _compute_mixed_value). */
-INLINE double completing_value(const Search *s, double raw_value, const Visited *v) {
-    if (!s->mixed || !v->max_visits) return raw_value;
-    return (raw_value + v->total * (v->weighted_q / v->total_weight)) * s->share[v->total];
+/* The value that unvisited actions get, before any scaling (mctx: _compute_mixed_value); `share` is 1 / (1 + total). */
+INLINE double completing_value(const Transform *q, double raw_value, const Visited *v, double share) {
+    if (!q->mixed || !v->max_visits) return raw_value;
+    return (raw_value + v->total * (v->weighted_q / v->total_weight)) * share;
 }
 
 /* "Policy improvement by planning with Gumbel", appendix D, equation 33 and section 3.4. */
-INLINE Affine complete_by_mix_value(const Search *s, double raw_value, const Visited *v) {
-    const double completing = completing_value(s, raw_value, v);
-    double lower = v->low, upper = v->high;
+INLINE Affine complete(const Transform *q, double completing, int all_visited, const Visited *v) {
+    const double lower = all_visited ? v->low : min2(v->low, completing);
+    const double upper = all_visited ? v->high : max2(v->high, completing);
     Affine t;
-    if (v->num_visited < s->num_actions) {
-        lower = min2(lower, completing);
-        upper = max2(upper, completing);
-    }
-    t.factor = (s->maxvisit_init + v->max_visits) * s->value_scale;
-    t.lower = s->rescale ? lower : 0.0;
-    t.span = s->rescale ? max2(upper - lower, s->epsilon) : 1.0;
+    t.factor = (q->maxvisit_init + v->max_visits) * q->value_scale;
+    t.lower = q->rescale ? lower : 0.0;
+    t.span = q->rescale ? max2(upper - lower, q->epsilon) : 1.0;
     t.unvisited = (completing - t.lower) * t.factor;
     return t;
 }
 
-INLINE Affine between(double lower, double span) {
-    const Affine t = {lower, 1.0, span, 0.0};
+/* The transforms that put unvisited actions at the bottom; `bounds` are those over the whole tree. */
+INLINE Affine normalise(const Transform *q, const double *bounds, double mean, const Visited *v) {
+    Affine t = {0.0, 1.0, 1.0, 0.0};
+    if (q->kind == BY_MIN_MAX) {
+        t.lower = q->min_value;
+        t.span = q->max_value - q->min_value;
+    } else if (q->kind == BY_TREE) {
+        t.lower = bounds[0];
+        t.span = max2(bounds[1] - bounds[0], q->epsilon);
+    } else {
+        t.lower = min2(mean, v->low);
+        t.span = max2(max2(mean, v->high) - t.lower, q->epsilon);
+    }
     return t;
 }
 
 /* The transform at a node, from what its visited children show. */
 INLINE Affine qtransform(const Search *s, const Root *r, const Node *node, double mean, const Visited *v) {
-    double lower, upper;
-    switch (s->kind) {
-    case BY_MIN_MAX:
-        return between(s->min_value, s->max_value - s->min_value);
-    case BY_TREE:
-        return between(r->bounds[0], max2(r->bounds[1] - r->bounds[0], s->epsilon));
-    case BY_SIBLINGS:
-        lower = min2(mean, v->low);
-        upper = max2(mean, v->high);
-        return between(lower, max2(upper - lower, s->epsilon));
-    default:
-        return complete_by_mix_value(s, node->raw_value, v);
-    }
+    const Transform *q = &s->qtransform;
+    double completing;
+    if (q->kind != COMPLETED) return normalise(q, r->bounds, mean, v);
+    completing = completing_value(q, node->raw_value, v, s->share[v->total]);
+    return complete(q, completing, v->num_visited == s->num_actions, v);
 }
 
 /* Looks at the children of a node, as far as the transform needs it; `pending`: some may have no Q-value yet. */
 INLINE Visited look_at_children(const Search *s, const Root *r, const Node *node, int pending) {
+    const int kind = s->qtransform.kind;
     Visited v = nothing_visited();
     const Node *child;
     int32_t next;
-    if (s->kind == BY_MIN_MAX || s->kind == BY_TREE) return v;
+    if (kind == BY_MIN_MAX || kind == BY_TREE) return v;
     for (next = node->first_child; next != NONE; next = child->next_sibling) {
         child = r->nodes + next;
         if (pending && !child->visits) continue;
-        if (s->kind == BY_SIBLINGS) {
+        if (kind == BY_SIBLINGS) {
             v.low = min2(v.low, child->qvalue);
             v.high = max2(v.high, child->qvalue);
         } else {

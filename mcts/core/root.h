@@ -1,5 +1,5 @@
-/* The first and the last step of a search: roots are planted, and what was found is read off (mctx:
-   instantiate_tree_from_root, Tree.summary). */
+/* The first and the last step of a search: roots are planted (mctx: instantiate_tree_from_root), and trees are made fit
+   to be looked at. */
 
 #include "prior.h"
 #include "search.h"
@@ -59,22 +59,12 @@ static void plant(const Search *s, ptrdiff_t b, float value, const Node *kept, c
     if (kept) replant(s, &r, kept, kept_logits);
 }
 
-/* Writes logits back where they marked taken and forbidden actions, and sums up the root's children. */
-static void finish(const Search *s, ptrdiff_t b, int32_t *visit_counts, float *visit_probs, double *qvalues,
-                   double *mean) {
+/* Writes logits back where they marked taken and forbidden actions. */
+static void finish(const Search *s, ptrdiff_t b) {
     const ptrdiff_t num_actions = s->num_actions;
     const Root r = root_at(s, b, 0);
     const Node *node;
     ptrdiff_t i;
-    int32_t total = 0, index;
-    for (index = r.nodes->first_child; index != NONE; index = node->next_sibling) {
-        node = r.nodes + index;
-        visit_counts[node->action] = node->visits;
-        qvalues[node->action] = node->qvalue;
-        total += node->visits;
-    }
-    for (i = 0; i < num_actions; i++) visit_probs[i] = (float)((double)visit_counts[i] / total);
-    *mean = r.nodes->value_sum / r.nodes->visits;
     for (i = 1; i < s->num_nodes; i++) {
         node = r.nodes + i;
         if (node->parent != NONE) r.logits[node->parent * num_actions + node->action] = node->prior_logit;

@@ -98,7 +98,7 @@ INLINE void add_exp(doubles *sums, const float *x, double offset) {
 }
 
 /* Sum of exp(x[i] - offset); NaN counts as 0. */
-static double sum_exp(const float *x, int n, double offset) {
+static inline double sum_exp(const float *x, int n, double offset) {
     doubles sums[PARTS] = {{0}};
     float tail[LANES];
     int i, j;
@@ -160,7 +160,7 @@ INLINE float largest_lane(floats best) {
 
 /* Copies a row of logits and returns where its first largest number stands; -1 unless none is NaN or +inf and at least
    one is finite. */
-static int take_logits(float *restrict dst, const float *restrict src, int n) {
+static inline int take_logits(float *restrict dst, const float *restrict src, int n) {
     floats x, best;
     ints usable;
     float top = -INFINITY;
@@ -188,7 +188,7 @@ static int take_logits(float *restrict dst, const float *restrict src, int n) {
 }
 
 /* Where the first largest number stands, NaN left aside; -1 if all are NaN. */
-static int argmax(const float *x, int n) {
+static inline int argmax(const float *x, int n) {
     floats block, best;
     float top = -INFINITY;
     int i = 0;

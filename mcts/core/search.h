@@ -105,7 +105,7 @@ INLINE void backward_puct(const Search *s, const Root *r, int32_t leaf, double v
             r->children.qvalue[child->slot] = child->qvalue;
             r->children.share[child->slot] = s->share[child->visits];
         }
-        if (s->kind == COMPLETED || !stays(s, node, child, mean)) {
+        if (s->qtransform.kind == COMPLETED || !stays(s, node, child, mean)) {
             choice = index ? choose_puct(s, r, node, mean, 0) : choose_puct_root(s, r, mean);
             node->memory.rest.weight = INFINITY;
             if (choice == came_from)

@@ -11,7 +11,6 @@
 #include "qtransform.h"
 
 #define NO_ACTION INT32_MAX /* loses every tie */
-#define LOWEST_SCORE -1e9   /* a considered action is chosen even where its logit is -inf */
 #define MAX_EXPONENT 700.0
 #define MARGIN 1e-12        /* far more than the rounding of a score */
 #define NO_Q -1e300         /* below the Q-value of any child; finite, so that sums stay numbers */
@@ -37,12 +36,12 @@ INLINE void offer(Best *best, double score, int32_t child, const Node *node) {
 INLINE int stays(const Search *s, const Node *node, const Node *child, double mean) {
     const Rest *rest = &node->memory.rest;
     double lower, span, factor, score, rest_q, rest_prior;
-    if (s->kind == BY_SIBLINGS) {
+    if (s->qtransform.kind == BY_SIBLINGS) {
         lower = min2(min2(mean, rest->low), child->qvalue);
-        span = max2(max2(max2(mean, rest->high), child->qvalue) - lower, s->epsilon);
+        span = max2(max2(max2(mean, rest->high), child->qvalue) - lower, s->qtransform.epsilon);
     } else {
-        lower = s->min_value;
-        span = s->max_value - s->min_value;
+        lower = s->qtransform.min_value;
+        span = s->qtransform.max_value - s->qtransform.min_value;
     }
     factor = s->exploration[node->visits] * span;
     score = (child->qvalue - lower) + factor * child->prior_prob * s->share[child->visits];
@@ -114,9 +113,9 @@ INLINE int32_t choose_puct_root(const Search *s, const Root *r, double mean) {
     Best best = {-INFINITY, NO_ACTION, NONE};
     Affine t;
     double factor, score;
-    if (s->kind == BY_SIBLINGS)
+    if (s->qtransform.kind == BY_SIBLINGS)
         widen(c->qvalue, n, &visited.low, &visited.high);
-    else if (s->kind == COMPLETED)
+    else if (s->qtransform.kind == COMPLETED)
         visited = look_at_children(s, r, node, 0);
     t = qtransform(s, r, node, mean, &visited);
     factor = s->exploration[node->visits] * t.span;

@@ -17,8 +17,7 @@ typedef struct {
     void (*plant)(const Search *s, ptrdiff_t b, float value, const Node *kept, const float *kept_logits);
     ptrdiff_t (*start)(const Search *s, ptrdiff_t begin, ptrdiff_t end, int worker);
     Stop (*step)(const Search *s, ptrdiff_t begin, ptrdiff_t end, int simulation, int worker);
-    void (*finish)(const Search *s, ptrdiff_t b, int32_t *visit_counts, float *visit_probs, double *qvalues,
-                   double *mean);
+    void (*finish)(const Search *s, ptrdiff_t b);
 } InstructionSet;
 
 extern const InstructionSet mcts_search_baseline, mcts_search_avx2, mcts_search_avx512;

@@ -11,6 +11,14 @@
 /* Kinds of Q-transform, as in mcts.qtransforms. */
 enum { BY_MIN_MAX = 0, BY_SIBLINGS = 1, BY_TREE = 2, COMPLETED = 3 };
 
+/* A Q-transform; which numbers it has depends on its kind. */
+typedef struct {
+    int kind;
+    int rescale; /* rescale_values */
+    int mixed;   /* use_mixed_value */
+    double min_value, max_value, epsilon, value_scale, maxvisit_init;
+} Transform;
+
 enum {
     NONE = -1,
     LANES = 8 /* numbers that are summed side by side, whatever the instruction set; scratch is padded to it */
@@ -91,10 +99,8 @@ typedef struct {
     int depth_limited;      /* the limit can be met */
     int gumbel;
     int cached;             /* choices are made on the way up and stay true until the next one */
-    int kind;
-    int rescale;
-    int mixed;
-    double min_value, max_value, epsilon, value_scale, maxvisit_init, virtual_loss;
+    Transform qtransform;
+    double virtual_loss;
     Node *nodes;               /* [B, N] */
     float *logits;             /* [B, N, A] */
     double *bounds;            /* [B, 2] */
