@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mcts import checks
+from mcts._holder import ArrayHolder
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -22,8 +23,8 @@ TINY = float(np.finfo(np.float32).tiny)
 """Smallest weight of a visited action in the mixed value, so that the mean exists where all their priors are zero."""
 
 
-@dataclass(frozen=True)
-class NodeStatistics:
+@dataclass(frozen=True, eq=False, repr=False)
+class NodeStatistics(ArrayHolder):
     """Holds what a Q-transform may look at in some nodes, one per row.
 
     Attributes:
