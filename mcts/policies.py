@@ -89,10 +89,14 @@ def muzero_policy(
     num_kept = 0
     if kept is not None:
         checks.instance("kept", kept, KeptTree, "what mcts.Tree.keep returns")
-        checks.kept_shape((kept.tree.num_roots, kept.tree.num_actions), logits.shape)
-        checks.kept_depth(depth(kept.tree), max_depth)
+        checks.instance("kept.tree", kept.tree, Tree, "a mcts.Tree")
+        checks.kept_shape(kept.tree, logits.shape)
         num_kept = kept.tree.num_nodes - 1
     _check_memory(logits.shape, simulations + num_kept)
+    if kept is not None:
+        checks.kept_nodes(kept.tree, simulations)
+        if max_depth is not None:
+            checks.kept_depth(depth(kept.tree), max_depth)
     fraction = checks.number("dirichlet_fraction", dirichlet_fraction, 0.0, 1.0)
     alpha = checks.number("dirichlet_alpha", dirichlet_alpha, checks.SMALLEST, checks.LARGEST)
     c_init = checks.number("pb_c_init", pb_c_init, 0.0, checks.LARGEST)
