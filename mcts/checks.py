@@ -5,6 +5,7 @@ The public functions call these at the door; whatever lies behind them trusts it
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Sequence
 from functools import lru_cache
@@ -30,6 +31,8 @@ SMALLEST = 1e-50
 """No constant that divides may be smaller; it is less than any difference of float32 numbers, the least is 1.4e-45."""
 
 _MANY_VISITS = 2**24  # of a root; there are tables by visits, and every evaluation of a node in vain counts as one
+_MAX_ADDRESS = 2 ** (8 * ctypes.sizeof(ctypes.c_void_p)) - 1
+_MAX_ROWS = 2**31 - 1
 _MAX_INDEX = 2**31 - 2  # nodes and actions are numbered in int32
 
 
@@ -42,11 +45,16 @@ def instance(name: str, value: object, kind: type, expected: str) -> None:
         raise TypeError(f"{name}: expected {expected}, got {type(value).__name__}")
 
 
-def count(name: str, number: Any) -> int:
-    """Returns a positive int, or raises what is wrong with it."""
+def integer(name: str, number: Any) -> int:
+    """Returns an int, or raises TypeError."""
     if isinstance(number, bool) or not isinstance(number, (int, np.integer)):
         raise TypeError(f"{name}: expected an int, got {type(number).__name__}")
-    if number < 1:
+    return int(number)
+
+
+def count(name: str, number: Any) -> int:
+    """Returns a positive int, or raises what is wrong with it."""
+    if integer(name, number) < 1:
         raise ValueError(f"{name}: expected a number >= 1, got {number}")
     return int(number)
 
@@ -198,10 +206,31 @@ def moves(actions: npt.ArrayLike, num_roots: int, num_actions: int) -> npt.NDArr
 # The network ----------------------------------------------------------------------------------------------------------
 
 
-def network(recurrent_fn: Any) -> None:
-    """Raises TypeError unless the network can be called."""
-    if not callable(recurrent_fn):
-        raise TypeError(f"recurrent_fn: expected a callable, got {type(recurrent_fn).__name__}")
+def function(name: str, value: Any) -> None:
+    """Raises TypeError unless a value can be called."""
+    if not callable(value):
+        raise TypeError(f"{name}: expected a callable, got {type(value).__name__}")
+
+
+def address(name: str, number: Any, lowest: int) -> None:
+    """Raises unless a number can be an address of this machine; `lowest` 0 allows none."""
+    if not lowest <= integer(name, number) <= _MAX_ADDRESS:
+        raise ValueError(f"{name}: expected an address in [{lowest}, {_MAX_ADDRESS}], got {number}")
+
+
+def abi(version: Any, current: int) -> None:
+    """Raises unless a native function was built for the interface that this build calls."""
+    if integer("abi", version) != current:
+        raise ValueError(f"abi: expected {current}, got {version}; build the function for this mcts/_native.h")
+
+
+def rows(num_roots: int, num_leaves: int) -> None:
+    """Raises ValueError where a network call would have more rows than an int32 can number."""
+    if num_roots * num_leaves > _MAX_ROWS:
+        raise ValueError(
+            f"leaves_per_step: expected at most {_MAX_ROWS:,} rows in a network call, got {num_leaves:,} leaves of "
+            f"{num_roots:,} roots"
+        )
 
 
 def describe_bad_answer(

@@ -92,7 +92,7 @@ def muzero_policy(
         checks.instance("kept.tree", kept.tree, Tree, "a mcts.Tree")
         checks.kept_shape(kept.tree, logits.shape)
         num_kept = kept.tree.num_nodes - 1
-    _check_memory(logits.shape, simulations + num_kept)
+    _check_memory(logits.shape, simulations + num_kept, min(counts.leaves_per_step, simulations))
     if kept is not None:
         checks.kept_nodes(kept.tree, simulations)
         if max_depth is not None:
@@ -176,7 +176,7 @@ def gumbel_muzero_policy(
     counts = _check_common(recurrent_fn, qtransform, num_simulations, max_depth, leaves_per_step, num_threads)
     simulations = counts.num_simulations
     logits, value, invalid = checks.root_arrays(root, invalid_actions)
-    _check_memory(logits.shape, simulations)
+    _check_memory(logits.shape, simulations, min(counts.leaves_per_step, simulations))
     max_considered = checks.count("max_num_considered_actions", max_num_considered_actions)
     scale = checks.per_root("gumbel_scale", gumbel_scale, len(value))
     keys = _random.root_keys(rng, len(value))
@@ -313,7 +313,7 @@ def _check_common(
     num_threads: int,
 ) -> _Counts:
     """Checks what both policies take, but for the arrays."""
-    checks.network(recurrent_fn)
+    checks.function("recurrent_fn", recurrent_fn)
     checks.instance("qtransform", qtransform, QTransform, "a value made by mcts.qtransform_*()")
     return _Counts(
         checks.count("num_simulations", num_simulations),
@@ -328,7 +328,8 @@ def _longest_path(max_depth: int | None, num_nodes: int) -> int:
     return num_nodes if max_depth is None else min(max_depth, num_nodes)
 
 
-def _check_memory(shape: tuple[int, ...], num_simulations: int) -> None:
+def _check_memory(shape: tuple[int, ...], num_simulations: int, num_leaves: int) -> None:
     num_roots, num_actions = shape
-    needed = memory_bytes(num_roots, num_actions, num_simulations)
+    checks.rows(num_roots, num_leaves)
+    needed = memory_bytes(num_roots, num_actions, num_simulations, leaves_per_step=num_leaves)
     checks.memory(needed, num_roots, num_actions, num_simulations)
