@@ -36,6 +36,27 @@ _MAX_ROWS = 2**31 - 1
 _MAX_INDEX = 2**31 - 2  # nodes and actions are numbered in int32
 
 
+# Choices --------------------------------------------------------------------------------------------------------------
+
+
+def backend(name: str | None, known: tuple[str, ...]) -> str:
+    """Returns which implementation is to search; None reads MCTS_BACKEND, native where it is not set."""
+    chosen = os.environ.get("MCTS_BACKEND", "native") if name is None else name
+    if chosen not in known:
+        source = "MCTS_BACKEND" if name is None else "backend"
+        raise ValueError(f"{source}: expected one of {', '.join(known)}, got {chosen!r}")
+    return chosen
+
+
+def native_qtransform(qtransform: object, known: tuple[type, ...]) -> None:
+    """Raises TypeError unless the native core, which never calls a Q-transform, has its formula."""
+    if type(qtransform) not in known:
+        raise TypeError(
+            "qtransform: expected a value made by mcts.qtransform_*(), whose formulas the native core has, "
+            f'got {type(qtransform).__name__}; backend="python" takes any mcts.QTransform'
+        )
+
+
 # Numbers --------------------------------------------------------------------------------------------------------------
 
 

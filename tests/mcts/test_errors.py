@@ -265,6 +265,27 @@ def test_what_a_native_function_owns_is_not_shown():
     assert repr(native) == "NativeRecurrentFn(address=4096, context=0, abi=1)"
 
 
+class Halved(mcts.QTransform):
+    """A formula of one's own."""
+
+    def __call__(self, nodes):
+        return np.where(nodes.visit_counts > 0, nodes.qvalues, nodes.raw_value[:, None]) / 2
+
+
+class Narrow(type(mcts.qtransform_by_tree_min_max())):
+    """One of the four, overridden: the native core would not notice."""
+
+
+@policies
+@pytest.mark.parametrize("transform", [Halved(), Narrow()])
+def test_the_native_core_refuses_formulas_it_does_not_have(policy, transform, monkeypatch):
+    message = r'qtransform: .*whose formulas the native core has, got \w+; backend="python" takes any mcts.QTransform'
+    with pytest.raises(TypeError, match=message):
+        search(policy, qtransform=transform)
+    monkeypatch.setenv("MCTS_BACKEND", "python")
+    assert (search(policy, qtransform=transform).visit_counts.sum(axis=1) == 6).all()
+
+
 @policies
 def test_rows_of_a_network_call_are_numbered_in_int32(policy):
     root = mcts.RootOutput(np.zeros((2**16, 1)), np.zeros(2**16))
