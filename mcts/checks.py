@@ -8,12 +8,12 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mcts._limits import memory_limit
 from mcts.nodes import NODE_DTYPE, TreeArrays
 
 FloatArray = npt.NDArray[np.float64]
@@ -31,6 +31,7 @@ SMALLEST = 1e-50
 """No constant that divides may be smaller; it is less than any difference of float32 numbers, the least is 1.4e-45."""
 
 _MANY_VISITS = 2**24  # of a root; there are tables by visits, and every evaluation of a node in vain counts as one
+_LITTLE_MEMORY = 2**24  # any process has as much: reading the limits would cost more than a small search
 _MAX_ADDRESS = 2 ** (8 * ctypes.sizeof(ctypes.c_void_p)) - 1
 _MAX_ROWS = 2**31 - 1
 _MAX_INDEX = 2**31 - 2  # nodes and actions are numbered in int32
@@ -377,7 +378,7 @@ def kept_depth(depth: int, max_depth: int) -> None:
 
 
 def memory(needed: int, num_roots: int, num_actions: int, num_simulations: int) -> None:
-    """Refuses a search whose tree this machine cannot hold.
+    """Refuses a search whose tree this process cannot hold.
 
     Args:
         needed: bytes, see `mcts.memory_bytes`.
@@ -386,23 +387,17 @@ def memory(needed: int, num_roots: int, num_actions: int, num_simulations: int) 
         num_simulations: S, kept nodes included.
 
     Raises:
-        ValueError: the tree needs more than the machine's memory, or more nodes or actions than can be numbered.
+        ValueError: the tree needs more memory than the process may use, or more nodes or actions than can be numbered.
     """
-    available = _physical_memory()
+    if needed < _LITTLE_MEMORY and max(num_simulations, num_actions) <= _MAX_INDEX:
+        return
+    available, source = memory_limit()
     if needed > available or max(num_simulations, num_actions) > _MAX_INDEX:
         raise ValueError(
             f"num_simulations: a search of {num_roots} roots, {num_actions} actions and {num_simulations} simulations "
-            f"needs {needed:,} bytes; expected at most the {available:,} of this machine, and at most {_MAX_INDEX:,} "
+            f"needs {needed:,} bytes; expected at most the {available:,} {source}, and at most {_MAX_INDEX:,} "
             "simulations or actions"
         )
-
-
-@lru_cache(maxsize=1)
-def _physical_memory() -> int:
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # not a POSIX system: the allocation itself will tell
-        return 2**62
 
 
 # Exports --------------------------------------------------------------------------------------------------------------
