@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 
+from mcts import checks
 from mcts.types import RecurrentFn, RecurrentOutput
+
+ABI_VERSION = 1
+"""Of the interface in `mcts/_native.h`; raised whenever functions built for it would have to be built anew."""
 
 _EVALUATE = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 3, *[ctypes.c_int32] * 4, *[ctypes.c_void_p] * 4)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class NativeRecurrentFn:
     """Holds the address of a C function with the interface of `mcts/_native.h`, for a policy's `recurrent_fn`.
 
@@ -21,16 +25,33 @@ class NativeRecurrentFn:
     simulation. A function compiled by `numba.cfunc` will do.
 
     Attributes:
-        address: of the function, a `mcts_evaluate_fn`.
+        address: of the function, a `mcts_evaluate_fn`; not 0. Nobody can check that a function is there: a wrong
+            address ends the process.
         context: its first argument, an address or 0.
-        owner: kept alive as long as this object: what the two addresses point into.
+        owner: kept alive as long as this object, and so at least as long as any search with it: what the two addresses
+            point into, for example the library or the compiled function, and the arrays behind the context. A tuple
+            holds several.
         fallback: the same model as a Python function, for whoever calls this object as one.
+        abi: the version of the interface that the function was built for; only this build's own is taken.
+
+    Raises:
+        TypeError: an address or a version is not an int, or the fallback not callable.
+        ValueError: an address is none, or the version another than this build's.
     """
 
     address: int
     context: int
-    owner: object
-    fallback: RecurrentFn | None = None
+    owner: object = field(repr=False)
+    fallback: RecurrentFn | None = field(default=None, repr=False)
+    abi: int = field(default=ABI_VERSION, kw_only=True)
+
+    def __post_init__(self) -> None:
+        """Checks the numbers."""
+        checks.address("address", self.address, lowest=1)
+        checks.address("context", self.context, lowest=0)
+        checks.abi(self.abi, ABI_VERSION)
+        if self.fallback is not None:
+            checks.function("fallback", self.fallback)
 
     def __call__(
         self, parent_index: npt.NDArray[np.int32], action: npt.NDArray[np.int32], node_index: int

@@ -12,6 +12,8 @@ from typing import NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
+from mcts._holder import ArrayHolder
+
 CACHE_LINE = 64
 
 NODE_DTYPE = np.dtype(
@@ -59,8 +61,8 @@ class TreeSummary(NamedTuple):
     value: npt.NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class TreeArrays:
+@dataclass(frozen=True, eq=False, repr=False)
+class TreeArrays(ArrayHolder):
     """Holds the arrays of B search trees; `mcts.Tree` says what they are and adds what can be done with them."""
 
     nodes: npt.NDArray[np.void]

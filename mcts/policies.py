@@ -12,13 +12,14 @@ import numpy.typing as npt
 from mcts import _random, checks
 from mcts.kept import depth, replant
 from mcts.qtransforms import (
+    NATIVE_QTRANSFORMS,
     NodeStatistics,
     QTransform,
     QTransformByTreeMinMax,
     qtransform_by_parent_and_siblings,
     qtransform_completed_by_mix_value,
 )
-from mcts.search import memory_bytes, run_search
+from mcts.search import BACKENDS, memory_bytes, run_search
 from mcts.seq_halving import considered_visits_by_root
 from mcts.tree import KeptTree, Tree, TreeSummary
 from mcts.types import RecurrentFn, RootOutput, SearchProblem, SearchResult
@@ -83,16 +84,20 @@ def muzero_policy(
         ValueError: an argument or a network output is out of range or has the wrong shape.
         TypeError: an argument or a network output has the wrong type.
     """
-    counts = _check_common(recurrent_fn, qtransform, num_simulations, max_depth, leaves_per_step, num_threads)
+    counts = _check_common(recurrent_fn, qtransform, backend, num_simulations, max_depth, leaves_per_step, num_threads)
     simulations = counts.num_simulations
     logits, value, invalid = checks.root_arrays(root, invalid_actions)
     num_kept = 0
     if kept is not None:
         checks.instance("kept", kept, KeptTree, "what mcts.Tree.keep returns")
-        checks.kept_shape((kept.tree.num_roots, kept.tree.num_actions), logits.shape)
-        checks.kept_depth(depth(kept.tree), max_depth)
+        checks.instance("kept.tree", kept.tree, Tree, "a mcts.Tree")
+        checks.kept_shape(kept.tree, logits.shape)
         num_kept = kept.tree.num_nodes - 1
-    _check_memory(logits.shape, simulations + num_kept)
+    _check_memory(logits.shape, simulations + num_kept, min(counts.leaves_per_step, simulations))
+    if kept is not None:
+        checks.kept_nodes(kept.tree, simulations)
+        if max_depth is not None:
+            checks.kept_depth(depth(kept.tree), max_depth)
     fraction = checks.number("dirichlet_fraction", dirichlet_fraction, 0.0, 1.0)
     alpha = checks.number("dirichlet_alpha", dirichlet_alpha, checks.SMALLEST, checks.LARGEST)
     c_init = checks.number("pb_c_init", pb_c_init, 0.0, checks.LARGEST)
@@ -169,10 +174,10 @@ def gumbel_muzero_policy(
         ValueError: an argument or a network output is out of range or has the wrong shape.
         TypeError: an argument or a network output has the wrong type.
     """
-    counts = _check_common(recurrent_fn, qtransform, num_simulations, max_depth, leaves_per_step, num_threads)
+    counts = _check_common(recurrent_fn, qtransform, backend, num_simulations, max_depth, leaves_per_step, num_threads)
     simulations = counts.num_simulations
     logits, value, invalid = checks.root_arrays(root, invalid_actions)
-    _check_memory(logits.shape, simulations)
+    _check_memory(logits.shape, simulations, min(counts.leaves_per_step, simulations))
     max_considered = checks.count("max_num_considered_actions", max_num_considered_actions)
     scale = checks.per_root("gumbel_scale", gumbel_scale, len(value))
     keys = _random.root_keys(rng, len(value))
@@ -275,8 +280,9 @@ def _root_statistics(problem: SearchProblem, tree: Tree, summary: TreeSummary) -
     """Returns what a Q-transform may look at in the roots."""
     prior_probs = _softmax(problem.prior_logits.astype(np.float64))
     raw_value = problem.value.astype(np.float64)
-    tree_min = tree_max = raw_value  # the other transforms do not look at the whole tree
-    if isinstance(problem.qtransform, QTransformByTreeMinMax):
+    tree_min = tree_max = raw_value
+    kind = type(problem.qtransform)
+    if kind is QTransformByTreeMinMax or kind not in NATIVE_QTRANSFORMS:  # the others do not look at the whole tree
         used = (tree.node_visits > 0) & (tree.parents >= 0)
         tree_min = np.minimum(np.where(used, tree.qvalues_from_parent, np.inf).min(axis=1), raw_value)
         tree_max = np.maximum(np.where(used, tree.qvalues_from_parent, -np.inf).max(axis=1), raw_value)
@@ -303,14 +309,17 @@ class _Counts(NamedTuple):
 def _check_common(
     recurrent_fn: RecurrentFn,
     qtransform: QTransform,
+    backend: str | None,
     num_simulations: int,
     max_depth: int | None,
     leaves_per_step: int,
     num_threads: int,
 ) -> _Counts:
     """Checks what both policies take, but for the arrays."""
-    checks.network(recurrent_fn)
+    checks.function("recurrent_fn", recurrent_fn)
     checks.instance("qtransform", qtransform, QTransform, "a value made by mcts.qtransform_*()")
+    if checks.backend(backend, BACKENDS) == "native":
+        checks.native_qtransform(qtransform, NATIVE_QTRANSFORMS)
     return _Counts(
         checks.count("num_simulations", num_simulations),
         None if max_depth is None else checks.count("max_depth", max_depth),
@@ -324,7 +333,8 @@ def _longest_path(max_depth: int | None, num_nodes: int) -> int:
     return num_nodes if max_depth is None else min(max_depth, num_nodes)
 
 
-def _check_memory(shape: tuple[int, ...], num_simulations: int) -> None:
+def _check_memory(shape: tuple[int, ...], num_simulations: int, num_leaves: int) -> None:
     num_roots, num_actions = shape
-    needed = memory_bytes(num_roots, num_actions, num_simulations)
+    checks.rows(num_roots, num_leaves)
+    needed = memory_bytes(num_roots, num_actions, num_simulations, leaves_per_step=num_leaves)
     checks.memory(needed, num_roots, num_actions, num_simulations)

@@ -1,8 +1,8 @@
 """Q-transforms: how the values of a node's actions are put on the scale of its prior.
 
-Each is a small immutable value: the native core reads its numbers, NumPy code calls it. All of them are affine in the
-Q-values of the visited actions and give every unvisited action one common value, which is what lets the native core
-score the visited actions and a single unvisited one.
+Each is a small immutable value: the native core reads its numbers, NumPy code calls it. The four that are made here are
+affine in the Q-values of the visited actions and give every unvisited action one common value, which is what lets the
+native core score the visited actions and a single unvisited one.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mcts import checks
+from mcts._holder import ArrayHolder
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -22,8 +23,8 @@ TINY = float(np.finfo(np.float32).tiny)
 """Smallest weight of a visited action in the mixed value, so that the mean exists where all their priors are zero."""
 
 
-@dataclass(frozen=True)
-class NodeStatistics:
+@dataclass(frozen=True, eq=False, repr=False)
+class NodeStatistics(ArrayHolder):
     """Holds what a Q-transform may look at in some nodes, one per row.
 
     Attributes:
@@ -46,9 +47,11 @@ class NodeStatistics:
 
 
 class QTransform(ABC):
-    """Maps the Q-values of a node's actions to scores that can be added to a prior term."""
+    """Maps the Q-values of a node's actions to scores that can be added to a prior term.
 
-    kind: ClassVar[int]
+    Derive from it for a formula of your own, which `backend="python"` searches with. It must be free of side effects
+    and give finite numbers.
+    """
 
     @abstractmethod
     def __call__(self, nodes: NodeStatistics) -> FloatArray:
@@ -161,6 +164,15 @@ class QTransformCompletedByMixValue(QTransform):
         weighted_q = (weights * np.where(nodes.visit_counts > 0, nodes.qvalues, 0.0)).sum(axis=1) / total_weight
         total = nodes.visit_counts.sum(axis=1)
         return (nodes.raw_value + total * weighted_q) / (1 + total)
+
+
+NATIVE_QTRANSFORMS = (
+    QTransformByMinMax,
+    QTransformByParentAndSiblings,
+    QTransformByTreeMinMax,
+    QTransformCompletedByMixValue,
+)
+"""Those whose formulas the native core has; it tells them apart by `kind`, and reads their numbers by name."""
 
 
 def qtransform_by_min_max(*, min_value: float, max_value: float) -> QTransform:

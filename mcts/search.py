@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -164,11 +163,7 @@ def memory_bytes(num_roots: int, num_actions: int, num_simulations: int, *, leav
 
 
 def _make_backend(problem: SearchProblem, backend: str | None, num_workers: int) -> Backend:
-    chosen = os.environ.get("MCTS_BACKEND", "native") if backend is None else backend
-    if chosen not in BACKENDS:
-        source = "MCTS_BACKEND" if backend is None else "backend"
-        raise ValueError(f"{source}: expected one of {', '.join(BACKENDS)}, got {chosen!r}")
-    if chosen == "python":
+    if checks.backend(backend, BACKENDS) == "python":
         from mcts._reference import ReferenceSearch
 
         return ReferenceSearch(problem)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mcts import export
+from mcts._holder import ArrayHolder
 from mcts.kept import keep
 from mcts.nodes import NODE_DTYPE, TreeArrays, TreeSummary
 
@@ -108,8 +109,8 @@ class Tree(TreeArrays):
         return export.to_graphviz(self, root, max_depth, min_visits, action_names)
 
 
-@dataclass(frozen=True)
-class KeptTree:
+@dataclass(frozen=True, eq=False, repr=False)
+class KeptTree(ArrayHolder):
     """Holds what is left of B search trees after some moves, for the `kept` argument of `mcts.muzero_policy`.
 
     Attributes:

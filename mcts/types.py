@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mcts._holder import ArrayHolder
 from mcts.qtransforms import QTransform
 from mcts.tree import KeptTree, Tree
 
@@ -53,8 +54,8 @@ One leaf per step, the default: R = B, row b belongs to root b, and what it lead
 """
 
 
-@dataclass(frozen=True)
-class SearchResult:
+@dataclass(frozen=True, eq=False, repr=False)
+class SearchResult(ArrayHolder):
     """Holds what a search found, one row per root.
 
     Attributes:
@@ -78,8 +79,8 @@ class SearchResult:
     improved_value: npt.NDArray[np.float32] = field(kw_only=True)
 
 
-@dataclass(frozen=True)
-class SearchProblem:
+@dataclass(frozen=True, eq=False, repr=False)
+class SearchProblem(ArrayHolder):
     """Holds one validated search in the form both backends take; made by the policies, not by users.
 
     Attributes:

@@ -230,3 +230,65 @@ def test_an_unknown_backend_in_the_environment_is_named(monkeypatch):
     monkeypatch.setenv("MCTS_BACKEND", "gpu")
     with pytest.raises(ValueError, match="MCTS_BACKEND: expected one of native, python, got 'gpu'"):
         search()
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"address": 0}, ValueError, r"address: expected an address in \[1, \d+\], got 0"),
+        ({"address": -8}, ValueError, "address: expected an address in .*, got -8"),
+        ({"address": 2**64}, ValueError, "address: expected an address in .*, got 18446744073709551616"),
+        ({"address": True}, TypeError, "address: expected an int, got bool"),
+        ({"address": 4096.0}, TypeError, "address: expected an int, got float"),
+        ({"address": None}, TypeError, "address: expected an int, got NoneType"),
+        ({"context": -1}, ValueError, r"context: expected an address in \[0, \d+\], got -1"),
+        ({"context": 2**64}, ValueError, "context: expected an address in"),
+        ({"context": False}, TypeError, "context: expected an int, got bool"),
+        ({"context": None}, TypeError, "context: expected an int, got NoneType"),
+        ({"abi": 2}, ValueError, "abi: expected 1, got 2; build the function for this mcts/_native.h"),
+        ({"abi": 0}, ValueError, "abi: expected 1, got 0"),
+        ({"abi": True}, TypeError, "abi: expected an int, got bool"),
+        ({"abi": "1"}, TypeError, "abi: expected an int, got str"),
+        ({"fallback": 3}, TypeError, "fallback: expected a callable, got int"),
+    ],
+)
+def test_native_functions(changes, error, message):
+    good = {"address": 4096, "context": 0, "owner": None}
+    assert mcts.NativeRecurrentFn(**good).abi == 1
+    assert mcts.NativeRecurrentFn(**good, abi=1, fallback=print) != mcts.NativeRecurrentFn(**good)
+    with pytest.raises(error, match=message):
+        mcts.NativeRecurrentFn(**good | changes)
+
+
+def test_what_a_native_function_owns_is_not_shown():
+    native = mcts.NativeRecurrentFn(4096, 0, np.zeros(10**6))
+    assert repr(native) == "NativeRecurrentFn(address=4096, context=0, abi=1)"
+
+
+class Halved(mcts.QTransform):
+    """A formula of one's own."""
+
+    def __call__(self, nodes):
+        return np.where(nodes.visit_counts > 0, nodes.qvalues, nodes.raw_value[:, None]) / 2
+
+
+class Narrow(type(mcts.qtransform_by_tree_min_max())):
+    """One of the four, overridden: the native core would not notice."""
+
+
+@policies
+@pytest.mark.parametrize("transform", [Halved(), Narrow()])
+def test_the_native_core_refuses_formulas_it_does_not_have(policy, transform, monkeypatch):
+    message = r'qtransform: .*whose formulas the native core has, got \w+; backend="python" takes any mcts.QTransform'
+    with pytest.raises(TypeError, match=message):
+        search(policy, qtransform=transform)
+    monkeypatch.setenv("MCTS_BACKEND", "python")
+    assert (search(policy, qtransform=transform).visit_counts.sum(axis=1) == 6).all()
+
+
+@policies
+def test_rows_of_a_network_call_are_numbered_in_int32(policy):
+    root = mcts.RootOutput(np.zeros((2**16, 1)), np.zeros(2**16))
+    message = "leaves_per_step: expected at most 2,147,483,647 rows in a .*, got 32,768 leaves of 65,536 roots"
+    with pytest.raises(ValueError, match=message):
+        search(policy, root=root, num_simulations=2**15, leaves_per_step=2**20)

@@ -185,3 +185,83 @@ def test_wrong_kept_trees_are_named():
         searched(kept=searched(60).tree.keep([0, 0]), max_depth=1)
     with pytest.raises(ValueError, match="num_simulations: a search of 2 roots"):
         searched(2**33, kept=result.tree.keep([0, 0]))
+
+
+def spoilt(**columns):
+    """The tree made by hand, with other numbers in some nodes: `field={node: number}`."""
+    tree = hand_made()
+    for name, numbers in columns.items():
+        for node, number in numbers.items():
+            if name == "prior_logits":
+                tree.prior_logits[0, node] = number
+            else:
+                tree.nodes[name][0, node] = number
+    return mcts.KeptTree(tree, np.arange(6, dtype=np.int32)[None])
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"parent": {2: 2}}, "node 2: expected a parent among the nodes before it, or -1, got 2"),
+        ({"parent": {2: 5}}, "node 2: expected a parent among the nodes before it, or -1, got 5"),
+        ({"parent": {5: 10**9}}, "node 5: expected a parent among the nodes before it, or -1, got 1000000000"),
+        ({"parent": {5: -2}}, "node 5: expected a parent among the nodes before it, or -1, got -2"),
+        ({"parent": {0: 0}}, "node 0: expected a parent among the nodes before it, or -1, got 0"),
+        ({"action": {4: 2}}, r"node 4: expected an action in \[0, 2\), got 2"),
+        ({"action": {4: -1}}, r"node 4: expected an action in \[0, 2\), got -1"),
+        ({"action": {5: 0}}, "node 5: expected an edge that leads to no other node, got 0"),
+        ({"visits": {4: 0}}, "node 4: expected at least one visit more than its children have together, .* got 0"),
+        ({"visits": {3: 2}}, "node 3: expected at least one visit more than its children have together, .* got 2"),
+        ({"visits": {4: -5}}, "node 4: expected at least one visit more"),
+        ({"parent": {5: -1}}, "node 5: .* and none without a parent, got 1"),
+        ({"parent": {1: -1}, "visits": {1: 0}}, "node 1: .* and none without a parent, got 0"),
+        ({"visits": {1: 2**30}}, ": expected at most 16,777,216 visits, got 1,073,741,824"),
+        ({"visits": {1: 2**31 - 1}}, ": expected at most 16,777,216 visits, got 2,147,483,647"),
+        ({"value_sum": {2: np.nan}}, r"node 2: expected a mean value in \[-2.5e\+49, 2.5e\+49\], got nan"),
+        ({"value_sum": {2: 1e308}}, r"node 2: expected a mean value in .* got 1e\+308"),
+        ({"qvalue": {5: -np.inf}}, r"node 5: expected a qvalue in \[-2.5e\+49, 2.5e\+49\], got -inf"),
+        ({"reward": {1: np.nan}}, "node 1: expected a reward in .*, got nan"),
+        ({"raw_value": {1: np.inf}}, "node 1: expected a raw_value in .*, got inf"),
+        ({"discount": {3: 1.5}}, r"node 3: expected a discount in \[-1, 1\], got 1.5"),
+        ({"discount": {3: np.nan}}, r"node 3: expected a discount in \[-1, 1\], got nan"),
+        ({"prior_logits": {3: [np.nan, 0]}}, "node 3: expected prior logits below infinity, .*, got nan"),
+        ({"prior_logits": {3: [0, np.inf]}}, "node 3: expected prior logits below infinity, .*, got inf"),
+        ({"prior_logits": {3: -np.inf}}, "node 3: expected prior logits .* at least one of them finite, got -inf"),
+    ],
+)
+def test_kept_trees_that_do_not_hang_together_are_refused_by_node(columns, message, backend):
+    with pytest.raises(ValueError, match=rf"^kept: root 0.*{message}"):
+        mcts.muzero_policy(prediction(0.0), answer, 20, rng=0, kept=spoilt(**columns), backend=backend, **QUIET)
+
+
+def test_of_kept_roots_and_unused_slots_nothing_is_asked(backend):
+    """Node 0 gets the new prediction; nobody reads the numbers of a slot that no node is in."""
+    whole = mcts.muzero_policy(prediction(0.0), answer, 20, rng=0, kept=spoilt(), backend=backend, **QUIET)
+    odd = spoilt(visits={0: 99}, value_sum={0: np.nan}, qvalue={0: np.inf}, prior_logits={0: np.nan})
+    result = mcts.muzero_policy(prediction(0.0), answer, 20, rng=0, kept=odd, backend=backend, **QUIET)
+    np.testing.assert_array_equal(result.tree.node_visits, whole.tree.node_visits)
+    np.testing.assert_array_equal(result.root_value, whole.root_value)
+    slot = spoilt(parent={5: -1}, action={5: 10**6}, visits={5: 0, 3: 2}, discount={5: np.nan}, reward={5: np.inf})
+    result = mcts.muzero_policy(prediction(0.0), answer, 20, rng=0, kept=slot, backend=backend, **QUIET)
+    assert result.visit_counts.sum() == 5 + 20
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda n, p: (n["parent"], p), TypeError, r"tree.nodes of dtype mcts.tree.NODE_DTYPE"),
+        (lambda n, p: (n, p.astype(np.float64)), TypeError, "tree.prior_logits of dtype float32, got float64"),
+        (lambda n, p: (n, p.tolist()), TypeError, "tree.prior_logits of dtype float32, got list"),
+        (lambda n, p: (n[:, :3], p), ValueError, r"tree.nodes \[B, M\] and .*, got \(1, 3\) and \(1, 6, 2\)"),
+        (lambda n, p: (n, p[:, :0]), ValueError, r"tree.nodes \[B, M\] and .*, got \(1, 6\) and \(1, 0, 2\)"),
+        (lambda n, p: (n[:, :0], p[:, :0]), ValueError, r"M >= 1, got \(1, 0\) and \(1, 0, 2\)"),
+        (lambda n, p: (n[0], p[0]), ValueError, r"kept: expected trees of \(B, A\) = \(1, 2\) .*, got \(6, 2\)"),
+    ],
+)
+def test_kept_arrays_of_the_wrong_kind_are_named(change, error, message):
+    tree = hand_made()
+    kept = mcts.KeptTree(mcts.Tree(*change(tree.nodes, tree.prior_logits)), np.zeros((1, 6), np.int32))
+    with pytest.raises(error, match=message):
+        mcts.muzero_policy(prediction(0.0), answer, 4, rng=0, kept=kept, **QUIET)
+    with pytest.raises(TypeError, match=r"kept.tree: expected a mcts.Tree, got ndarray"):
+        mcts.muzero_policy(prediction(0.0), answer, 4, rng=0, kept=mcts.KeptTree(tree.nodes, kept.source), **QUIET)

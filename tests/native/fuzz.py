@@ -15,6 +15,7 @@ import faulthandler
 import json
 import math
 import multiprocessing
+import random
 import re
 import sys
 import time
@@ -28,8 +29,8 @@ from typing import Any
 
 import mcts
 from tests.native.cases import Case, draw, go_on, randomness
-from tests.native.invariants import ViolationError, check, require
-from tests.native.mistakes import NetworkFailedError
+from tests.native.invariants import ViolationError, check, check_result, kept_visits, require
+from tests.native.mistakes import NetworkFailedError, tamper
 
 MAX_FINDINGS = 20
 _NAMED = re.compile(r"(root|recurrent_fn|[a-z_]+)(\.[a-z_]+)?[:,] ")
@@ -59,6 +60,8 @@ def attempt(seed: int, index: int) -> str:
             _same(result, case.search())
         if rnd.random() < 0.1 and (following := go_on(rnd, case, result)) is not None:
             case = following
+            if rnd.random() < 0.3:
+                return _search_on_tampered(rnd, case)
             _search(case)
         return "searched"
     except ViolationError as violation:
@@ -86,6 +89,20 @@ def _search(case: Case) -> mcts.SearchResult | None:
     require(not case.wrong, f"{case.wrong} was not refused")
     check(case, result)
     return result
+
+
+def _search_on_tampered(rnd: random.Random, case: Case) -> str:
+    """Searches on with a kept tree that was written to: it is refused by name, or good for a search all the same."""
+    tamper(rnd, case.arguments["kept"])
+    try:
+        result = case.search()
+    except ValueError as error:
+        require(str(error).startswith("kept: root "), f"an error that does not name the node: {error}")
+        return "refused"
+    except Exception as error:
+        raise ViolationError(f"{type(error).__name__}: {error}") from error
+    check_result(case, result, case.num_simulations + kept_visits(case))
+    return "searched"
 
 
 def _same(result: mcts.SearchResult, other: mcts.SearchResult) -> None:

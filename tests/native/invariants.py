@@ -37,14 +37,14 @@ def check(case: Case, result: mcts.SearchResult) -> None:
     """
     max_depth = case.arguments.get("max_depth")
     limit = max_depth if max_depth is not None and max_depth < case.num_simulations else None
-    simulations = case.num_simulations + _kept_visits(case)
+    simulations = case.num_simulations + kept_visits(case)
     check_result(case, result, simulations)
     once = limit is None and case.arguments.get("leaves_per_step", 1) == 1 and "kept" not in case.arguments
     check_tree(result.tree, simulations, limit, once)
     check_numbers(case, result.tree, once)
 
 
-def _kept_visits(case: Case) -> Any:
+def kept_visits(case: Case) -> Any:
     """Returns the visits of the root's allowed actions that an earlier search left, [B]."""
     if "kept" not in case.arguments:
         return 0

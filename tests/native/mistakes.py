@@ -11,6 +11,7 @@ import numpy as np
 
 import mcts
 from mcts.checks import LARGEST
+from mcts.tree import NODE_DTYPE
 from tests.native.cases import PARAMETERS, RANGES, Case
 from tests.native.native_network import AVAILABLE, native_network
 
@@ -186,6 +187,19 @@ def beyond_the_range(rnd: random.Random, case: Case) -> None:
         case.prepare = lambda: factories[name](wrong)
     else:
         case.arguments[name] = wrong
+
+
+def tamper(rnd: random.Random, kept: mcts.KeptTree) -> None:
+    """Writes any number into any field of a kept tree, which may be none the worse for it."""
+    tree = kept.tree
+    row, node = rnd.randrange(tree.num_roots), rnd.randrange(tree.num_nodes)
+    name = rnd.choice((*(name for name in NODE_DTYPE.names or () if not name.startswith("_")), "prior_logits"))
+    if name == "prior_logits":
+        tree.prior_logits[row, node, rnd.randrange(tree.num_actions)] = rnd.choice((np.nan, np.inf, -np.inf, 3e38))
+    elif NODE_DTYPE[name].kind == "i":
+        tree.nodes[name][row, node] = rnd.choice((-(2**31), -2, -1, 0, 1, 2, node, node + 1, 2**24, 2**30, 2**31 - 1))
+    else:
+        tree.nodes[name][row, node] = rnd.choice((np.nan, np.inf, -np.inf, -0.0, 1e-320, 1.0, -3e38))
 
 
 MISTAKES: tuple[Mistake, ...] = (
