@@ -9,7 +9,7 @@ from __future__ import annotations
 from mcts._isa import instruction_sets
 from mcts.mlp import CategoricalSupport, MLPWeights, ResidualMLP
 from mcts.native import NativeRecurrentFn
-from mcts.policies import gumbel_muzero_policy, muzero_policy
+from mcts.policies import Search, gumbel_muzero_policy, muzero_policy
 from mcts.qtransforms import (
     QTransform,
     qtransform_by_min_max,
@@ -31,6 +31,7 @@ __all__ = [
     "RecurrentOutput",
     "ResidualMLP",
     "RootOutput",
+    "Search",
     "SearchResult",
     "Tree",
     "TreeSummary",

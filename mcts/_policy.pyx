@@ -112,11 +112,7 @@ cdef int _check(const float[:, ::1] logits, const float[::1] value, const uint8_
 
 def prepare_puct(const float[:, ::1] prior_logits, const float[::1] value, invalid_actions, const uint64_t[::1] keys,
                  double fraction, double alpha):
-    """Masks the roots' logits and mixes noise into them.
-
-    Returns:
-        [B, A] float32; None if a row is no policy or a value not finite.
-    """
+    """See `mcts._twin.prepare_puct`."""
     cdef const uint8_t[:, ::1] invalid = invalid_actions.view(np.uint8)
     cdef int n = <int>prior_logits.shape[1]
     cdef Py_ssize_t b
@@ -135,12 +131,7 @@ def prepare_puct(const float[:, ::1] prior_logits, const float[::1] value, inval
 
 def prepare_gumbel(const float[:, ::1] prior_logits, const float[::1] value, invalid_actions,
                    const uint64_t[::1] keys, const double[::1] scale, int max_considered, int num_simulations):
-    """Masks the roots' logits, and makes scores and schedules of them.
-
-    Returns:
-        Logits [B, A] float32, scores [B, A] float64 and the considered visits [B, S] int32; None if a row is no policy
-        or a value not finite.
-    """
+    """See `mcts._twin.prepare_gumbel`."""
     cdef const uint8_t[:, ::1] invalid = invalid_actions.view(np.uint8)
     cdef int n = <int>prior_logits.shape[1]
     cdef int num_legal, a
@@ -192,15 +183,12 @@ cdef class _Results:
         )
 
 
-def finish_puct(nodes, int num_actions, const uint64_t[::1] keys, const double[::1] temperature):
-    """Reads the results off the nodes [B, N] of trees.
-
-    Returns:
-        action, action_weights, visit_counts, qvalues, root_value and improved_value, as in `mcts.SearchResult`.
-    """
-    cdef Py_ssize_t b, num_nodes = nodes.shape[1]
-    cdef _Results results = _Results(len(nodes), num_actions)
-    cdef const uint8_t[:, ::1] records = nodes.view(np.uint8)
+def finish_puct(tree, const uint64_t[::1] keys, const double[::1] temperature):
+    """See `mcts._twin.finish_puct`."""
+    cdef const uint8_t[:, ::1] records = tree.nodes.view(np.uint8)
+    cdef int num_actions = tree.num_actions
+    cdef Py_ssize_t b, num_nodes = tree.num_nodes
+    cdef _Results results = _Results(records.shape[0], num_actions)
     cdef double[::1] scratch = np.empty(num_actions)
     cdef ResultRow row
     with nogil:
@@ -211,19 +199,20 @@ def finish_puct(nodes, int num_actions, const uint64_t[::1] keys, const double[:
     return results.arrays
 
 
-def finish_gumbel(nodes, const float[:, ::1] prior_logits, invalid_actions, const double[:, ::1] scores, qtransform):
-    """Reads the same off trees whose roots had these logits, masks and scores."""
-    cdef int num_actions = <int>prior_logits.shape[1]
-    cdef Py_ssize_t b, num_nodes = nodes.shape[1]
-    cdef _Results results = _Results(len(nodes), num_actions)
-    cdef Transform transform = read_transform(qtransform)
-    cdef const uint8_t[:, ::1] records = nodes.view(np.uint8)
+def finish_gumbel(tree, invalid_actions, const double[:, ::1] scores, qtransform):
+    """See `mcts._twin.finish_gumbel`; the Q-transform must be one of the core's own."""
+    cdef const uint8_t[:, ::1] records = tree.nodes.view(np.uint8)
+    cdef const float[:, :, ::1] prior_logits = tree.prior_logits
     cdef const uint8_t[:, ::1] invalid = invalid_actions.view(np.uint8)
+    cdef int num_actions = <int>prior_logits.shape[2]
+    cdef Py_ssize_t b, num_nodes = prior_logits.shape[1]
+    cdef _Results results = _Results(records.shape[0], num_actions)
+    cdef Transform transform = read_transform(qtransform)
     cdef double[::1] scratch = np.empty(2 * num_actions)
     cdef ResultRow row
     with nogil:
         for b in range(records.shape[0]):
             row = results.row(b)
-            gumbel_result(&transform, <const Node *>&records[b, 0], num_nodes, &prior_logits[b, 0], &invalid[b, 0],
+            gumbel_result(&transform, <const Node *>&records[b, 0], num_nodes, &prior_logits[b, 0, 0], &invalid[b, 0],
                           &scores[b, 0], num_actions, &scratch[0], &row)
     return results.arrays

@@ -51,6 +51,8 @@ def root_keys(rng: int | np.integer | np.random.Generator | npt.ArrayLike, num_r
     if isinstance(rng, (int, np.integer)) and not isinstance(rng, bool):
         if not 0 <= int(rng) < 2**64:
             raise ValueError(f"rng: expected a seed in [0, 2**64), got {int(rng)}")
+        if _noise is not None:
+            return _noise.seed_keys(int(rng), num_roots)
         return stream(_mix(np.full(1, int(rng), dtype=np.uint64)), 0, num_roots)[0]
     if isinstance(rng, np.ndarray):
         if rng.dtype.newbyteorder("=") != np.uint64:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -112,6 +112,8 @@ def apart(lower_name: str, lower: float, name: str, upper: float) -> None:
 
 def per_root(name: str, numbers: Any, num_roots: int) -> FloatArray:
     """Returns [B] numbers in [0, LARGEST], given as one for all or as many, or raises what is wrong with them."""
+    if type(numbers) is float and 0.0 <= numbers <= LARGEST:  # most are: NumPy takes microseconds to say so
+        return np.full(num_roots, numbers)
     values = as_array(name, numbers)
     if values.dtype.kind not in "fiu":
         raise TypeError(f"{name}: expected a number or [B] numbers, got dtype {values.dtype}")
@@ -165,51 +167,50 @@ def as_float32(name: str, array: Any, shape: tuple[int, ...]) -> npt.NDArray[np.
 def root_arrays(
     root: Any, invalid_actions: Any
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """Reads the prediction at the roots and the mask, into arrays that nobody else will write to.
+    """Reads the prediction at the roots and the mask; the values and the mask into arrays that nobody else writes to.
 
     Args:
         root: the `mcts.RootOutput`.
         invalid_actions: [B, A] bool, True = forbidden; None forbids nothing.
 
     Returns:
-        Logits [B, A], -inf where forbidden, values [B] and the mask [B, A], all C-contiguous.
+        Logits [B, A], values [B] and the mask [B, A], all C-contiguous. Their numbers are not looked at yet.
 
     Raises:
         TypeError: an argument has the wrong type.
-        ValueError: a shape does not fit, a number is not usable, or a root has no allowed action.
+        ValueError: a shape does not fit.
     """
     if not isinstance(root, tuple) or len(root) != 2:
         raise TypeError(f"root: expected a mcts.RootOutput, got {type(root).__name__}")
-    given = as_array("root.prior_logits", root[0])
+    given = root[0] if type(root[0]) is np.ndarray else as_array("root.prior_logits", root[0])
     shape = given.shape
     if len(shape) != 2 or 0 in shape:
         raise ValueError(f"root.prior_logits: expected shape (B, A) with B, A >= 1, got {shape}")
     logits = as_float32("root.prior_logits", given, shape)
     value = as_float32("root.value", root[1], shape[:1]).copy()  # the network may answer in the same buffer
-    invalid = _mask(invalid_actions, shape)
-    if not np.isfinite(value).all():
-        row = int(np.flatnonzero(~np.isfinite(value))[0])
-        raise ValueError(f"root.value: expected finite numbers, got {value[row]} at root {row}")
-    logits = np.where(invalid, np.float32(-np.inf), logits)
-    usable = (invalid | (logits < np.inf)).all(axis=1) & (logits > -np.inf).any(axis=1)
-    if not usable.all():
-        row = int(np.flatnonzero(~usable)[0])
-        raise ValueError(f"root.prior_logits: root {row}: {describe_bad_logits(logits[row])}")
-    return logits, value, invalid
-
-
-def _mask(invalid_actions: Any, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
     if invalid_actions is None:
-        return np.zeros(shape, np.bool_)
+        return logits, value, np.zeros(shape, np.bool_)
     invalid = as_array("invalid_actions", invalid_actions)
     if invalid.dtype != np.bool_:
         raise TypeError(f"invalid_actions: expected dtype bool (True = forbidden), got {invalid.dtype}")
     if invalid.shape != shape:
         raise ValueError(f"invalid_actions: expected shape {shape} like root.prior_logits, got {invalid.shape}")
+    return logits, value, np.array(invalid, order="C")
+
+
+def refuse_root(
+    logits: npt.NDArray[np.float32], value: npt.NDArray[np.float32], invalid: npt.NDArray[np.bool_]
+) -> NoReturn:
+    """Raises ValueError: says what is wrong with the numbers of `root_arrays`."""
     stuck = np.flatnonzero(invalid.all(axis=1))
     if stuck.size:
         raise ValueError(f"invalid_actions: expected an allowed action for every root, root {stuck[0]} has none")
-    return np.array(invalid, order="C")
+    bad = np.flatnonzero(~np.isfinite(value))
+    if bad.size:
+        raise ValueError(f"root.value: expected finite numbers, got {value[bad[0]]} at root {bad[0]}")
+    logits = np.where(invalid, np.float32(-np.inf), logits)
+    row = int(np.flatnonzero(~(logits < np.inf).all(axis=1) | ~(logits > -np.inf).any(axis=1))[0])
+    raise ValueError(f"root.prior_logits: root {row}: {describe_bad_logits(logits[row])}")
 
 
 def moves(actions: npt.ArrayLike, num_roots: int, num_actions: int) -> npt.NDArray[np.integer]:

@@ -6,7 +6,7 @@ is also the place of its latent state in whatever pool the owner of the network 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -67,7 +67,6 @@ class TreeArrays(ArrayHolder):
 
     nodes: npt.NDArray[np.void]
     prior_logits: npt.NDArray[np.float32]
-    _summary: TreeSummary | None = field(default=None, repr=False, compare=False)  # by who has it at hand
 
     @classmethod
     def allocate(cls, num_roots: int, num_nodes: int, num_actions: int) -> Self:
@@ -148,8 +147,6 @@ class TreeArrays(ArrayHolder):
 
     def summary(self) -> TreeSummary:
         """Returns the statistics of the roots as dense arrays over actions."""
-        if self._summary is not None:
-            return self._summary
         rows, nodes = np.nonzero(self.parents == 0)
         actions = self.actions_from_parent[rows, nodes]
         visit_counts = np.zeros((self.num_roots, self.num_actions), np.int32)

@@ -2,32 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
-from functools import lru_cache
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import fields
+from inspect import signature
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mcts import _random, checks
-from mcts.kept import depth, replant
 from mcts.qtransforms import (
-    NATIVE_QTRANSFORMS,
-    NodeStatistics,
     QTransform,
-    QTransformByTreeMinMax,
     qtransform_by_parent_and_siblings,
     qtransform_completed_by_mix_value,
 )
-from mcts.search import BACKENDS, memory_bytes, run_search
-from mcts.seq_halving import considered_visits_by_root
-from mcts.tree import KeptTree, Tree, TreeSummary
-from mcts.types import RecurrentFn, RootOutput, SearchProblem, SearchResult
-
-Rng = int | np.random.Generator | npt.NDArray[np.uint64]
-FloatArray = npt.NDArray[np.float64]
-
-_LARGEST = float(np.finfo(np.float32).max)
+from mcts.settings import GumbelSettings, PuctSettings, Rng
+from mcts.tree import KeptTree
+from mcts.types import RecurrentFn, RootOutput, SearchResult
 
 
 def muzero_policy(
@@ -84,52 +74,22 @@ def muzero_policy(
         ValueError: an argument or a network output is out of range or has the wrong shape.
         TypeError: an argument or a network output has the wrong type.
     """
-    counts = _check_common(recurrent_fn, qtransform, backend, num_simulations, max_depth, leaves_per_step, num_threads)
-    simulations = counts.num_simulations
-    logits, value, invalid = checks.root_arrays(root, invalid_actions)
-    num_kept = 0
-    if kept is not None:
-        checks.instance("kept", kept, KeptTree, "what mcts.Tree.keep returns")
-        checks.instance("kept.tree", kept.tree, Tree, "a mcts.Tree")
-        checks.kept_shape(kept.tree, logits.shape)
-        num_kept = kept.tree.num_nodes - 1
-    _check_memory(logits.shape, simulations + num_kept, min(counts.leaves_per_step, simulations))
-    if kept is not None:
-        checks.kept_nodes(kept.tree, simulations)
-        if max_depth is not None:
-            checks.kept_depth(depth(kept.tree), max_depth)
-    fraction = checks.number("dirichlet_fraction", dirichlet_fraction, 0.0, 1.0)
-    alpha = checks.number("dirichlet_alpha", dirichlet_alpha, checks.SMALLEST, checks.LARGEST)
-    c_init = checks.number("pb_c_init", pb_c_init, 0.0, checks.LARGEST)
-    c_base = checks.number("pb_c_base", pb_c_base, checks.SMALLEST, checks.LARGEST)
-    loss = checks.number("virtual_loss", virtual_loss, 0.0, checks.LARGEST)
-    temperatures = checks.per_root("temperature", temperature, len(value))
-    keys = _random.root_keys(rng, len(value))
-    if fraction > 0.0:
-        logits = _add_dirichlet_noise(logits, invalid, keys, fraction, alpha)
-    most_visits = simulations + 1
-    if kept is not None:
-        tree = replant(kept.tree, logits, _softmax(logits.astype(np.float64)), value, invalid)
-        kept = dataclasses.replace(kept, tree=tree)
-        most_visits = simulations + int(kept.tree.node_visits.max())
-    problem = SearchProblem(
-        prior_logits=logits,
-        value=value,
-        invalid_actions=invalid,
-        num_simulations=simulations,
-        max_depth=_longest_path(counts.max_depth, 1 + num_kept + simulations),
+    settings = PuctSettings(
+        num_simulations=num_simulations,
+        max_depth=max_depth,
         qtransform=qtransform,
-        exploration=_exploration_table(most_visits, c_init, c_base),
-        leaves_per_step=counts.leaves_per_step,
-        virtual_loss=loss,
-        kept=kept,
+        leaves_per_step=leaves_per_step,
+        num_threads=num_threads,
+        backend=backend,
+        dirichlet_fraction=dirichlet_fraction,
+        dirichlet_alpha=dirichlet_alpha,
+        pb_c_init=pb_c_init,
+        pb_c_base=pb_c_base,
+        virtual_loss=virtual_loss,
     )
-    tree = run_search(problem, recurrent_fn, num_threads=min(counts.num_threads, len(value)), backend=backend)
-    summary = tree.summary()
-    action = _sample_action(summary.visit_counts, temperatures, keys)
-    total_visits = summary.visit_counts.sum(axis=1)
-    improved = (summary.visit_counts * summary.qvalues).sum(axis=1) / total_visits
-    return _result(action, summary.visit_probs, improved, summary, tree)
+    return settings.search(
+        root, recurrent_fn, rng=rng, invalid_actions=invalid_actions, temperature=temperature, kept=kept
+    )
 
 
 def gumbel_muzero_policy(
@@ -174,167 +134,85 @@ def gumbel_muzero_policy(
         ValueError: an argument or a network output is out of range or has the wrong shape.
         TypeError: an argument or a network output has the wrong type.
     """
-    counts = _check_common(recurrent_fn, qtransform, backend, num_simulations, max_depth, leaves_per_step, num_threads)
-    simulations = counts.num_simulations
-    logits, value, invalid = checks.root_arrays(root, invalid_actions)
-    _check_memory(logits.shape, simulations, min(counts.leaves_per_step, simulations))
-    max_considered = checks.count("max_num_considered_actions", max_num_considered_actions)
-    scale = checks.per_root("gumbel_scale", gumbel_scale, len(value))
-    keys = _random.root_keys(rng, len(value))
-    scores = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    if scale.any():
-        scores += scale[:, None] * _random.gumbel(keys, _random.GUMBEL, logits.shape[1])
-    num_considered = np.minimum((~invalid).sum(axis=1), min(max_considered, logits.shape[1]))
-    problem = SearchProblem(
-        prior_logits=logits,
-        value=value,
-        invalid_actions=invalid,
-        num_simulations=simulations,
-        max_depth=_longest_path(counts.max_depth, 1 + simulations),
+    settings = GumbelSettings(
+        num_simulations=num_simulations,
+        max_depth=max_depth,
         qtransform=qtransform,
-        exploration=np.zeros(simulations + 2),
-        root_scores=scores,
-        considered_visits=considered_visits_by_root(num_considered, simulations),
-        leaves_per_step=counts.leaves_per_step,
+        leaves_per_step=leaves_per_step,
+        num_threads=num_threads,
+        backend=backend,
+        max_num_considered_actions=max_num_considered_actions,
     )
-    tree = run_search(problem, recurrent_fn, num_threads=min(counts.num_threads, len(value)), backend=backend)
-    summary = tree.summary()
-    statistics = _root_statistics(problem, tree, summary)
-    transformed = qtransform(statistics)
-    most_visited = summary.visit_counts == summary.visit_counts.max(axis=1, keepdims=True)
-    # The survivor of the halving is among the most visited; it has the best sum of noise, logit and value. The floor
-    # lets an action win whose logit is -inf, where only such ones were left.
-    final_scores = np.where(most_visited & ~invalid, np.maximum(scores + transformed, -1e9), -np.inf)
-    action = final_scores.argmax(axis=1).astype(np.int32)
-    weights = _softmax(np.where(invalid, -np.inf, logits + transformed))
-    filler = qtransform.completing_value(statistics)[:, None]
-    improved = (weights * np.where(summary.visit_counts > 0, summary.qvalues, filler)).sum(axis=1)
-    return _result(action, weights.astype(np.float32), improved, summary, tree)
+    return settings.search(root, recurrent_fn, rng=rng, invalid_actions=invalid_actions, gumbel_scale=gumbel_scale)
 
 
-def _result(
-    action: npt.NDArray[np.int32],
-    weights: npt.NDArray[np.float32],
-    improved_value: FloatArray,
-    summary: TreeSummary,
-    tree: Tree,
-) -> SearchResult:
-    return SearchResult(
-        action=action,
-        action_weights=weights,
-        visit_counts=summary.visit_counts,
-        qvalues=_to_float32(summary.qvalues),
-        root_value=_to_float32(summary.value),
-        tree=tree,
-        improved_value=_to_float32(improved_value),
-    )
+class Search:
+    """Makes many searches with the same settings, which are checked once.
 
+    Args:
+        policy: `mcts.muzero_policy` or `mcts.gumbel_muzero_policy`.
+        num_simulations: S >= 1, of each search.
+        **settings: keyword arguments of the policy, but for those that belong to one search: `rng`, `invalid_actions`
+            and `temperature`, `kept` or `gumbel_scale`, which are given to every call.
 
-def _to_float32(array: FloatArray) -> npt.NDArray[np.float32]:
-    """Rounds, and limits to what float32 can hold instead of overflowing to infinity."""
-    return np.minimum(np.maximum(array, -_LARGEST), _LARGEST).astype(np.float32)
+    Raises:
+        TypeError: a setting has the wrong type, or the policy has no such setting.
+        ValueError: a setting is out of range, or `policy` is neither of the two.
 
+    Example:
+        >>> import mcts
+        >>> search = mcts.Search(mcts.gumbel_muzero_policy, 8, max_num_considered_actions=2)
+        >>> answer = mcts.RecurrentOutput(reward=[0.0], discount=[1.0], prior_logits=[[0.0, 1.0, 2.0]], value=[0.0])
+        >>> result = search(mcts.RootOutput(answer.prior_logits, answer.value), lambda *edges: answer, rng=0)
+        >>> int(result.visit_counts.sum())
+        8
+    """
 
-def _softmax(logits: FloatArray) -> FloatArray:
-    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return weights / weights.sum(axis=-1, keepdims=True)
+    def __init__(self, policy: Callable[..., SearchResult], num_simulations: int, **settings: Any) -> None:
+        kinds: dict[Any, Any] = {muzero_policy: PuctSettings, gumbel_muzero_policy: GumbelSettings}
+        if policy not in kinds:
+            raise ValueError(f"policy: expected mcts.muzero_policy or mcts.gumbel_muzero_policy, got {policy!r}")
+        kind = kinds[policy]
+        names = [field.name for field in fields(kind)]
+        for name in settings:
+            if name not in names:
+                raise TypeError(f"{name}: expected a setting of mcts.{policy.__name__}: {', '.join(names)}")
+        defaults = {name: parameter.default for name, parameter in signature(policy).parameters.items()}
+        values = {name: defaults[name] for name in names} | settings | {"num_simulations": num_simulations}
+        self._settings: PuctSettings | GumbelSettings = kind(**values)
+        self._policy = policy
 
+    def __call__(
+        self,
+        root: RootOutput,
+        recurrent_fn: RecurrentFn,
+        *,
+        rng: Rng,
+        invalid_actions: npt.NDArray[np.bool_] | None = None,
+        **per_search: Any,
+    ) -> SearchResult:
+        """Makes one search.
 
-def _add_dirichlet_noise(
-    logits: npt.NDArray[np.float32],
-    invalid: npt.NDArray[np.bool_],
-    keys: npt.NDArray[np.uint64],
-    fraction: float,
-    alpha: float,
-) -> npt.NDArray[np.float32]:
-    """Mixes noise over the legal actions into the root's prior, and returns its logarithm."""
-    noise = _random.dirichlet(keys, alpha, ~invalid)
-    probs = (1.0 - fraction) * _softmax(logits.astype(np.float64)) + fraction * noise
-    with np.errstate(divide="ignore"):
-        return np.log(probs).astype(np.float32)
+        Args:
+            root: prediction at the B roots.
+            recurrent_fn: the network; called once per step, see `mcts.RecurrentFn`.
+            rng: a seed, a NumPy generator, or one uint64 key per root.
+            invalid_actions: [B, A] bool, True = forbidden at the root; None forbids nothing.
+            **per_search: `temperature` and `kept` of `mcts.muzero_policy`, `gumbel_scale` of
+                `mcts.gumbel_muzero_policy`.
 
+        Returns:
+            What the policy returns.
 
-@lru_cache(maxsize=64)
-def _exploration_table(most_visits: int, pb_c_init: float, pb_c_base: float) -> FloatArray:
-    visits = np.arange(most_visits + 1, dtype=np.float64)
-    table = np.sqrt(visits) * (pb_c_init + np.log((visits + pb_c_base + 1.0) / pb_c_base))
-    table.flags.writeable = False  # it is shared
-    return table
+        Raises:
+            ValueError: an argument or a network output is out of range or has the wrong shape.
+            TypeError: an argument or a network output has the wrong type, or there is no such argument.
+        """
+        for name in per_search:
+            if name not in self._settings.PER_SEARCH:
+                known = ", ".join(("rng", "invalid_actions", *self._settings.PER_SEARCH))
+                raise TypeError(f"{name}: expected an argument of one search of {self._policy.__name__}: {known}")
+        return self._settings.search(root, recurrent_fn, rng=rng, invalid_actions=invalid_actions, **per_search)
 
-
-def _sample_action(
-    visit_counts: npt.NDArray[np.int32], temperature: FloatArray, keys: npt.NDArray[np.uint64]
-) -> npt.NDArray[np.int32]:
-    """Draws from visits ** (1 / temperature) by the Gumbel-max trick; temperature 0 takes the most visited."""
-    greedy = temperature == 0.0
-    if greedy.all():
-        return visit_counts.argmax(axis=1).astype(np.int32)
-    with np.errstate(divide="ignore", over="ignore"):
-        scores = np.log(visit_counts) - np.log(visit_counts.max(axis=1, keepdims=True))
-        scores /= np.where(greedy, 1.0, temperature)[:, None]
-    noise = _random.gumbel(keys, _random.ACTION, visit_counts.shape[1])
-    return np.where(greedy, visit_counts.argmax(axis=1), (scores + noise).argmax(axis=1)).astype(np.int32)
-
-
-def _root_statistics(problem: SearchProblem, tree: Tree, summary: TreeSummary) -> NodeStatistics:
-    """Returns what a Q-transform may look at in the roots."""
-    prior_probs = _softmax(problem.prior_logits.astype(np.float64))
-    raw_value = problem.value.astype(np.float64)
-    tree_min = tree_max = raw_value
-    kind = type(problem.qtransform)
-    if kind is QTransformByTreeMinMax or kind not in NATIVE_QTRANSFORMS:  # the others do not look at the whole tree
-        used = (tree.node_visits > 0) & (tree.parents >= 0)
-        tree_min = np.minimum(np.where(used, tree.qvalues_from_parent, np.inf).min(axis=1), raw_value)
-        tree_max = np.maximum(np.where(used, tree.qvalues_from_parent, -np.inf).max(axis=1), raw_value)
-    return NodeStatistics(
-        qvalues=summary.qvalues,
-        visit_counts=summary.visit_counts,
-        prior_probs=prior_probs,
-        node_value=summary.value,
-        raw_value=raw_value,
-        tree_min=tree_min,
-        tree_max=tree_max,
-    )
-
-
-class _Counts(NamedTuple):
-    """Holds the whole numbers that both policies take."""
-
-    num_simulations: int
-    max_depth: int | None
-    leaves_per_step: int
-    num_threads: int
-
-
-def _check_common(
-    recurrent_fn: RecurrentFn,
-    qtransform: QTransform,
-    backend: str | None,
-    num_simulations: int,
-    max_depth: int | None,
-    leaves_per_step: int,
-    num_threads: int,
-) -> _Counts:
-    """Checks what both policies take, but for the arrays."""
-    checks.function("recurrent_fn", recurrent_fn)
-    checks.instance("qtransform", qtransform, QTransform, "a value made by mcts.qtransform_*()")
-    if checks.backend(backend, BACKENDS) == "native":
-        checks.native_qtransform(qtransform, NATIVE_QTRANSFORMS)
-    return _Counts(
-        checks.count("num_simulations", num_simulations),
-        None if max_depth is None else checks.count("max_depth", max_depth),
-        checks.count("leaves_per_step", leaves_per_step),
-        checks.count("num_threads", num_threads),
-    )
-
-
-def _longest_path(max_depth: int | None, num_nodes: int) -> int:
-    """Returns a limit that fits an int32; as many edges as there are nodes are no limit."""
-    return num_nodes if max_depth is None else min(max_depth, num_nodes)
-
-
-def _check_memory(shape: tuple[int, ...], num_simulations: int, num_leaves: int) -> None:
-    num_roots, num_actions = shape
-    checks.rows(num_roots, num_leaves)
-    needed = memory_bytes(num_roots, num_actions, num_simulations, leaves_per_step=num_leaves)
-    checks.memory(needed, num_roots, num_actions, num_simulations)
+    def __repr__(self) -> str:
+        return f"Search({self._policy.__name__}, {self._settings})"

@@ -172,7 +172,7 @@ def test_a_native_model_is_a_function_where_it_has_a_fallback():
 def test_memory_bytes_is_what_the_core_allocates(policy, shape, leaves_per_step, monkeypatch):
     num_roots, num_actions, num_simulations = shape
     problems = []
-    monkeypatch.setattr("mcts.policies.run_search", lambda problem, *_, **__: problems.append(problem) or 1 / 0)
+    monkeypatch.setattr("mcts.settings.run_search", lambda problem, *_, **__: problems.append(problem) or 1 / 0)
     model = ConstantModel(num_roots, num_actions)
     with pytest.raises(ZeroDivisionError):
         POLICIES[policy](model.root(), model, num_simulations, rng=0, leaves_per_step=leaves_per_step)
