@@ -11,13 +11,14 @@ import numpy as np
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBuffer_Release, PyObject_GetBuffer
 from cpython.exc cimport PyErr_CheckSignals
-from libc.stdint cimport int32_t, uintptr_t
+from libc.math cimport NAN
+from libc.stdint cimport int32_t, uint8_t, uintptr_t
 from libc.string cimport memcpy, memset
 
 from mcts.tree import NODE_DTYPE, Tree
 
 from mcts._memory cimport Block, take
-from mcts._transform cimport Transform, read_transform
+from mcts._marshal cimport Transform, data, read_transform
 
 cdef extern from "_native.h":
     ctypedef int (*mcts_evaluate_fn)(
@@ -78,6 +79,8 @@ if sizeof(Node) != NODE_DTYPE.itemsize:
     raise ImportError(f"mcts._core was built for nodes of {sizeof(Node)} bytes, not {NODE_DTYPE.itemsize}: rebuild it")
 
 cdef type ndarray = np.ndarray
+cdef object int32 = np.dtype(np.int32)
+cdef object float32 = np.dtype(np.float32)
 
 
 def instruction_sets():
@@ -117,15 +120,14 @@ cdef class NativeSearch:
         action: [R] int32, the selected edges.
     """
 
-    cdef readonly object parent_index
-    cdef readonly object action
     cdef Search _s
     cdef const InstructionSet *_isa
     cdef tuple _tree
-    cdef tuple _lent           # copies of the selected edges, for the network
-    cdef list _keep            # keeps alive what the pointers point to
+    cdef Block _work           # what only the search needs
+    cdef object _problem       # keeps alive what the pointers point to
     cdef Py_buffer[4] _answers
     cdef list _seen            # what the answers were read from, None where that was a copy
+    cdef Block _native_answers
     cdef bint _stopped
 
     def __cinit__(self):
@@ -151,8 +153,8 @@ cdef class NativeSearch:
         s.cached = s.leaves_per_step == 1 and s.qtransform.kind != BY_TREE
         s.virtual_loss = problem.virtual_loss
         self._seen = [None, None, None, None]
+        self._problem = problem
         self._lay_out(len(problem.exploration) + 1, num_workers)
-        self._keep.append(problem)
         self._plant(problem)
 
     cdef _lay_out(self, Py_ssize_t num_counts, Py_ssize_t num_workers):
@@ -162,8 +164,8 @@ cdef class NativeSearch:
         cdef Py_ssize_t i
         cdef Block nodes = take(s.num_roots * s.num_nodes * sizeof(Node))
         cdef Block logits = take(s.num_roots * s.num_nodes * s.num_actions * sizeof(float))
-        cdef Block work = take(lay_out(s, num_counts, num_workers, NULL))
-        lay_out(s, num_counts, num_workers, work.address)
+        self._work = take(lay_out(s, num_counts, num_workers, NULL))
+        lay_out(s, num_counts, num_workers, self._work.address)
         s.nodes = <Node *>nodes.address
         s.logits = <float *>logits.address
         for i in range(num_counts):
@@ -171,45 +173,47 @@ cdef class NativeSearch:
         memset(s.leaf_parent, 0, num_rows * sizeof(int32_t))
         memset(s.leaf_action, 0, num_rows * sizeof(int32_t))
         shape = (s.num_roots, s.num_nodes)
-        self._tree = ndarray(shape, NODE_DTYPE, nodes), ndarray((*shape, s.num_actions), np.float32, logits)
-        self.parent_index = ndarray((num_rows,), np.int32, work, <char *>s.leaf_parent - work.address)
-        self.action = ndarray((num_rows,), np.int32, work, <char *>s.leaf_action - work.address)
-        lent = ndarray((2, num_rows), np.int32, work, <char *>s.lent - work.address)
-        self._lent = lent[0], lent[1]
-        self._keep = [work]
+        self._tree = ndarray(shape, NODE_DTYPE, nodes), ndarray((*shape, s.num_actions), float32, logits)
+
+    cdef object _edges(self, int32_t *numbers):
+        """Returns the array over a piece of the working memory."""
+        num_rows = self._s.num_roots * self._s.leaves_per_step
+        return ndarray((num_rows,), int32, self._work, <char *>numbers - self._work.address)
+
+    @property
+    def parent_index(self):
+        return self._edges(self._s.leaf_parent)
+
+    @property
+    def action(self):
+        return self._edges(self._s.leaf_action)
 
     cdef _plant(self, problem):
         """Puts the roots, and what is kept of an earlier search, into the trees."""
         cdef Search *s = &self._s
-        cdef const float[:, ::1] prior_logits = problem.prior_logits
-        cdef const float[::1] value = problem.value
-        cdef const double[::1] exploration = problem.exploration
-        cdef const unsigned char[:, ::1] invalid = problem.invalid_actions.view(np.uint8)
-        cdef const double[:, ::1] scores
-        cdef const int32_t[:, ::1] considered
-        cdef const unsigned char[::1] kept_nodes
-        cdef const float[:, :, ::1] kept_logits
-        cdef const char *records = NULL
-        cdef Py_ssize_t b, a
+        cdef const float *prior_logits = <const float *>data(problem.prior_logits)
+        cdef const float *value = <const float *>data(problem.value)
+        cdef const uint8_t *invalid = <const uint8_t *>data(problem.invalid_actions)
+        cdef const Node *kept = NULL
+        cdef const float *kept_logits = NULL
+        cdef Py_ssize_t b, a, n = s.num_actions
         cdef float *logits
-        s.exploration = &exploration[0]
+        s.exploration = <const double *>data(problem.exploration)
         if s.gumbel:
-            scores = problem.root_scores
-            considered = problem.considered_visits
-            s.scores = &scores[0, 0]
-            s.considered = &considered[0, 0]
+            s.scores = <const double *>data(problem.root_scores)
+            s.considered = <const int32_t *>data(problem.considered_visits)
         if problem.kept is not None:
-            kept_nodes = np.ascontiguousarray(problem.kept.tree.nodes).reshape(-1).view(np.uint8)
-            kept_logits = np.ascontiguousarray(problem.kept.tree.prior_logits)
-            records = <const char *>&kept_nodes[0]
-        for b in range(s.num_roots):
-            logits = s.logits + b * s.num_nodes * s.num_actions
-            for a in range(s.num_actions):
-                logits[a] = np.nan if invalid[b, a] else prior_logits[b, a]
-            if records == NULL:
-                self._isa.plant(s, b, value[b], NULL, NULL)
-            else:
-                self._isa.plant(s, b, value[b], <const Node *>records + b * s.first_node, &kept_logits[b, 0, 0])
+            kept_arrays = problem.kept.tree.nodes, problem.kept.tree.prior_logits
+            kept, kept_logits = <const Node *>data(kept_arrays[0]), <const float *>data(kept_arrays[1])
+        with nogil:
+            for b in range(s.num_roots):
+                logits = s.logits + b * s.num_nodes * n
+                for a in range(n):
+                    logits[a] = NAN if invalid[b * n + a] else prior_logits[b * n + a]
+                if kept == NULL:
+                    self._isa.plant(s, b, value[b], NULL, NULL)
+                else:
+                    self._isa.plant(s, b, value[b], kept + b * s.first_node, kept_logits + b * s.first_node * n)
 
     # The entries -----------------------------------------------------------------------------------------------------
 
@@ -268,7 +272,7 @@ cdef class NativeSearch:
         cdef int simulation = 0
         cdef Py_ssize_t bad, asked, num_rows = s.num_roots * s.leaves_per_step
         cdef tuple output
-        parent_index, action = self._lent
+        parent_index, action = self._edges(s.lent), self._edges(s.lent + num_rows)
         self.start()
         while simulation < s.num_simulations:
             asked = s.num_roots * leaves_at(s, simulation)
@@ -292,8 +296,22 @@ cdef class NativeSearch:
             simulation += s.leaves_per_step
             PyErr_CheckSignals()  # a network that is not Python leaves that to us
 
+    def expect_native(self):
+        """Makes room for the answers of a native network, all NaN, so that a row it leaves out is noticed."""
+        cdef Py_ssize_t num_rows = self._s.num_roots * self._s.leaves_per_step, i
+        cdef Py_ssize_t num_numbers = num_rows * (3 + self._s.num_actions)
+        cdef Block block = take(num_numbers * sizeof(float))
+        cdef float *numbers = <float *>block.address
+        for i in range(num_numbers):
+            numbers[i] = NAN
+        self._native_answers = block
+        self._s.reward = numbers
+        self._s.discount = numbers + num_rows
+        self._s.value = numbers + 2 * num_rows
+        self._s.prior_logits = numbers + 3 * num_rows
+
     def run_native(self, uintptr_t address, uintptr_t context, Py_ssize_t begin, Py_ssize_t end, int worker=0):
-        """Runs the whole search of the roots in [begin, end) without Python; the received arrays are written to.
+        """Runs the whole search of the roots in [begin, end) without Python, after `expect_native`.
 
         Args:
             address: of the `mcts_evaluate_fn`.
@@ -360,7 +378,12 @@ cdef class NativeSearch:
 
     def received(self):
         """Returns what the next `step` reads, as arrays: reward, discount, prior logits and value of every row."""
-        return [np.asarray(<object>self._answers[i].obj) for i in range(4)]
+        if self._native_answers is None:
+            return [np.asarray(<object>self._answers[i].obj) for i in range(4)]
+        num_rows = self._s.num_roots * self._s.leaves_per_step
+        reward, discount, value = ndarray((3, num_rows), float32, self._native_answers)
+        shape, begin = (num_rows, self._s.num_actions), 3 * num_rows * sizeof(float)
+        return [reward, discount, ndarray(shape, float32, self._native_answers, begin), value]
 
     def finish(self):
         """Returns the tree, its prior logits written back where the search had marked actions as taken."""

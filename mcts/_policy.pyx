@@ -9,7 +9,7 @@ import numpy as np
 from libc.math cimport isfinite
 from libc.stdint cimport int32_t, uint8_t, uint64_t
 
-from mcts._transform cimport Transform, read_transform
+from mcts._marshal cimport Transform, data, read_transform
 
 from mcts.nodes import NODE_DTYPE
 
@@ -99,120 +99,124 @@ def dirichlet(keys, double alpha, legal):
 # Before the search ---------------------------------------------------------------------------------------------------
 
 
-cdef int _check(const float[:, ::1] logits, const float[::1] value, const uint8_t[:, ::1] invalid,
-                float[:, ::1] out) noexcept nogil:
+def prepare_puct(prior_logits, value, invalid_actions, keys, double fraction, double alpha):
+    """See `mcts._twin.prepare_puct`."""
+    cdef Py_ssize_t num_roots = prior_logits.shape[0], b
+    cdef int n = prior_logits.shape[1]
+    cdef const uint8_t *invalid = <const uint8_t *>data(invalid_actions)
+    cdef const uint64_t *key = <const uint64_t *>data(keys)
+    cdef float *logits
+    cdef double *scratch
+    result = np.empty((num_roots, n), np.float32)
+    logits = <float *>data(result)
+    if not _mask(<const float *>data(prior_logits), <const float *>data(value), invalid, num_roots, n, logits):
+        return None
+    if fraction > 0.0:
+        room = np.empty(2 * n)
+        scratch = <double *>data(room)
+        with nogil:
+            for b in range(num_roots):
+                add_dirichlet(logits + b * n, invalid + b * n, n, key[b], fraction, alpha, scratch)
+    return result
+
+
+def prepare_gumbel(prior_logits, value, invalid_actions, keys, scales, int max_considered, int num_simulations):
+    """See `mcts._twin.prepare_gumbel`."""
+    cdef Py_ssize_t num_roots = prior_logits.shape[0], b
+    cdef int n = prior_logits.shape[1], num_legal, a
+    cdef const uint8_t *invalid = <const uint8_t *>data(invalid_actions)
+    cdef const uint64_t *key = <const uint64_t *>data(keys)
+    cdef const double *scale = <const double *>data(scales)
+    shape = (num_roots, n)
+    result = np.empty(shape, np.float32), np.empty(shape), np.empty((num_roots, num_simulations), np.int32)
+    cdef float *logits = <float *>data(result[0])
+    cdef double *scores = <double *>data(result[1])
+    cdef int32_t *considered = <int32_t *>data(result[2])
+    if not _mask(<const float *>data(prior_logits), <const float *>data(value), invalid, num_roots, n, logits):
+        return None
+    with nogil:
+        for b in range(num_roots):
+            gumbel_scores(logits + b * n, n, key[b], scale[b], scores + b * n)
+            num_legal = 0
+            for a in range(n):
+                num_legal += not invalid[b * n + a]
+            considered_visits(min(num_legal, max_considered), num_simulations, considered + b * num_simulations)
+    return result
+
+
+cdef bint _mask(const float *logits, const float *value, const uint8_t *invalid, Py_ssize_t num_roots, int n,
+                float *out) noexcept nogil:
     """Copies the logits, -inf where forbidden; False if a number is not usable or everything is forbidden."""
     cdef Py_ssize_t b
     cdef bint usable = True
-    for b in range(value.shape[0]):
-        if not mask_logits(&logits[b, 0], &invalid[b, 0], <int>logits.shape[1], &out[b, 0]) or not isfinite(value[b]):
+    for b in range(num_roots):
+        if not mask_logits(logits + b * n, invalid + b * n, n, out + b * n) or not isfinite(value[b]):
             usable = False
     return usable
-
-
-def prepare_puct(const float[:, ::1] prior_logits, const float[::1] value, invalid_actions, const uint64_t[::1] keys,
-                 double fraction, double alpha):
-    """See `mcts._twin.prepare_puct`."""
-    cdef const uint8_t[:, ::1] invalid = invalid_actions.view(np.uint8)
-    cdef int n = <int>prior_logits.shape[1]
-    cdef Py_ssize_t b
-    result = np.empty((prior_logits.shape[0], n), np.float32)
-    cdef float[:, ::1] logits = result
-    cdef double[::1] scratch
-    if not _check(prior_logits, value, invalid, logits):
-        return None
-    if fraction > 0.0:
-        scratch = np.empty(2 * n)
-        with nogil:
-            for b in range(logits.shape[0]):
-                add_dirichlet(&logits[b, 0], &invalid[b, 0], n, keys[b], fraction, alpha, &scratch[0])
-    return result
-
-
-def prepare_gumbel(const float[:, ::1] prior_logits, const float[::1] value, invalid_actions,
-                   const uint64_t[::1] keys, const double[::1] scale, int max_considered, int num_simulations):
-    """See `mcts._twin.prepare_gumbel`."""
-    cdef const uint8_t[:, ::1] invalid = invalid_actions.view(np.uint8)
-    cdef int n = <int>prior_logits.shape[1]
-    cdef int num_legal, a
-    cdef Py_ssize_t b
-    shape = (prior_logits.shape[0], n)
-    result = np.empty(shape, np.float32), np.empty(shape), np.empty((shape[0], num_simulations), np.int32)
-    cdef float[:, ::1] logits = result[0]
-    cdef double[:, ::1] scores = result[1]
-    cdef int32_t[:, ::1] considered = result[2]
-    if not _check(prior_logits, value, invalid, logits):
-        return None
-    with nogil:
-        for b in range(logits.shape[0]):
-            gumbel_scores(&logits[b, 0], n, keys[b], scale[b], &scores[b, 0])
-            num_legal = 0
-            for a in range(n):
-                num_legal += not invalid[b, a]
-            considered_visits(min(num_legal, max_considered), num_simulations, &considered[b, 0])
-    return result
 
 
 # After the search ----------------------------------------------------------------------------------------------------
 
 
-cdef class _Results:
-    """The arrays of a `mcts.SearchResult`, and where the row of a root goes."""
-
-    cdef readonly tuple arrays
-    cdef int32_t[::1] action
-    cdef float[:, ::1] action_weights
-    cdef int32_t[:, ::1] visit_counts
-    cdef float[:, ::1] qvalues
-    cdef float[::1] root_value
-    cdef float[::1] improved_value
-
-    def __init__(self, num_roots, num_actions):
-        shape = (num_roots, num_actions)
-        self.arrays = (
-            np.empty(num_roots, np.int32), np.empty(shape, np.float32), np.empty(shape, np.int32),
-            np.empty(shape, np.float32), np.empty(num_roots, np.float32), np.empty(num_roots, np.float32),
-        )
-        self.action, self.action_weights, self.visit_counts, self.qvalues = self.arrays[:4]
-        self.root_value, self.improved_value = self.arrays[4:]
-
-    cdef ResultRow row(self, Py_ssize_t b) noexcept nogil:
-        return ResultRow(
-            &self.action[b], &self.visit_counts[b, 0], &self.action_weights[b, 0], &self.qvalues[b, 0],
-            &self.root_value[b], &self.improved_value[b],
-        )
+cdef tuple _empty_results(Py_ssize_t num_roots, int n, ResultRow *first):
+    """Makes the arrays of a `mcts.SearchResult`, and says where the row of the first root goes."""
+    shape = (num_roots, n)
+    arrays = (
+        np.empty(num_roots, np.int32), np.empty(shape, np.float32), np.empty(shape, np.int32),
+        np.empty(shape, np.float32), np.empty(num_roots, np.float32), np.empty(num_roots, np.float32),
+    )
+    first.action = <int32_t *>data(arrays[0])
+    first.action_weights = <float *>data(arrays[1])
+    first.visit_counts = <int32_t *>data(arrays[2])
+    first.qvalues = <float *>data(arrays[3])
+    first.root_value = <float *>data(arrays[4])
+    first.improved_value = <float *>data(arrays[5])
+    return arrays
 
 
-def finish_puct(tree, const uint64_t[::1] keys, const double[::1] temperature):
+cdef ResultRow _row(ResultRow first, Py_ssize_t b, int n) noexcept nogil:
+    return ResultRow(
+        first.action + b, first.visit_counts + b * n, first.action_weights + b * n, first.qvalues + b * n,
+        first.root_value + b, first.improved_value + b,
+    )
+
+
+def finish_puct(tree, keys, temperatures):
     """See `mcts._twin.finish_puct`."""
-    cdef const uint8_t[:, ::1] records = tree.nodes.view(np.uint8)
-    cdef int num_actions = tree.num_actions
-    cdef Py_ssize_t b, num_nodes = tree.num_nodes
-    cdef _Results results = _Results(records.shape[0], num_actions)
-    cdef double[::1] scratch = np.empty(num_actions)
-    cdef ResultRow row
+    logits = tree.prior_logits
+    cdef Py_ssize_t num_roots = logits.shape[0], num_nodes = logits.shape[1], b
+    cdef int n = logits.shape[2]
+    cdef const Node *nodes = <const Node *>data(tree.nodes)
+    cdef const uint64_t *key = <const uint64_t *>data(keys)
+    cdef const double *temperature = <const double *>data(temperatures)
+    cdef ResultRow first, row
+    arrays = _empty_results(num_roots, n, &first)
+    room = np.empty(n)
+    cdef double *scratch = <double *>data(room)
     with nogil:
-        for b in range(records.shape[0]):
-            row = results.row(b)
-            puct_result(<const Node *>&records[b, 0], num_nodes, keys[b], temperature[b], num_actions, &scratch[0],
-                        &row)
-    return results.arrays
+        for b in range(num_roots):
+            row = _row(first, b, n)
+            puct_result(nodes + b * num_nodes, num_nodes, key[b], temperature[b], n, scratch, &row)
+    return arrays
 
 
-def finish_gumbel(tree, invalid_actions, const double[:, ::1] scores, qtransform):
+def finish_gumbel(tree, invalid_actions, root_scores, qtransform):
     """See `mcts._twin.finish_gumbel`; the Q-transform must be one of the core's own."""
-    cdef const uint8_t[:, ::1] records = tree.nodes.view(np.uint8)
-    cdef const float[:, :, ::1] prior_logits = tree.prior_logits
-    cdef const uint8_t[:, ::1] invalid = invalid_actions.view(np.uint8)
-    cdef int num_actions = <int>prior_logits.shape[2]
-    cdef Py_ssize_t b, num_nodes = prior_logits.shape[1]
-    cdef _Results results = _Results(records.shape[0], num_actions)
+    prior_logits = tree.prior_logits
+    cdef Py_ssize_t num_roots = prior_logits.shape[0], num_nodes = prior_logits.shape[1], b
+    cdef int n = prior_logits.shape[2]
+    cdef const Node *nodes = <const Node *>data(tree.nodes)
+    cdef const float *logits = <const float *>data(prior_logits)
+    cdef const uint8_t *invalid = <const uint8_t *>data(invalid_actions)
+    cdef const double *scores = <const double *>data(root_scores)
     cdef Transform transform = read_transform(qtransform)
-    cdef double[::1] scratch = np.empty(2 * num_actions)
-    cdef ResultRow row
+    cdef ResultRow first, row
+    arrays = _empty_results(num_roots, n, &first)
+    room = np.empty(2 * n)
+    cdef double *scratch = <double *>data(room)
     with nogil:
-        for b in range(records.shape[0]):
-            row = results.row(b)
-            gumbel_result(&transform, <const Node *>&records[b, 0], num_nodes, &prior_logits[b, 0, 0], &invalid[b, 0],
-                          &scores[b, 0], num_actions, &scratch[0], &row)
-    return results.arrays
+        for b in range(num_roots):
+            row = _row(first, b, n)
+            gumbel_result(&transform, nodes + b * num_nodes, num_nodes, logits + b * num_nodes * n, invalid + b * n,
+                          scores + b * n, n, scratch, &row)
+    return arrays

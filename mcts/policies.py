@@ -15,7 +15,7 @@ from mcts.qtransforms import (
     qtransform_by_parent_and_siblings,
     qtransform_completed_by_mix_value,
 )
-from mcts.settings import GumbelSettings, PuctSettings, Rng
+from mcts.settings import GumbelSettings, PuctSettings, Rng, settings
 from mcts.tree import KeptTree
 from mcts.types import RecurrentFn, RootOutput, SearchResult
 
@@ -74,20 +74,21 @@ def muzero_policy(
         ValueError: an argument or a network output is out of range or has the wrong shape.
         TypeError: an argument or a network output has the wrong type.
     """
-    settings = PuctSettings(
-        num_simulations=num_simulations,
-        max_depth=max_depth,
-        qtransform=qtransform,
-        leaves_per_step=leaves_per_step,
-        num_threads=num_threads,
-        backend=backend,
-        dirichlet_fraction=dirichlet_fraction,
-        dirichlet_alpha=dirichlet_alpha,
-        pb_c_init=pb_c_init,
-        pb_c_base=pb_c_base,
-        virtual_loss=virtual_loss,
+    checked = settings(
+        PuctSettings,
+        num_simulations,
+        max_depth,
+        qtransform,
+        leaves_per_step,
+        num_threads,
+        backend,
+        dirichlet_fraction,
+        dirichlet_alpha,
+        pb_c_init,
+        pb_c_base,
+        virtual_loss,
     )
-    return settings.search(
+    return checked.search(
         root, recurrent_fn, rng=rng, invalid_actions=invalid_actions, temperature=temperature, kept=kept
     )
 
@@ -134,16 +135,17 @@ def gumbel_muzero_policy(
         ValueError: an argument or a network output is out of range or has the wrong shape.
         TypeError: an argument or a network output has the wrong type.
     """
-    settings = GumbelSettings(
-        num_simulations=num_simulations,
-        max_depth=max_depth,
-        qtransform=qtransform,
-        leaves_per_step=leaves_per_step,
-        num_threads=num_threads,
-        backend=backend,
-        max_num_considered_actions=max_num_considered_actions,
+    checked = settings(
+        GumbelSettings,
+        num_simulations,
+        max_depth,
+        qtransform,
+        leaves_per_step,
+        num_threads,
+        backend,
+        max_num_considered_actions,
     )
-    return settings.search(root, recurrent_fn, rng=rng, invalid_actions=invalid_actions, gumbel_scale=gumbel_scale)
+    return checked.search(root, recurrent_fn, rng=rng, invalid_actions=invalid_actions, gumbel_scale=gumbel_scale)
 
 
 class Search:
@@ -152,7 +154,7 @@ class Search:
     Args:
         policy: `mcts.muzero_policy` or `mcts.gumbel_muzero_policy`.
         num_simulations: S >= 1, of each search.
-        **settings: keyword arguments of the policy, but for those that belong to one search: `rng`, `invalid_actions`
+        **options: keyword arguments of the policy, but for those that belong to one search: `rng`, `invalid_actions`
             and `temperature`, `kept` or `gumbel_scale`, which are given to every call.
 
     Raises:
@@ -168,17 +170,17 @@ class Search:
         8
     """
 
-    def __init__(self, policy: Callable[..., SearchResult], num_simulations: int, **settings: Any) -> None:
+    def __init__(self, policy: Callable[..., SearchResult], num_simulations: int, **options: Any) -> None:
         kinds: dict[Any, Any] = {muzero_policy: PuctSettings, gumbel_muzero_policy: GumbelSettings}
         if policy not in kinds:
             raise ValueError(f"policy: expected mcts.muzero_policy or mcts.gumbel_muzero_policy, got {policy!r}")
         kind = kinds[policy]
         names = [field.name for field in fields(kind)]
-        for name in settings:
+        for name in options:
             if name not in names:
                 raise TypeError(f"{name}: expected a setting of mcts.{policy.__name__}: {', '.join(names)}")
         defaults = {name: parameter.default for name, parameter in signature(policy).parameters.items()}
-        values = {name: defaults[name] for name in names} | settings | {"num_simulations": num_simulations}
+        values = {name: defaults[name] for name in names} | options | {"num_simulations": num_simulations}
         self._settings: PuctSettings | GumbelSettings = kind(**values)
         self._policy = policy
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from mcts import checks
 from mcts._isa import default_instruction_set
 from mcts.checks import as_float32
-from mcts.native import NativeRecurrentFn, empty_answers, raise_failure, through_ctypes
+from mcts.native import NativeRecurrentFn, raise_failure, through_ctypes
 from mcts.tree import NODE_DTYPE, Tree
 from mcts.types import RecurrentFn, RecurrentOutput, SearchProblem
 
@@ -27,8 +27,13 @@ _OUTPUT_FIELDS = RecurrentOutput._fields
 class Backend(Protocol):
     """Is what both implementations of the tree offer to the loop."""
 
-    parent_index: npt.NDArray[np.int32]
-    action: npt.NDArray[np.int32]
+    @property
+    def parent_index(self) -> npt.NDArray[np.int32]:
+        """Returns [R] int32, where the selected edges start."""
+
+    @property
+    def action(self) -> npt.NDArray[np.int32]:
+        """Returns [R] int32, the selected edges."""
 
     def start(self) -> None:
         """Selects the first edge of every root."""
@@ -105,7 +110,7 @@ def _run_without_python(
     search: Any, problem: SearchProblem, native: NativeRecurrentFn, inbox: Inbox, slices: Slices
 ) -> None:
     """Lets every thread search its own roots to the end."""
-    search.receive(*empty_answers(len(search.action), problem.prior_logits.shape[1]))
+    search.expect_native()
     model = native.address, native.context
     if len(slices) == 1:
         found = [search.run_native(*model, *slices[0])]
@@ -126,6 +131,8 @@ def _run_without_python(
 
 def _divide(num_roots: int, num_threads: int) -> Slices:
     """Divides the roots among threads: the first root, one past the last, and the number of the thread."""
+    if num_threads == 1:
+        return [(0, num_roots, 0)]
     workers = min(num_roots, num_threads)
     edges = [num_roots * i // workers for i in range(workers + 1)]
     return [(begin, end, worker) for worker, (begin, end) in enumerate(pairwise(edges))]
