@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mcts import _random, checks
+from mcts import _random, checks, kept_checks
 from mcts.kept import depth, replant
 from mcts.qtransforms import (
     NATIVE_QTRANSFORMS,
@@ -91,13 +91,13 @@ def muzero_policy(
     if kept is not None:
         checks.instance("kept", kept, KeptTree, "what mcts.Tree.keep returns")
         checks.instance("kept.tree", kept.tree, Tree, "a mcts.Tree")
-        checks.kept_shape(kept.tree, logits.shape)
+        kept_checks.kept_shape(kept.tree, logits.shape)
         num_kept = kept.tree.num_nodes - 1
     _check_memory(logits.shape, simulations + num_kept, min(counts.leaves_per_step, simulations))
     if kept is not None:
-        checks.kept_nodes(kept.tree, simulations)
+        kept_checks.kept_nodes(kept.tree, simulations)
         if max_depth is not None:
-            checks.kept_depth(depth(kept.tree), max_depth)
+            kept_checks.kept_depth(depth(kept.tree), max_depth)
     fraction = checks.number("dirichlet_fraction", dirichlet_fraction, 0.0, 1.0)
     alpha = checks.number("dirichlet_alpha", dirichlet_alpha, checks.SMALLEST, checks.LARGEST)
     c_init = checks.number("pb_c_init", pb_c_init, 0.0, checks.LARGEST)
