@@ -207,8 +207,10 @@ def gumbel_muzero_policy(
     final_scores = np.where(most_visited & ~invalid, np.maximum(scores + transformed, -1e9), -np.inf)
     action = final_scores.argmax(axis=1).astype(np.int32)
     weights = _softmax(np.where(invalid, -np.inf, logits + transformed))
-    filler = qtransform.completing_value(statistics)[:, None]
-    improved = (weights * np.where(summary.visit_counts > 0, summary.qvalues, filler)).sum(axis=1)
+    qvalues, known = summary.qvalues, (summary.visit_counts > 0) | invalid
+    if not known.all():
+        qvalues = np.where(known, qvalues, qtransform.completing_value(statistics)[:, None])
+    improved = (weights * qvalues).sum(axis=1)
     return _result(action, weights.astype(np.float32), improved, summary, tree)
 
 
