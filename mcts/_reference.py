@@ -1,43 +1,103 @@
 """The search in readable NumPy: dense arrays, one root at a time, every formula as it stands in the papers.
 
 It is slow on purpose. The tests hold the native core against it, and MCTS_BACKEND=python runs it where no compiler is.
+For research it has the hooks of mctx: how actions are selected, data of one's own, any Q-transform.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from mcts import checks
 from mcts.qtransforms import NodeStatistics
 from mcts.tree import Tree
-from mcts.types import SearchProblem
+from mcts.types import RecurrentFn, RecurrentOutput, SearchProblem
 
 NO_CHILD = -1
 
 FloatArray = npt.NDArray[np.float64]
 
+ActionSelection: TypeAlias = "Callable[[RootSearch, int, int], int]"
+"""Called as `fn(tree, node, depth)` on the way down the tree of one root; returns an action. At the root depth is 0."""
+
 
 class ReferenceSearch:
     """Searches B roots, each in a tree of its own; the counterpart of `mcts._core.NativeSearch`.
 
+    Source: the hooks are those of mctx.search.
+
+    Args:
+        problem: the validated search; the arrays may be shared with it.
+        root_action_selection_fn: selects at the roots; None as the problem says (PUCT, or sequential halving).
+        interior_action_selection_fn: selects at all other nodes; None as the problem says.
+        extra_data: [B] whatever the two want to know of each root; found again as `RootSearch.extra_data`.
+
     Attributes:
         parent_index: [R] int32, where the selected edges start; row k * B + b is leaf k of root b.
         action: [R] int32, the selected edges.
+        roots: [B] the searches of the single roots.
     """
 
-    def __init__(self, problem: SearchProblem) -> None:
+    def __init__(
+        self,
+        problem: SearchProblem,
+        *,
+        root_action_selection_fn: ActionSelection | None = None,
+        interior_action_selection_fn: ActionSelection | None = None,
+        extra_data: Sequence[Any] | None = None,
+    ) -> None:
         self._problem = problem
-        self._roots = [RootSearch(problem, row) for row in range(len(problem.value))]
+        num_roots = len(problem.value)
+        if extra_data is not None and len(extra_data) != num_roots:
+            raise ValueError(f"extra_data: expected one for each of {num_roots} roots, got {len(extra_data)}")
+        hooks = root_action_selection_fn, interior_action_selection_fn
+        self.roots = [
+            RootSearch(problem, row, *hooks, None if extra_data is None else extra_data[row])
+            for row in range(num_roots)
+        ]
         self._num_leaves = min(problem.leaves_per_step, problem.num_simulations)
-        self.parent_index = np.zeros(self._num_leaves * len(self._roots), np.int32)
+        self.parent_index = np.zeros(self._num_leaves * len(self.roots), np.int32)
         self.action = np.zeros_like(self.parent_index)
         self._received: tuple[Any, Any, Any, Any]
 
+    def grow(self, recurrent_fn: RecurrentFn) -> Tree:
+        """Makes the whole search.
+
+        Args:
+            recurrent_fn: the network; see `mcts.RecurrentFn`.
+
+        Returns:
+            The trees.
+
+        Raises:
+            TypeError: an answer of the network, or of a selection function, is not of the right type.
+            ValueError: an answer has the wrong shape or unusable numbers, or a selected action is forbidden.
+        """
+        num_roots, num_actions = self._problem.prior_logits.shape
+        self.start()
+        for simulation in range(0, self._problem.num_simulations, self._problem.leaves_per_step):
+            num_rows = num_roots * self._problem.leaves_at(simulation)
+            edges = self.parent_index[:num_rows].copy(), self.action[:num_rows].copy()
+            answer = RecurrentOutput(*recurrent_fn(*edges, self._problem.first_node + simulation))
+            shapes = (num_rows,), (num_rows,), (num_rows, num_actions), (num_rows,)
+            where = f"recurrent_fn, simulation {simulation}"
+            arrays = [
+                checks.as_float32(f"{where}: {name}", field, shape)
+                for name, field, shape in zip(answer._fields, answer, shapes, strict=True)
+            ]
+            self.receive(*arrays)
+            row = self.step(simulation, 0, num_roots)
+            if row >= 0:
+                raise ValueError(f"{where}, row {row}: {checks.describe_bad_answer(*(array[row] for array in arrays))}")
+        return self.finish()
+
     def start(self) -> None:
         """Selects the first leaves of every root."""
-        for root in range(len(self._roots)):
+        for root in range(len(self.roots)):
             self._select(root, 0)
 
     def receive(self, reward: Any, discount: Any, prior_logits: Any, value: Any) -> None:
@@ -56,14 +116,14 @@ class ReferenceSearch:
         Returns:
             The first row whose received numbers are not usable, or -1.
         """
-        num_roots = len(self._roots)
+        num_roots = len(self.roots)
         num_leaves = self._problem.leaves_at(simulation)
         for leaf in range(num_leaves):
             for row in range(leaf * num_roots + begin, leaf * num_roots + end):
                 reward, discount, prior_logits, value = (array[row] for array in self._received)
                 if not _is_usable(reward, discount, prior_logits, value):
                     return row
-                self._roots[row % num_roots].expand(
+                self.roots[row % num_roots].expand(
                     int(self.parent_index[row]),
                     int(self.action[row]),
                     float(reward),
@@ -77,8 +137,8 @@ class ReferenceSearch:
 
     def _select(self, root: int, simulation: int) -> None:
         for leaf in range(self._problem.leaves_at(simulation)):
-            row = leaf * len(self._roots) + root
-            self.parent_index[row], self.action[row] = self._roots[root].select(simulation + leaf)
+            row = leaf * len(self.roots) + root
+            self.parent_index[row], self.action[row] = self.roots[root].select(simulation + leaf)
 
     def finish(self) -> Tree:
         """Returns the trees in the common form."""
@@ -86,7 +146,7 @@ class ReferenceSearch:
         tree = Tree.allocate(num_roots, self._problem.num_nodes, num_actions)
         tree.nodes[:] = np.zeros((), tree.nodes.dtype)
         tree.nodes["parent"] = tree.nodes["action"] = -1
-        for row, root in enumerate(self._roots):
+        for row, root in enumerate(self.roots):
             tree.prior_logits[row] = root.prior_logits
             nodes = tree.nodes[row]
             nodes["visits"] = root.node_visits
@@ -107,6 +167,8 @@ class RootSearch:
     """Holds and grows the tree of one root.
 
     Attributes:
+        row: which of the B roots it is.
+        extra_data: what was given to the search for this root.
         node_visits: [N] evaluations of each node plus simulations that went on below it.
         value_sums: [N] sums of the values backed up to each node.
         raw_values: [N] the network's values.
@@ -118,7 +180,14 @@ class RootSearch:
         pending: [N] simulations that were selected through each node, or for it, and are not backed up yet.
     """
 
-    def __init__(self, problem: SearchProblem, row: int) -> None:
+    def __init__(
+        self,
+        problem: SearchProblem,
+        row: int,
+        root_action_selection_fn: ActionSelection | None = None,
+        interior_action_selection_fn: ActionSelection | None = None,
+        extra_data: Any = None,
+    ) -> None:
         num_nodes, num_actions = problem.num_nodes, problem.prior_logits.shape[1]
         self.node_visits = np.zeros(num_nodes, np.int64)
         self.value_sums = np.zeros(num_nodes)
@@ -129,8 +198,11 @@ class RootSearch:
         self.rewards = np.zeros((num_nodes, num_actions))
         self.discounts = np.zeros((num_nodes, num_actions))
         self.pending = np.zeros(num_nodes, np.int64)
+        self.row = row
+        self.extra_data = extra_data
         self._problem = problem
-        self._row = row
+        self._root_action_selection_fn = root_action_selection_fn
+        self._interior_action_selection_fn = interior_action_selection_fn
         # A float of Python: beside a float32 of NumPy, numbers would be compared after rounding to float32.
         self.raw_values[0] = self.value_sums[0] = self._tree_min = self._tree_max = float(problem.value[row])
         self.node_visits[0] = 1
@@ -140,11 +212,11 @@ class RootSearch:
 
     def _plant(self, kept: Tree) -> None:
         """Copies the nodes of an earlier search."""
-        nodes, num_kept = kept.nodes[self._row], kept.num_nodes
+        nodes, num_kept = kept.nodes[self.row], kept.num_nodes
         self.node_visits[:num_kept] = nodes["visits"]
         self.value_sums[:num_kept] = nodes["value_sum"]
         self.raw_values[:num_kept] = nodes["raw_value"]
-        self.prior_logits[:num_kept] = kept.prior_logits[self._row]
+        self.prior_logits[:num_kept] = kept.prior_logits[self.row]
         for child in np.flatnonzero(nodes["parent"] >= 0).tolist():
             edge = int(nodes["parent"][child]), int(nodes["action"][child])
             self._attach(*edge, child)
@@ -176,6 +248,11 @@ class RootSearch:
         """Returns the simulations through each edge that are not backed up yet, [A]."""
         children = self.children_index[node]
         return np.where(children == NO_CHILD, 0, self.pending[children])
+
+    def allowed(self, node: int) -> npt.NDArray[np.bool_]:
+        """Returns which actions may be taken, [A]: the mask of the root, and logits above -inf."""
+        allowed = self.prior_logits[node] > -np.inf
+        return allowed & ~self._problem.invalid_actions[self.row] if node == 0 else allowed
 
     def prior_probs(self, node: int) -> FloatArray:
         """Returns the softmax of a node's logits, [A]."""
@@ -214,7 +291,7 @@ class RootSearch:
         walk = [0]
         while True:
             node = walk[-1]
-            action = int(np.argmax(self._scores(node)))  # the lowest action wins a tie
+            action = self._choose(node, depth=len(walk) - 1)
             if self.children_index[node, action] == NO_CHILD:
                 self._attach(node, action, self._problem.first_node + simulation)
             child = int(self.children_index[node, action])
@@ -223,7 +300,20 @@ class RootSearch:
                 self.pending[walk] += 1
                 return node, action
 
-    def _scores(self, node: int) -> FloatArray:
+    def _choose(self, node: int, depth: int) -> int:
+        at_root = node == 0
+        select = self._root_action_selection_fn if at_root else self._interior_action_selection_fn
+        if select is None:
+            return int(np.argmax(self.scores(node)))  # the lowest action wins a tie
+        name = "root_action_selection_fn" if at_root else "interior_action_selection_fn"
+        action = checks.integer(name, select(self, node, depth))
+        num_actions = self.prior_logits.shape[1]
+        if not 0 <= action < num_actions or (at_root and self._problem.invalid_actions[self.row, action]):
+            raise ValueError(f"{name}: expected an allowed action in [0, {num_actions}), got {action}")
+        return action
+
+    def scores(self, node: int) -> FloatArray:
+        """Returns what the search itself selects the largest of, [A]; -inf where an action is out of the question."""
         if node == 0 and self._problem.root_scores is not None:
             return self._halving_scores()
         scores = self._puct_scores(node) if self._problem.root_scores is None else self._improved_policy_scores(node)
@@ -232,7 +322,7 @@ class RootSearch:
         contenders = self.children_index[node] != NO_CHILD
         open_actions = ~contenders
         if node == 0:
-            open_actions &= ~self._problem.invalid_actions[self._row]
+            open_actions &= ~self._problem.invalid_actions[self.row]
         if open_actions.any():
             contenders[np.flatnonzero(open_actions)[self.prior_logits[node][open_actions].argmax()]] = True
         return np.where(contenders, scores, -np.inf)
@@ -253,9 +343,9 @@ class RootSearch:
         """Source: "Policy improvement by planning with Gumbel", algorithm 1; a floor keeps -inf logits eligible."""
         assert self._problem.root_scores is not None and self._problem.considered_visits is not None
         counts = self.visit_counts(0) + self.pending_counts(0)
-        considered = self._problem.considered_visits[self._row, counts.sum()]
-        scores = np.maximum(self._problem.root_scores[self._row] + self.transformed_qvalues(0), -1e9)
-        eligible = (counts == considered) & ~self._problem.invalid_actions[self._row]
+        considered = self._problem.considered_visits[self.row, counts.sum()]
+        scores = np.maximum(self._problem.root_scores[self.row] + self.transformed_qvalues(0), -1e9)
+        eligible = (counts == considered) & ~self._problem.invalid_actions[self.row]
         return np.where(eligible, scores, -np.inf)
 
     def _improved_policy_scores(self, node: int) -> FloatArray:

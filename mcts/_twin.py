@@ -139,8 +139,10 @@ def finish_gumbel(tree: TreeArrays, invalid: MaskArray, scores: FloatArray, qtra
     final_scores = np.where(survivors, np.maximum(scores + transformed, LOWEST_SCORE), -np.inf)
     action = final_scores.argmax(axis=1).astype(np.int32)
     weights = softmax(np.where(invalid, -np.inf, tree.prior_logits[:, 0] + transformed))
-    filler = qtransform.completing_value(statistics)[:, None]
-    improved = (weights * np.where(summary.visit_counts > 0, summary.qvalues, filler)).sum(axis=1)
+    completed, known = summary.qvalues, (summary.visit_counts > 0) | invalid
+    if not known.all():
+        completed = np.where(known, completed, qtransform.completing_value(statistics)[:, None])
+    improved = (weights * completed).sum(axis=1)
     qvalues, root_value = _to_float32(summary.qvalues), _to_float32(summary.value)
     return (
         action,

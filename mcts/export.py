@@ -12,6 +12,10 @@ from mcts.nodes import TreeArrays
 
 _WIDEST_PEN = 5.0
 
+DEEPEST_JSON = 400
+"""Edges. Python's own json gives up between 490 (3.11) and a few thousand (3.13), earlier below many other calls; what
+one writes the others should be able to read."""
+
 
 def to_dict(tree: TreeArrays, root: int, max_depth: int | None, min_visits: int) -> dict[str, Any]:
     """Returns one tree as nested dictionaries; see `mcts.Tree.to_dict`."""
@@ -37,13 +41,9 @@ def to_json(tree: TreeArrays, root: int, max_depth: int | None, min_visits: int,
     for entry in _walk(top):
         if entry.get("prior_logit") == -math.inf:  # JSON knows no infinity
             entry["prior_logit"] = None
-    try:
-        return json.dumps(top, indent=indent, allow_nan=False)
-    except RecursionError:
-        depth = max(entry["depth"] for entry in _walk(top))
-        raise ValueError(
-            f"max_depth: expected a limit that nested JSON can hold, got {max_depth} for a tree {depth} edges deep"
-        ) from None
+    deepest = max(entry["depth"] for entry in _walk(top))
+    checks.json_depth(deepest, DEEPEST_JSON, max_depth)
+    return json.dumps(top, indent=indent, allow_nan=False)
 
 
 def to_graphviz(

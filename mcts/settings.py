@@ -13,7 +13,7 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from mcts import _random, _twin, checks
+from mcts import _random, _twin, checks, kept_checks
 from mcts.kept import depth, replant
 from mcts.qtransforms import NATIVE_QTRANSFORMS, QTransform
 from mcts.search import BACKENDS, memory_bytes, run_search
@@ -126,13 +126,13 @@ class PuctSettings(Settings):
         if kept is not None:
             checks.instance("kept", kept, KeptTree, "what mcts.Tree.keep returns")
             checks.instance("kept.tree", kept.tree, Tree, "a mcts.Tree")
-            checks.kept_shape(kept.tree, given.shape)
+            kept_checks.kept_shape(kept.tree, given.shape)
             num_kept = kept.tree.num_nodes - 1
         self._check_size(given.shape, num_kept)
         if kept is not None:
-            checks.kept_nodes(kept.tree, self.num_simulations)
+            kept_checks.kept_nodes(kept.tree, self.num_simulations)
             if self.max_depth is not None:
-                checks.kept_depth(depth(kept.tree), self.max_depth)
+                kept_checks.kept_depth(depth(kept.tree), self.max_depth)
         temperatures = checks.per_root("temperature", temperature, len(value))
         keys = _random.root_keys(rng, len(value))
         logits = _native.prepare_puct(given, value, invalid, keys, self.dirichlet_fraction, self.dirichlet_alpha)

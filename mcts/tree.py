@@ -67,6 +67,8 @@ class Tree(TreeArrays):
     ) -> str:
         """Exports one tree as JSON: what `to_dict` returns, with null for a prior logit of minus infinity.
 
+        Trees up to 400 edges deep fit into nested JSON.
+
         Args:
             root: which of the B trees.
             max_depth: nodes deeper than this are left out; None keeps all.

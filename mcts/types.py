@@ -81,7 +81,9 @@ class SearchResult(ArrayHolder):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SearchProblem(ArrayHolder):
-    """Holds one validated search in the form both backends take; made by the policies, not by users.
+    """Holds one validated search in the form both backends take.
+
+    The policies make it. By hand it is of use only for `mcts._reference.ReferenceSearch`, which trusts it.
 
     Attributes:
         prior_logits: [B, A] float32, noise included, -inf where forbidden.

@@ -45,6 +45,7 @@ def test_the_sections_run_one_after_another(backend, capsys):
     names: dict = {}
     first, *rest = [block for block in BLOCKS if "import torch" not in block and "import jax" not in block]
     run(first, names)
+    rest = [block for block in rest if "import mcts" not in block]  # the others stand alone
     large, keeping, looking = rest
     searched = run(large, names)
     assert searched.visit_counts.sum() == 200
@@ -56,6 +57,26 @@ def test_the_sections_run_one_after_another(backend, capsys):
     capsys.readouterr()
     run(looking, names)
     assert "digraph" in capsys.readouterr().out
+
+
+def test_sampled_actions(capsys):
+    names: dict = {}
+    run(next(block for block in BLOCKS if "num_samples" in block), names)
+    state, drawn, chosen = names["states"][0], names["drawn"][0], names["result"].action
+    distance = np.abs(state[:, None] + drawn)  # from 0, where the rewards are
+    assert (distance[np.arange(len(state)), chosen] < 0.5 * distance.mean(axis=1)).all()
+    assert capsys.readouterr().out
+
+
+def test_other_ways_to_select(capsys):
+    names: dict = {}
+    block = next(block for block in BLOCKS if "thompson" in block)
+    assert len(lines(block[block.index("def thompson") : block.index("def recurrent_fn")])) <= 10
+    result = run(block, names)
+    assert (result.visit_counts.sum(axis=1) == 100).all()
+    assert (result.visit_counts.argmax(axis=1) == 2).all()
+    assert (result.visit_counts > 0).all()
+    assert capsys.readouterr().out
 
 
 def own_visits(result):

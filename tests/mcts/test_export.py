@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import mcts
+from mcts.export import DEEPEST_JSON
 
 from .models import ConstantModel, RandomModel
 from .test_kept import hand_made
@@ -61,11 +62,22 @@ def test_json_has_no_infinities():
 
 
 def test_a_tree_too_deep_for_json_says_so():
+    """The same with every Python, whatever its own json would hold."""
     model = ConstantModel(1, 1)
     tree = mcts.muzero_policy(model.root(), model, 1500, rng=0).tree
-    with pytest.raises(ValueError, match=r"max_depth: expected a limit that nested JSON can hold, got None for a tree"):
-        tree.to_json()
-    assert json.loads(tree.to_json(max_depth=100))["visits"] == 1501
+    for max_depth in (None, DEEPEST_JSON + 1):
+        deep = 1500 if max_depth is None else max_depth
+        message = rf"max_depth: expected at most 400, .* got {max_depth} for a tree {deep} edges deep"
+        with pytest.raises(ValueError, match=message):
+            tree.to_json(max_depth=max_depth)
+    for indent in (None, 2):
+        text = tree.to_json(max_depth=DEEPEST_JSON, indent=indent)
+        entry = json.loads(text)
+        assert entry["visits"] == 1501
+        for _ in range(DEEPEST_JSON):
+            (entry,) = entry["children"]
+        assert entry["children"] == []
+        assert entry["visits"] == 1501 - DEEPEST_JSON
     assert tree.to_graphviz().count("->") == 1500
 
 
