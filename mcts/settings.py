@@ -150,7 +150,7 @@ class PuctSettings(Settings):
             num_simulations=self.num_simulations,
             max_depth=self._longest_path(1 + num_kept + self.num_simulations),
             qtransform=self.qtransform,
-            exploration=_exploration_table(most_visits, self.pb_c_init, self.pb_c_base),
+            exploration=exploration_table(most_visits, self.pb_c_init, self.pb_c_base),
             leaves_per_step=self.leaves_per_step,
             virtual_loss=self.virtual_loss,
             kept=kept,
@@ -227,10 +227,22 @@ def _result(arrays: _twin.Arrays, tree: Tree) -> SearchResult:
 
 
 @lru_cache(maxsize=64)
-def _exploration_table(most_visits: int, pb_c_init: float, pb_c_base: float) -> npt.NDArray[np.float64]:
+def exploration_table(most_visits: int, pb_c_init: float, pb_c_base: float) -> npt.NDArray[np.float64]:
+    """Returns PUCT's factor of the prior by a node's visits n: sqrt(n) * (c1 + ln((n + c2 + 1) / c2)).
+
+    Source: MuZero (arXiv:1911.08265), appendix B, equation 2.
+
+    Args:
+        most_visits: V, visits a node can have at most.
+        pb_c_init: c1.
+        pb_c_base: c2.
+
+    Returns:
+        [V + 1] float64, read-only: it is shared.
+    """
     visits = np.arange(most_visits + 1, dtype=np.float64)
     table = np.sqrt(visits) * (pb_c_init + np.log((visits + pb_c_base + 1.0) / pb_c_base))
-    table.flags.writeable = False  # it is shared
+    table.flags.writeable = False
     return table
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import mcts
 from mcts._reference import ReferenceSearch
-from mcts.policies import _exploration_table
+from mcts.settings import exploration_table
 from mcts.types import SearchProblem
 
 from .models import ConstantModel, RandomModel, random_masks
@@ -27,7 +27,7 @@ def problem_of(model, **changes):
         "num_simulations": S,
         "max_depth": S + 1,
         "qtransform": mcts.qtransform_by_parent_and_siblings(),
-        "exploration": _exploration_table(S + 1, 1.25, 19652.0),
+        "exploration": exploration_table(S + 1, 1.25, 19652.0),
     }
     return SearchProblem(**fields | changes)
 

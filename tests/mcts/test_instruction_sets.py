@@ -59,7 +59,7 @@ def assert_same_bits(result, expected):
 
 @pytest.mark.parametrize("policy", POLICIES)
 @pytest.mark.parametrize("qtransform", QTRANSFORMS)
-@pytest.mark.parametrize("num_actions", [1, 3, 4, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65, 150])
+@pytest.mark.parametrize("num_actions", [1, 3, 8, 9, 16, 19, 33, 70])
 @pytest.mark.parametrize("leaves_per_step", [1, 3])
 def test_the_same_tree(policy, qtransform, num_actions, leaves_per_step, instruction_set, forced, seed):
     rng = np.random.default_rng((seed, num_actions))
@@ -67,7 +67,7 @@ def test_the_same_tree(policy, qtransform, num_actions, leaves_per_step, instruc
     worlds, grid = rng.integers(2**31, size=2), [None, 2][num_actions % 2]
     options = {"rng": seed, "invalid_actions": invalid, "leaves_per_step": leaves_per_step, **QTRANSFORMS[qtransform]}
     found, expected = (
-        forced(name, policy, RandomModel(worlds, num_actions, grid=grid), 70, **options)
+        forced(name, policy, RandomModel(worlds, num_actions, grid=grid), 45, **options)
         for name in (instruction_set, "baseline")
     )
     assert_same_bits(found, expected)

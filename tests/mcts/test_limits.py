@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import subprocess
 import sys
@@ -76,6 +77,7 @@ print(*memory_limit(Path("/nowhere")))
 
 
 @pytest.mark.skipif(memory_limit()[0] < 3 * GIB, reason="has less than the test would limit it to")
+@pytest.mark.skipif("asan" in os.environ.get("LD_PRELOAD", ""), reason="AddressSanitizer reserves terabytes")
 def test_address_space():
     done = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, check=True)
     assert done.stdout == f"{3 * GIB} that RLIMIT_AS (ulimit -v) allows\n"
