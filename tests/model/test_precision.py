@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import subprocess
+import sys
 import warnings
 
 import pytest
@@ -48,6 +52,15 @@ def test_bf16_that_is_slow_is_told_with_the_reason(reason: str | None, monkeypat
     with warnings.catch_warnings():
         warnings.simplefilter("error", PrecisionWarning)
         learner("learning.precision=auto")
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="NNPACK runs on other processors without AVX2")
+def test_nnpack_is_left_alone_where_it_cannot_start() -> None:
+    """It needs AVX2, and PyTorch would complain at every convolution; here its dispatch is told that there is none."""
+    program = "import torch, muzero_wm.model.networks; print(torch._C._get_nnpack_enabled())"
+    variables = os.environ | {"ATEN_CPU_CAPABILITY": "default"}
+    done = subprocess.run([sys.executable, "-c", program], env=variables, capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_a_torch_without_onednn_has_no_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
