@@ -52,6 +52,7 @@ class Agent:
                 precision=inference.precision,
                 batch_size=1 if size == FEW else size,
                 frozen=True,
+                stored=True,
             )
             workers = resolve_workers(inference.workers)
             self._planners[size] = Planner(network, self.spec, self.config.search, workers)

@@ -36,7 +36,19 @@ def run(args: argparse.Namespace) -> None:
     console.print(_table(report))
     if report["benchmark"] == "search" and not any("mctx" in row for row in report["rows"]):
         console.print("mctx is not installed, so there is no ratio: pip install 'muzero-wm[mctx]'", markup=False)
+    for line in _absent(report.get("absent", {})):
+        console.print(line, markup=False, soft_wrap=True)
     write_json(args.json, report)
+
+
+def _absent(absent: dict[str, dict[str, str]]) -> Iterator[str]:
+    """Yields one line for each reason why backends are missing, with the networks that it is true of."""
+    networks: dict[str, list[str]] = {}
+    for network, reasons in absent.items():
+        for backend, reason in reasons.items():
+            networks.setdefault(f"{backend} is missing: {reason.partition(': ')[2]}", []).append(network)
+    for line, where in networks.items():
+        yield line if len(where) == len(absent) else f"{line} ({', '.join(where)})"
 
 
 def _search(args: argparse.Namespace, progress: Callable[[int, int], None]) -> Report:
@@ -93,7 +105,7 @@ def _table(report: Report) -> Table:
     title = (
         f"{about['processor']}, {about['cores']} cores, load {about['load_average']}; {settings['threads']} threads, "
     )
-    title += f"seed {settings['seed']}. {_NOTES[report['benchmark']]}"
+    title += f"{about['planner']}, seed {settings['seed']}. {_NOTES[report['benchmark']]}"
     header, lines = _LINES[report["benchmark"]](report["rows"])
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", padding=0, pad_edge=False)
     for name in header:

@@ -19,11 +19,12 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from muzero_wm import __version__
+from muzero_wm.bench.machine import planner_instructions, processor
 
 _PACKAGES = ("torch", "numpy", "numba", "gymnasium", "pydantic")
-_BACKENDS = {"openvino": "openvino", "onnxruntime": "onnxruntime"}
 _CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8")
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -64,7 +65,8 @@ def show(report: dict[str, Any], console: Console | None = None) -> None:
     facts = Table.grid(padding=(0, 2))
     facts.add_row("versions", ", ".join(f"{name} {version}" for name, version in report["versions"].items()))
     for name, value in report["machine"].items():
-        facts.add_row(name.replace("_", " "), ", ".join(map(str, value)) if isinstance(value, list) else str(value))
+        text = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+        facts.add_row(name.replace("_", " "), Text(text))  # plain: the brackets of an extra are no markup
     console.print(facts)
     checks = Table("check", "", "seconds", "found", box=None)
     for check in report["checks"]:
@@ -98,22 +100,52 @@ def _versions() -> dict[str, str]:
 def _machine() -> dict[str, Any]:
     import torch
 
+    from muzero_wm.model.precision import describe, resolve_precision
+
+    found, absent = _backends()
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "processor": processor(),
         "cpu_features": _cpu_features() or ["not known here"],
         "torch_uses": torch.backends.cpu.get_cpu_capability(),
+        "planner_uses": planner_instructions(),
         "gpu": gpus or ["none"],
-        "inference_backends": [
-            "torch",
-            *(name for name, module in _BACKENDS.items() if importlib.util.find_spec(module) is not None),
-        ],
+        "boards_learnt_in": describe(resolve_precision("auto", conv=True)),
+        "inference_backends": list(found),
+        "missing_backends": [f"{name} ({reason})" for name, reason in absent.items()] or ["none"],
         "threads": [
             f"torch {torch.get_num_threads()}",
             *(f"{name}={os.environ[name]}" for name in _THREADS if name in os.environ),
         ],
     }
+
+
+def _backends() -> tuple[list[str], dict[str, str]]:
+    """Tries every backend on small networks; returns those that run one, and why the others run none."""
+    import torch
+
+    from muzero_wm import envs
+    from muzero_wm.config import ModelConfig
+    from muzero_wm.model.auto import Gate
+    from muzero_wm.model.backends import BackendError, names_for
+    from muzero_wm.model.world_model import WorldModel
+
+    torch.manual_seed(0)
+    found: list[str] = []
+    absent: dict[str, str] = {}
+    for torso in ("mlp", "conv"):
+        config = ModelConfig(torso=torso, width=16, head_width=16, projection_width=8)
+        gate = Gate(WorldModel(config, envs.spec("tictactoe")))
+        for name in names_for("auto"):
+            try:
+                gate.try_out(name, batch_size=2, frozen=False)
+                found.append(name)
+            except BackendError as error:
+                absent[name] = str(error).partition(": ")[2]
+    names = [name for name in names_for("auto") if name in found]
+    return names, {name: reason for name, reason in absent.items() if name not in found}
 
 
 def _cpu_features() -> list[str]:

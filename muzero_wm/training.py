@@ -9,6 +9,7 @@ run that is resumed there does what it would have done.
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from muzero_wm.agent import Agent
 from muzero_wm.config import Config
 from muzero_wm.learning.health import HealthMonitor, return_bound
 from muzero_wm.learning.learner import Learner
-from muzero_wm.presets import dump_config
+from muzero_wm.model.precision import PrecisionWarning, describe, short_name
+from muzero_wm.presets import dump_config, parse_config
 from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.run.checkpoint import load_checkpoint
 from muzero_wm.run.dump import dump_arrays
@@ -179,6 +181,7 @@ def _train(config: Config, folder: Path, resume: bool, stop: StopSignals, on_rou
         saved = load_checkpoint(folder / "checkpoints")
         restore({"learner": learner, "replay": replay, "progress": progress}, saved)
         acting_state = saved.get("actor")
+        _tell_precision(saved.get("precision"), short_name(learner.dtype))
     _write_config(folder, config)
     saver = CheckpointSaver(folder / "checkpoints", config.run)
 
@@ -190,6 +193,7 @@ def _train(config: Config, folder: Path, resume: bool, stop: StopSignals, on_rou
         start = time.monotonic()
         this = (int(payload["progress"]["rounds"]), int(payload["learner"]["updates"]))
         described = {"config": dump_config(config), "env": spec.to_dict(), "backend": network.backend}
+        described["precision"] = short_name(learner.dtype)
         # the border in memory may be older than the last checkpoint
         if this >= newest and saver.save(payload | described, this[1], last=last):
             newest = this
@@ -198,7 +202,8 @@ def _train(config: Config, folder: Path, resume: bool, stop: StopSignals, on_rou
 
     # chosen once, here, and kept: acting inline, in a process of its own and after a resume uses the same
     chosen = config.inference.backend if not resume or config.inference.backend != "auto" else saved["backend"]
-    network = acting_network(_with_backend(config, chosen), learner.teacher)
+    stored = resume and parse_config(saved["config"], f"{folder}: checkpoint").inference == config.inference
+    network = acting_network(_with_backend(config, chosen), learner.teacher, stored=stored)
     learner.config = _with_backend(config, network.backend)
     actor = make_actor(learner.config, acting_state)
     border = Border(learner, replay, progress, actor)
@@ -208,6 +213,7 @@ def _train(config: Config, folder: Path, resume: bool, stop: StopSignals, on_rou
         with RunLogger(folder, config.run.tensorboard, resume_at=resume_at) as log:
             log.start(config.learning)
             log.message(network.describe())
+            log.message(f"learning: {describe(learner.dtype)}")
             if not resume:
                 save(border.now())
             last_log = last_save = progress.elapsed
@@ -255,6 +261,17 @@ def _train(config: Config, folder: Path, resume: bool, stop: StopSignals, on_rou
 def _with_backend(config: Config, backend: str) -> Config:
     inference = config.inference.model_copy(update={"backend": backend})
     return config.model_copy(update={"inference": inference})
+
+
+def _tell_precision(before: str | None, now: str) -> None:
+    """Warns where "auto" means another precision of the learner than on the machine that saved the run."""
+    if before not in (None, now):
+        text = f"learning.precision: the run learnt in {before} so far and goes on in {now}"
+        warnings.warn(
+            f"{text}, so it will not end as it would have there; name one of them to keep it",
+            PrecisionWarning,
+            stacklevel=2,
+        )
 
 
 def _write_config(folder: Path, config: Config) -> None:

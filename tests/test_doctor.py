@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
+import mcts
 from muzero_wm import cli, doctor
+from muzero_wm.model.backends import names_for
+from muzero_wm.model.precision import why_not_bf16
+from tests.model.models import onednn_without_bf16
 
 
 def test_a_healthy_installation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -16,10 +20,30 @@ def test_a_healthy_installation(tmp_path: Path, capsys: pytest.CaptureFixture[st
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["healthy"] and all(check["ok"] and not check["remedy"] for check in report["checks"])
     assert {"muzero-wm", "python", "torch", "numba"} <= report["versions"].keys()
-    assert report["machine"]["cores"] >= 1 and "torch" in report["machine"]["inference_backends"]
+    assert report["machine"]["cores"] >= 1 and "torch-fp32" in report["machine"]["inference_backends"]
     out = capsys.readouterr().out
     assert "bit for bit" in out and "BROKEN" not in out and "updates" in out
     assert "left" not in out  # what the little runs say stays inside
+
+
+def test_every_backend_is_there_or_missing_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "_check", lambda name, *_: {"name": name, "ok": True, "seconds": 0.0, "detail": ""})
+    assert cli.main(["doctor", "--json", str(tmp_path / "report.json")]) == 0
+    about = json.loads((tmp_path / "report.json").read_text())["machine"]
+    missing = dict(line.split(" ", 1) for line in about["missing_backends"] if line != "none")
+    assert sorted([*about["inference_backends"], *missing]) == sorted(names_for("auto"))
+    assert ("fused-bf16" in missing) == bool(onednn_without_bf16())
+    assert "native-fp32" in about["inference_backends"]  # on a network that it knows
+    assert all(len(reason) > len("()") for reason in missing.values())
+    out = " ".join(capsys.readouterr().out.split())
+    for name in missing:
+        assert name in out
+    if "openvino-fp32" in missing:
+        assert "'muzero-wm[openvino]'" in out
+    assert about["processor"] and f"MLP {mcts.ResidualMLP.instruction_sets()[0]}" in about["planner_uses"]
+    assert (why_not_bf16() or "bf16") in about["boards_learnt_in"]
 
 
 def test_what_is_broken_is_exit_code_1_with_a_remedy(

@@ -36,19 +36,22 @@ class SearchError(UserError):
         self.arrays = arrays
 
 
-def acting_network(config: Config, model: WorldModel) -> InferenceModel:
+def acting_network(config: Config, model: WorldModel, *, stored: bool = False) -> InferenceModel:
     """Returns the network that self-play calls, on the backend that the configuration names or "auto" finds.
 
     Args:
         config: the run's configuration.
         model: the first weights.
+        stored: the backend comes from a checkpoint, perhaps of another machine; see `InferenceModel`.
 
     Returns:
         The network; its `backend` is the name to configure where the same one is wanted again.
     """
     inference = config.inference
     rows = shard_size(config.acting.num_envs, inference.shard_roots)
-    return InferenceModel(model, backend=inference.backend, precision=inference.precision, batch_size=rows)
+    return InferenceModel(
+        model, backend=inference.backend, precision=inference.precision, batch_size=rows, stored=stored
+    )
 
 
 class Actor:

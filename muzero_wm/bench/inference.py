@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from muzero_wm.bench.machine import machine
 from muzero_wm.bench.models import NETWORKS, Network, make_network, observations
 from muzero_wm.bench.timing import interleave
-from muzero_wm.model.inference import InferenceModel
+from muzero_wm.model.backends import names_for
+from muzero_wm.model.inference import AccuracyWarning, BackendError, InferenceModel
 from muzero_wm.model.world_model import WorldModel
 
 BATCH_SIZES = (1, 16, 128, 256)
@@ -49,25 +51,29 @@ def bench_inference(
 
     Returns:
         A report; `ratio` in a row says how many times faster than the plain float32 model it is, `error` holds the
-        largest and the mean difference from it.
+        largest and the mean difference from it. `absent` says for each network which backends are missing, and why.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         plan = [(name, size) for name in networks for size in batch_sizes]
-        rows = []
+        rows: list[dict[str, Any]] = []
+        absent: dict[str, dict[str, str]] = {}
         for done, (name, size) in enumerate(plan):
             progress(done, len(plan))
-            rows += [{"network": name} | row for row in _rows(make_network(name, seed), size, seconds, seed)]
+            network = make_network(name, seed)
+            backends, absent[name] = candidates(network.model, size)
+            rows += [{"network": name} | row for row in _rows(network, backends, size, seconds, seed)]
         progress(len(plan), len(plan))
     finally:
         torch.set_num_threads(before)
     settings = {"seconds": seconds, "threads": threads, "seed": seed}
-    return {"benchmark": "inference", "machine": machine(), "settings": settings, "rows": rows}
+    return {"benchmark": "inference", "machine": machine(), "settings": settings, "rows": rows, "absent": absent}
 
 
-def _rows(network: Network, batch_size: int, seconds: float, seed: int) -> list[dict[str, Any]]:
-    backends = candidates(network.model, batch_size)
+def _rows(
+    network: Network, backends: dict[str, InferenceModel], batch_size: int, seconds: float, seed: int
+) -> list[dict[str, Any]]:
     observed = observations(network, batch_size, seed)
     action = np.random.default_rng(seed).integers(0, network.spec.num_actions, batch_size).astype(np.int32)
     calls = {name: _recurrent_call(backend, observed, action) for name, backend in backends.items()}
@@ -91,7 +97,7 @@ def _rows(network: Network, batch_size: int, seconds: float, seed: int) -> list[
     ]
 
 
-def candidates(model: WorldModel, batch_size: int) -> dict[str, InferenceModel]:
+def candidates(model: WorldModel, batch_size: int) -> tuple[dict[str, InferenceModel], dict[str, str]]:
     """Makes an inference model of every kind that runs on this machine.
 
     Args:
@@ -99,11 +105,17 @@ def candidates(model: WorldModel, batch_size: int) -> dict[str, InferenceModel]:
         batch_size: what they are to be tuned for.
 
     Returns:
-        Inference models by the name of their backend, the float32 reference first.
+        Inference models by the name of their backend, the float32 reference first; and why the others are missing.
     """
-    measured = InferenceModel(model, batch_size=batch_size).candidates
-    names = dict.fromkeys([REFERENCE, *(candidate.name for candidate in measured if candidate.errors is not None)])
-    return {name: InferenceModel(model, backend=name, batch_size=batch_size) for name in names}
+    found, absent = {}, {}
+    for name in dict.fromkeys([REFERENCE, *names_for("auto")]):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", AccuracyWarning)  # the errors stand in the report
+                found[name] = InferenceModel(model, backend=name, batch_size=batch_size)
+        except BackendError as error:
+            absent[name] = str(error)
+    return found, absent
 
 
 def _recurrent_call(backend: InferenceModel, observed: NDArray, action: NDArray[np.int32]) -> Callable[[], Answer]:

@@ -8,21 +8,26 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from typing import Any
+
+import mcts
 
 LIBRARIES = ("numpy", "torch", "onnxruntime", "openvino", "jax", "mctx")
 
 
 def machine() -> dict[str, Any]:
-    """Returns processor, cores, load and versions, without any path or host name.
+    """Returns processor, instruction sets in use, cores, load and versions, without any path or host name.
 
     Returns:
-        A dictionary of plain values; `libraries` holds the versions of those that are installed.
+        A dictionary of plain values; `planner` names the instruction sets of the planner's parts, `instructions` that
+        of torch, and `libraries` holds the versions of those that are installed.
     """
     found = {name: version for name in LIBRARIES if (version := _version(name))}
     torch = sys.modules.get("torch")
     return {
-        "processor": _processor(),
+        "processor": processor(),
+        "planner": planner_instructions(),
         "cores": os.cpu_count(),
         "load_average": round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None,
         "instructions": torch.backends.cpu.get_cpu_capability() if torch else None,
@@ -36,7 +41,8 @@ def describe() -> str:
     """Returns the same in one line, for a table of results."""
     about = machine()
     versions = ", ".join(f"{name} {version}" for name, version in about["libraries"].items())
-    return f"{about['processor']}, {about['cores']} cores, Python {about['python']}, {versions}, {about['date']}"
+    facts = (f"{about['cores']} cores", about["planner"], f"Python {about['python']}", versions, about["date"])
+    return ", ".join((about["processor"], *facts))
 
 
 def _version(library: str) -> str | None:
@@ -46,7 +52,25 @@ def _version(library: str) -> str | None:
         return None
 
 
-def _processor() -> str:
+def planner_instructions() -> str:
+    """Returns the instruction sets that the planner uses on this machine, for example "tree avx2, MLP avx2"."""
+    parts = {
+        "tree": _fastest(getattr(mcts, "instruction_sets", None)),
+        "MLP": _fastest(mcts.ResidualMLP.instruction_sets),
+    }
+    return ", ".join(f"{part} {used}" for part, used in parts.items() if used)
+
+
+def _fastest(instruction_sets: Callable[[], Sequence[str]] | None) -> str | None:
+    """Returns the one that a part chooses by itself; None where it does not say or is not built."""
+    try:
+        return None if instruction_sets is None else instruction_sets()[0]
+    except ImportError:
+        return None
+
+
+def processor() -> str:
+    """Returns the name of the processor, or of its architecture where the system does not say it."""
     try:
         for line in subprocess.run(["lscpu"], capture_output=True, text=True, check=True).stdout.splitlines():
             if line.startswith("Model name:"):

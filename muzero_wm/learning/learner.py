@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ from muzero_wm.learning.augment import apply_symmetries
 from muzero_wm.learning.losses import LossResult, draw_cells, effective_rank, unrolled_loss
 from muzero_wm.learning.nonfinite import NonFiniteGuard, NonFiniteLossError, bad_weights, batch_arrays, name_problem
 from muzero_wm.model.ema import make_teacher, update_teacher
-from muzero_wm.model.inference import InferenceModel, resolve_precision
+from muzero_wm.model.inference import InferenceModel
+from muzero_wm.model.precision import PrecisionWarning, resolve_precision, why_not_bf16
 from muzero_wm.model.world_model import WorldModel
 from muzero_wm.replay.buffer import Batch, ReplayBuffer
 from muzero_wm.replay.reanalyze import reanalyze, renew_bootstraps
@@ -44,6 +46,12 @@ class Learner:
         torch.manual_seed(derive_seed(config.seed, "weights"))
         self.model = WorldModel(config.model, spec)
         self.dtype = resolve_precision(config.learning.precision, self.model.conv)
+        if self.dtype == torch.bfloat16 and (reason := why_not_bf16()):
+            warnings.warn(
+                f"learning.precision: bf16 takes many times as long as float32 here, {reason}; auto takes float32",
+                PrecisionWarning,
+                stacklevel=2,
+            )
         if self.model.conv:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.teacher: WorldModel = make_teacher(self.model)  # type: ignore[assignment]

@@ -165,11 +165,10 @@ def choose(
     ready: dict[str, Backend] = {}
     for name in names:
         try:
-            backend = make_backend(name, gate.noisy, batch_size=batch_size, frozen=frozen)
+            backend, found[name] = gate.try_out(name, batch_size=batch_size, frozen=frozen)
         except BackendError as error:
             found[name] = Measured(name, 0.0, None, False, str(error))
             continue
-        found[name] = gate.measure(name, backend)
         if found[name].passed:
             ready[name] = backend
     # a backend with sessions of its own runs a whole search without Python: single calls say nothing about it
@@ -195,6 +194,19 @@ class Gate:
         """Evaluates the reference; see the class for the arguments."""
         self._model, self.noisy = model, excited(model)
         self._expected = [unroll(make_backend(REFERENCE, weights), model) for weights in (self.noisy, model)]
+
+    def try_out(self, name: str, *, batch_size: int, frozen: bool) -> tuple[Backend, Measured]:
+        """Builds a backend and measures its errors; see `choose` for the arguments.
+
+        Raises:
+            BackendError: it cannot be built, or fails while it computes.
+        """
+        backend = make_backend(name, self.noisy, batch_size=batch_size, frozen=frozen)
+        try:
+            return backend, self.measure(name, backend)
+        except RuntimeError as error:  # a library that finds out only now what the processor lacks
+            kind = name.partition("-")[0]
+            raise BackendError(f"{kind}: fails on this machine: {' '.join(str(error).split())[:300]}") from error
 
     def measure(self, name: str, backend: Backend) -> Measured:
         """Measures the errors of a backend, which ends with the weights in use.

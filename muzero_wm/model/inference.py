@@ -18,12 +18,12 @@ from torch import Tensor
 from muzero_wm.model import auto
 from muzero_wm.model.auto import Errors, Measured
 from muzero_wm.model.backends import Backend, BackendError, Inference, make_backend, names_for, resolve_name
-from muzero_wm.model.backends.base import Worker, remember
+from muzero_wm.model.backends.base import Worker, remember, split_name
+from muzero_wm.model.precision import resolve_precision, short_name
 from muzero_wm.model.world_model import WorldModel
 
 __all__ = [
-    "AccuracyWarning", "BackendError", "Errors", "Inference", "InferenceModel", "Measured", "Session",
-    "resolve_precision", "supports_bf16",
+    "AccuracyWarning", "BackendError", "BackendWarning", "Errors", "Inference", "InferenceModel", "Measured", "Session",
 ]  # fmt: skip
 
 Arrays = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
@@ -36,15 +36,8 @@ class AccuracyWarning(UserWarning):
     """A backend that was asked for by name is further from float32 than the gate allows."""
 
 
-def supports_bf16() -> bool:
-    """Returns whether this CPU multiplies bf16 natively, so that it is faster than fp32."""
-    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
-
-
-def resolve_precision(precision: str, conv: bool) -> torch.dtype:
-    """Returns the dtype for a precision setting: "auto" is bf16 for convolutions on CPUs that have it."""
-    bf16 = precision == "bf16" or (precision == "auto" and conv and supports_bf16())
-    return torch.bfloat16 if bf16 else torch.float32
+class BackendWarning(UserWarning):
+    """A run was made with a backend that is missing here, and another one takes its place."""
 
 
 class InferenceModel:
@@ -57,6 +50,8 @@ class InferenceModel:
         precision: "auto" (bf16 may be used for convolutions on CPUs that have it), "fp32" or "bf16".
         batch_size: rows of a usual call, which "auto" measures with.
         frozen: the weights hardly ever change, so that backends may bake them in; a refresh may then take longer.
+        stored: the backend is named by a run, perhaps of another machine: where it is missing here, the same in float32
+            or the one that "auto" finds takes its place, with a `BackendWarning`.
 
     Attributes:
         backend: full name of the one in use, for example "fused-bf16".
@@ -64,7 +59,7 @@ class InferenceModel:
         q_scale: differences of q that count as large in a search, learnt in training; 0 where unknown.
 
     Raises:
-        BackendError: the backend asked for is unknown, not installed, or does not fit the model.
+        BackendError: the backend asked for is unknown, not installed, beyond this processor, or does not fit the model.
     """
 
     def __init__(
@@ -75,13 +70,27 @@ class InferenceModel:
         precision: str = "auto",
         batch_size: int = 256,
         frozen: bool = False,
+        stored: bool = False,
     ) -> None:
         """Takes the first snapshot; see the class for the arguments."""
-        bf16 = resolve_precision(precision, model.conv) == torch.bfloat16
-        if backend == "auto":
-            names = names_for("auto" if precision == "auto" and bf16 else "bf16" if bf16 else "fp32")
-        else:
-            names = [resolve_name(backend, "bf16" if bf16 else "fp32")]
+        names = _names(backend, precision, model.conv)
+        try:
+            self._take(model, names, batch_size, frozen)
+        except BackendError as error:
+            if not stored:
+                raise
+            self._take_another(model, names[0], batch_size, frozen, str(error))
+        if backend != "auto" and self.candidates and self.candidates[0].reason and self.backend in names:
+            warnings.warn(
+                f"inference.backend: {self.backend} is less accurate than the gate allows: {self.candidates[0].reason}",
+                AccuracyWarning,
+                stacklevel=2,
+            )
+        self._worker = self._backend.worker()
+        self.q_scale = float(model.q_scale)
+
+    def _take(self, model: WorldModel, names: list[str], batch_size: int, frozen: bool) -> None:
+        """Builds the one backend that is named, or the best of several."""
         # one choice per process for one kind of model: two runs side by side must not differ by a measurement
         shapes = f"{model.observation_shape} {model.num_actions} {model.learns_turns}"
         key = f"{names} {batch_size} {frozen} {model.config} {shapes}"
@@ -91,14 +100,21 @@ class InferenceModel:
         else:
             self.backend, self._backend, self.candidates = _select(model, names, batch_size, frozen)
             _choices[key] = self.backend, self.candidates
-        if backend != "auto" and self.candidates and self.candidates[0].reason:
-            warnings.warn(
-                f"inference.backend: {self.backend} is less accurate than the gate allows: {self.candidates[0].reason}",
-                AccuracyWarning,
-                stacklevel=2,
-            )
-        self._worker = self._backend.worker()
-        self.q_scale = float(model.q_scale)
+
+    def _take_another(self, model: WorldModel, wanted: str, batch_size: int, frozen: bool, reason: str) -> None:
+        """Builds what takes the place of a backend that is missing here, and tells."""
+        sibling = resolve_name(split_name(wanted)[0], "fp32")
+        try:
+            self._take(model, [sibling], batch_size, frozen)
+        except BackendError:
+            self._take(model, _names("auto", "auto", model.conv), batch_size, frozen)
+        warnings.warn(
+            f"inference.backend: the run was made with {wanted}, which is missing here ({reason}); {self.backend} "
+            "takes its place: the same network, rounded differently, so searches may differ from those of the machine "
+            "before",
+            BackendWarning,
+            stacklevel=3,
+        )
 
     def describe(self) -> str:
         """Returns one line about the choice, for a log."""
@@ -219,14 +235,20 @@ class _Rows:
         return torch.index_select(pool, 0, self._index, out=self._latent)
 
 
+def _names(backend: str, precision: str, conv: bool) -> list[str]:
+    """Returns the full name of a backend, or of all that "auto" has to choose from."""
+    resolved = short_name(resolve_precision(precision, conv))
+    if backend != "auto":
+        return [resolve_name(backend, resolved)]
+    return names_for("auto" if precision == "auto" and resolved == "bf16" else resolved)
+
+
 def _select(model: WorldModel, names: list[str], batch_size: int, frozen: bool) -> tuple[str, Backend, list[Measured]]:
     """Returns the name of the backend to use, the backend, and what is known about the candidates."""
     if len(names) > 1:
         return auto.choose(model, names, batch_size=batch_size, frozen=frozen)
     (name,) = names
-    backend = make_backend(name, model, batch_size=batch_size, frozen=frozen)
     if name == auto.REFERENCE:
-        return name, backend, []
-    gate = auto.Gate(model)
-    backend.refresh(gate.noisy)
-    return name, backend, [gate.measure(name, backend)]
+        return name, make_backend(name, model), []
+    backend, measured = auto.Gate(model).try_out(name, batch_size=batch_size, frozen=frozen)
+    return name, backend, [measured]

@@ -8,11 +8,16 @@ unroll starts as the identity.
 from __future__ import annotations
 
 import math
+import platform
 
 import torch
 from torch import Tensor, nn
 
 from muzero_wm.config import ModelConfig
+
+if platform.machine() == "x86_64" and torch.backends.cpu.get_cpu_capability() == "DEFAULT":
+    # without AVX2 it cannot start, and PyTorch says so on standard error at every convolution
+    torch.backends.nnpack.set_flags(False)
 
 
 def normalize_latent(latent: Tensor, kind: str) -> Tensor:

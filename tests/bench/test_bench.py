@@ -24,6 +24,8 @@ from muzero_wm.bench.models import NETWORKS, make_network, observations
 from muzero_wm.bench.network import bench_network
 from muzero_wm.bench.search import POLICIES, free_network, mean_depth
 from muzero_wm.bench.timing import Stopwatch, interleave
+from muzero_wm.model.backends import names_for
+from tests.model.models import onednn_without_bf16
 
 ROOT = Path(__file__).parents[2]
 TINY_MODEL = ("model.width=8", "model.head_width=8", "model.projection_width=8", "learning.batch_size=4")
@@ -36,6 +38,7 @@ def bench(call: str, folder: Path) -> dict[str, Any]:
     about = report["machine"]
     assert about["cores"] >= 1
     assert about["processor"]
+    assert f"MLP {mcts.ResidualMLP.instruction_sets()[0]}" in about["planner"]
     assert about["libraries"]["numpy"] == np.__version__
     assert report["settings"]["seconds"] == 0.001
     return report
@@ -84,7 +87,7 @@ def test_search_with_networks(tmp_path: Path) -> None:
     assert before == {name: getattr(mcts, name) for name in before}
 
 
-def test_inference(tmp_path: Path) -> None:
+def test_inference(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     report = bench("inference --batch 1 3", tmp_path)
     assert {(row["network"], row["batch"]) for row in report["rows"]} == {(n, b) for n in NETWORKS for b in (1, 3)}
     for row in report["rows"]:
@@ -97,6 +100,12 @@ def test_inference(tmp_path: Path) -> None:
         else:
             assert max(largest) < 0.2
     assert len({row["backend"] for row in report["rows"]}) >= 2
+    for network, absent in report["absent"].items():
+        timed = {row["backend"] for row in report["rows"] if row["network"] == network}
+        assert timed.isdisjoint(absent) and timed | absent.keys() == set(names_for("auto"))
+    out = capsys.readouterr().out
+    assert "native-fp32 is missing: the torso is convolutional (conv-64x4, connect4)" in out
+    assert ("fused-bf16 is missing: " in out) == bool(onednn_without_bf16())
 
 
 def test_the_networks_are_not_idle() -> None:
@@ -185,13 +194,21 @@ def test_only_the_tree_is_timed_without_torch(call: str, code: int, message: str
 
 
 def test_ctrl_c_is_one_line_and_130(tmp_path: Path) -> None:
-    program = "import sys; from muzero_wm.cli import main; print('ready', flush=True); sys.exit(main(sys.argv[1:]))"
+    # "ready" comes when a measurement of a minute begins; a job in the background would inherit that SIGINT is ignored
+    program = """if True:
+        import signal, sys
+        from muzero_wm.bench import search
+        from muzero_wm.cli import main
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        make = search.free_network
+        search.free_network = lambda *args: (print("ready", flush=True), make(*args))[1]
+        sys.exit(main(sys.argv[1:]))
+    """
     file = tmp_path / "report.json"
     command = [sys.executable, "-c", program, "bench", "search", "--seconds", "60", "--json", str(file)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
-        time.sleep(1.5)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
     assert process.returncode == 130

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib.util
 
 import numpy as np
@@ -64,6 +65,32 @@ def make_model(case: str, seed: int = 0) -> WorldModel:
 
 def observations(model: WorldModel, rows: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 2, (rows, *model.observation_shape)).astype(np.uint8)
+
+
+@functools.cache
+def onednn_without_bf16() -> str:
+    """Returns what oneDNN says when it is asked to pack bf16 weights for this processor; "" where it does."""
+    try:
+        torch.ops.mkldnn._reorder_linear_weight(torch.zeros(16, 16, dtype=torch.bfloat16), 2)
+    except (RuntimeError, AttributeError) as error:
+        return str(error) or "refused"
+    return ""
+
+
+@functools.cache
+def openvino_without_bf16() -> str:
+    """Returns that OpenVINO has no bf16 for this processor; "" where it has, or where it is not installed."""
+    if importlib.util.find_spec("openvino") is None:
+        return ""
+    import openvino
+
+    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "" if "BF16" in capabilities else f"OpenVINO offers {', '.join(capabilities)} on this processor"
+
+
+def lacking_bf16(dtype: torch.dtype, conv: bool) -> str | None:
+    """Stands in for `fused.lacking` on a processor without bf16."""
+    return "bf16 is beyond it" if dtype == torch.bfloat16 else None
 
 
 def needs(*modules: str) -> pytest.MarkDecorator:

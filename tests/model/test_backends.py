@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import copy
 import ctypes
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from muzero_wm.model.backends import BackendError, make_backend, names_for, resolve_name
+from muzero_wm.model.backends import KINDS, BackendError, Inference, Kind, make_backend, names_for, resolve_name
 from muzero_wm.model.backends.module import fold_batch_norm
-from muzero_wm.model.inference import InferenceModel
+from muzero_wm.model.inference import BackendWarning, InferenceModel
 from muzero_wm.model.world_model import WorldModel
-from tests.model.models import CASES, make_model, needs, observations
+from tests.model.models import (
+    CASES,
+    lacking_bf16,
+    make_model,
+    needs,
+    observations,
+    onednn_without_bf16,
+    openvino_without_bf16,
+)
 
 TOLERANCE = {"fp32": 2e-5, "bf16": 0.06}
 BACKENDS = [
@@ -22,10 +31,16 @@ BACKENDS = [
     "torch-fp32",
     "torch-bf16",
     "fused-fp32",
-    "fused-bf16",
+    pytest.param("fused-bf16", marks=pytest.mark.skipif(bool(onednn_without_bf16()), reason=onednn_without_bf16())),
     pytest.param("onnxruntime-fp32", marks=needs("onnx", "onnxruntime")),
     pytest.param("openvino-fp32", marks=needs("onnx", "openvino")),
-    pytest.param("openvino-bf16", marks=needs("onnx", "openvino")),
+    pytest.param(
+        "openvino-bf16",
+        marks=[
+            needs("onnx", "openvino"),
+            pytest.mark.skipif(bool(openvino_without_bf16()), reason=openvino_without_bf16()),
+        ],
+    ),
 ]
 
 
@@ -206,6 +221,74 @@ def test_a_missing_extra_is_told_with_the_command(
     monkeypatch.delitem(__import__("sys").modules, f"muzero_wm.model.backends.{name}_backend", raising=False)
     with pytest.raises(BackendError, match=f"^{name}: .* not installed: pip install '{command}'$"):
         InferenceModel(make_model("mlp"), backend=name, precision="fp32")
+
+
+@pytest.mark.parametrize("case", ["mlp", "conv"])
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [
+        ("fused-bf16", onednn_without_bf16),
+        pytest.param("openvino-bf16", openvino_without_bf16, marks=needs("onnx", "openvino")),
+    ],
+)
+def test_bf16_is_there_exactly_where_the_processor_has_it(name: str, missing: Callable[[], str], case: str) -> None:
+    model = make_model(case)
+    if not missing():
+        assert InferenceModel(model, backend=name).backend == name
+        return
+    kind = name.partition("-")[0]
+    with pytest.raises(BackendError, match=rf"^{kind}: .*bf16.*this processor.*: take auto or {kind}-fp32 as"):
+        InferenceModel(model, backend=name)
+    choice = InferenceModel(model, precision="bf16", batch_size=3)
+    reasons = {candidate.name: candidate.reason for candidate in choice.candidates}
+    assert choice.backend == "torch-bf16" and "this processor" in reasons[name]
+
+
+class Fails:
+    """A library that finds out while it computes what the processor lacks."""
+
+    latent_dtype = torch.float32
+
+    def refresh(self, model: WorldModel) -> None:
+        """Has no weights."""
+
+    def worker(self) -> Fails:
+        return self
+
+    def initial(self, observation: np.ndarray) -> Inference:
+        raise RuntimeError("could not create a primitive\nbf16 is not supported")
+
+
+def test_a_backend_that_fails_while_it_computes_is_never_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(KINDS, "failing", Kind(lambda model, options: Fails(), ("fp32",)))  # type: ignore[arg-type, return-value]
+    model = make_model("mlp")
+    network = InferenceModel(model, precision="fp32", batch_size=11)
+    reasons = {candidate.name: candidate.reason for candidate in network.candidates}
+    assert "create a primitive bf16 is not supported" in reasons["failing-fp32"]
+    assert network.backend != "failing-fp32"
+    with pytest.raises(BackendError, match=r"^failing: fails on this machine: could not create"):
+        InferenceModel(model, backend="failing")
+    with pytest.warns(BackendWarning, match="made with failing-fp32, which is missing here .*takes its place"):
+        other = InferenceModel(model, backend="failing", batch_size=11, stored=True)
+    assert other.backend in {candidate.name for candidate in network.candidates if candidate.passed}
+
+
+def test_a_stored_backend_gives_way_to_the_same_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("muzero_wm.model.backends.fused.lacking", lacking_bf16)
+    with pytest.warns(BackendWarning, match="made with fused-bf16, .*beyond it.*; fused-fp32 takes its place"):
+        network = InferenceModel(make_model("conv"), backend="fused-bf16", batch_size=13, stored=True)
+    assert network.backend == "fused-fp32"
+    with pytest.raises(BackendError, match="expected auto or one of"):  # that is no matter of the machine
+        InferenceModel(make_model("conv"), backend="fussed", stored=True)
+
+
+def test_a_library_that_does_not_load_is_not_called_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(model: WorldModel, options: Any) -> Any:
+        raise ImportError("libtbb.so.12: cannot open shared object file")
+
+    monkeypatch.setitem(KINDS, "unloadable", Kind(make, ("fp32",), "onnx"))
+    with pytest.raises(BackendError, match=r"^unloadable: does not load on this machine \(libtbb.so.12: cannot open"):
+        InferenceModel(make_model("mlp"), backend="unloadable")
 
 
 def test_a_torch_without_the_operators_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,13 +134,15 @@ def make_backend(name: str, model: WorldModel, *, batch_size: int = 256, frozen:
         The backend.
 
     Raises:
-        BackendError: what it needs is not installed, or it does not fit the model.
+        BackendError: what it needs is not installed, this processor cannot run it, or it does not fit the model.
     """
     kind, precision = split_name(name)
     entry = KINDS[kind]
     options = _Options(torch.bfloat16 if precision == BF16 else torch.float32, batch_size, frozen)
     try:
         return entry.make(model, options)
-    except ImportError as error:
+    except ModuleNotFoundError as error:
         install = f": pip install 'muzero-wm[{entry.extra}]'" if entry.extra else ""
         raise BackendError(f"{kind}: {error.name or error} is not installed{install}") from None
+    except ImportError as error:
+        raise BackendError(f"{kind}: does not load on this machine ({' '.join(str(error).split())})") from None

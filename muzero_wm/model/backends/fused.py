@@ -2,8 +2,8 @@
 
 A residual block of convolutions is two oneDNN calls: convolution, addition and ReLU in one pass, the second one adding
 to its input in place. PyTorch's compiler emits the same operators; called directly nothing is traced, and new weights
-cost a repacking only. The operators are private, so the constructor checks that they are there, and what they compute
-has to pass the accuracy gate like everything else.
+cost a repacking only. The operators are private, and oneDNN has not every one of them for every processor, so the
+constructor tries them, and what they compute has to pass the accuracy gate like everything else.
 
 Latents are stored channels last, so the flat form, the boards of the convolutions and the rows of cells that the 1x1
 convolution multiplies are views of the same memory.
@@ -46,6 +46,38 @@ class _Weights:
     bins: Tensor  # [2, bins, 1] of reward and value, padded with 0
 
 
+@torch.inference_mode()
+def lacking(dtype: torch.dtype, conv: bool) -> str | None:
+    """Returns why the operators cannot be used here, found by running each of them once; None where they can.
+
+    Args:
+        dtype: float32 or bfloat16.
+        conv: those of boards too.
+    """
+    bias = torch.zeros(16, dtype=dtype)
+    try:
+        ops = torch.ops.mkldnn
+        if conv:
+            board = torch.zeros(2, 16, 3, 3, dtype=dtype).contiguous(memory_format=torch.channels_last)
+            kernel = torch.zeros(16, 16, 3, 3, dtype=dtype).contiguous(memory_format=torch.channels_last)
+            packed = ops._reorder_convolution_weight(kernel, _ONES, _ONES, _ONES, 1, board.shape)
+            inner = ops._convolution_pointwise(board, packed, bias, _ONES, _ONES, _ONES, 1, "relu", [], None)
+            ops._convolution_pointwise_.binary(
+                board, inner, packed, bias, _ONES, _ONES, _ONES, 1, "add", 1.0, "relu", [], None
+            )
+        if dtype == torch.bfloat16:
+            packed = ops._reorder_linear_weight(torch.zeros(16, 16, dtype=dtype), 2)
+            ops._linear_pointwise(torch.zeros(2, 16, dtype=dtype), packed, bias, "relu", [], "")
+    except (AttributeError, NotImplementedError) as error:
+        return f"this PyTorch lacks the operators ({str(error).splitlines()[0]})"
+    except RuntimeError as error:
+        reason = str(error).splitlines()[0].rpartition(": ")[2]
+        if dtype == torch.bfloat16:
+            return f"oneDNN has no bf16 for this processor ({reason}): take auto or fused-fp32 as inference.backend"
+        return f"this PyTorch does not run the operators on this processor ({reason}): take auto as inference.backend"
+    return None
+
+
 class FusedBackend:
     """Evaluates the folded network with fused operators.
 
@@ -55,7 +87,7 @@ class FusedBackend:
         batch_size: rows of a usual call, which the layout of the packed weights is chosen for.
 
     Raises:
-        BackendError: this PyTorch has no such operators.
+        BackendError: this PyTorch has no such operators, or does not run them on this processor.
     """
 
     def __init__(self, model: WorldModel, *, dtype: torch.dtype = torch.float32, batch_size: int = 128) -> None:
@@ -66,10 +98,9 @@ class FusedBackend:
         self.supports: tuple[Support, Support] = (model.reward_support, model.value_support)
         self.num_bins = max(support.num_bins for support in self.supports)
         self.latent_norm = model.config.latent_norm
-        try:
-            self.refresh(model)
-        except (AttributeError, NotImplementedError, RuntimeError) as error:
-            raise BackendError(f"fused: this PyTorch lacks the operators ({str(error).splitlines()[0]})") from None
+        if reason := lacking(dtype, model.conv):
+            raise BackendError(f"fused: {reason}")
+        self.refresh(model)
 
     def refresh(self, model: WorldModel) -> None:
         """Replaces the weights by a snapshot of `model`."""

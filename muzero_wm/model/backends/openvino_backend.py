@@ -11,6 +11,7 @@ import openvino
 import torch
 from numpy.typing import NDArray
 
+from muzero_wm.model.backends.base import BackendError
 from muzero_wm.model.backends.graph_worker import Buffers, GraphWorker
 from muzero_wm.model.backends.onnx_graph import output_columns, root_graph, step_graph, weight_arrays
 from muzero_wm.model.backends.signal_stack import signal_stack_kept
@@ -34,6 +35,9 @@ class OpenVinoBackend:
         batch_size: rows of a usual call.
         frozen: bake the weights in; a refresh then compiles again. Else weights are inputs, and a refresh only replaces
             arrays.
+
+    Raises:
+        BackendError: OpenVINO takes another precision on this processor than the one asked for.
     """
 
     latent_dtype = torch.float32
@@ -61,6 +65,12 @@ class OpenVinoBackend:
         self.columns = output_columns(net)
         self._load(net)
         self._read(net)
+        taken = self.root.get_property("INFERENCE_PRECISION_HINT").get_type_name()
+        if taken != self._options["INFERENCE_PRECISION_HINT"]:  # it does so without a word
+            raise BackendError(
+                f"openvino: it computes in {taken} where it is asked for {self._options['INFERENCE_PRECISION_HINT']}, "
+                "on this processor: take auto or openvino-fp32 as inference.backend"
+            )
 
     def refresh(self, model: WorldModel) -> None:
         """Replaces the weights by a snapshot of `model`."""
