@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import mcts._isa
+import mcts.policies
 import mcts.search
 import mcts.seq_halving
 
@@ -39,6 +41,12 @@ def test_an_own_model_takes_twenty_lines(library, capsys):
     assert (result.visit_counts.sum(axis=1) == 32).all()
     np.testing.assert_allclose(result.action_weights.sum(axis=1), 1, rtol=1e-5)
     assert capsys.readouterr().out
+
+
+def test_searches_with_the_same_settings(capsys):
+    result = run(next(block for block in BLOCKS if "mcts.Search(" in block), {})
+    assert result.visit_counts.sum() == 4 * 32
+    assert capsys.readouterr().out.startswith("Search(muzero_policy, PuctSettings(num_simulations=32")
 
 
 def test_the_sections_run_one_after_another(backend, capsys):
@@ -85,7 +93,7 @@ def own_visits(result):
     return child["visits"] - sum(grandchild["visits"] for grandchild in child["children"])
 
 
-@pytest.mark.parametrize("module", [mcts.search, mcts.seq_halving])
+@pytest.mark.parametrize("module", [mcts.search, mcts.seq_halving, mcts.policies, mcts._isa])
 def test_docstring_examples(module):
     outcome = doctest.testmod(module)
     assert outcome.attempted > 0
