@@ -43,7 +43,7 @@ cdef extern from *:
                      double *scratch, const ResultRow *row) nogil
 
 if sizeof(Node) != NODE_DTYPE.itemsize:
-    raise ImportError(f"mcts._policy was built for nodes of {sizeof(Node)} bytes, not {NODE_DTYPE.itemsize}: rebuild it")
+    raise ImportError(f"mcts._policy: expected nodes of {NODE_DTYPE.itemsize} bytes, got {sizeof(Node)}: rebuild it")
 
 
 # Random numbers ------------------------------------------------------------------------------------------------------

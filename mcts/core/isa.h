@@ -16,7 +16,6 @@
 #if defined(__GNUC__)
 #define INLINE static inline __attribute__((always_inline))
 #define HIDDEN __attribute__((visibility("hidden")))
-#define LIKELY(x) __builtin_expect(!!(x), 1)
 #define PREFETCH(address) __builtin_prefetch(address)
 #else
 #error "the search needs GCC or Clang (on Windows clang-cl)"

@@ -1,4 +1,4 @@
-/* Where the arrays of a search lie: one function says it, for whoever allocates and for whoever asks how much it will be. */
+/* Where the arrays of a search lie: one function says it, to whoever allocates and to whoever asks how much it is. */
 
 #ifndef MCTS_LAYOUT_H
 #define MCTS_LAYOUT_H
@@ -39,8 +39,8 @@ static inline void *take(Arena *arena, ptrdiff_t count, size_t size) {
     return array;
 }
 
-/* Divides a block of memory into what only the search needs, all but the tree; returns its size. The sizes in `s` are set
-   already.
+/* Divides a block of memory into what only the search needs, all but the tree; returns its size. The sizes in `s` are
+   set already.
 
    num_counts: entries of `share`.
    num_workers: threads, each with scratch of its own.

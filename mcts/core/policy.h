@@ -7,7 +7,7 @@
 #include "noise.h"
 #include "qtransform.h"
 
-/* Before the search. --------------------------------------------------------------------------------------------------- */
+/* Before the search. ----------------------------------------------------------------------------------------------- */
 
 /* Copies a row of logits, -inf where forbidden; returns whether it is a policy: no NaN or +inf, one finite number. */
 static int mask_logits(const float *logits, const uint8_t *invalid, int n, float *out) {
@@ -69,7 +69,7 @@ static void considered_visits(int num_considered, int num_simulations, int32_t *
     }
 }
 
-/* After the search. ---------------------------------------------------------------------------------------------------- */
+/* After the search. ------------------------------------------------------------------------------------------------ */
 
 /* Where the row of one root goes. */
 typedef struct {
@@ -145,8 +145,8 @@ static void gumbel_result(const Transform *qt, const Node *nodes, ptrdiff_t num_
 }
 
 /* PUCT: the shares of the visits, their value, and an action drawn from visits^(1 / temperature). */
-static void puct_result(const Node *nodes, ptrdiff_t num_nodes, uint64_t key, double temperature, int n, double *scratch,
-                        const ResultRow *row) {
+static void puct_result(const Node *nodes, ptrdiff_t num_nodes, uint64_t key, double temperature, int n,
+                        double *scratch, const ResultRow *row) {
     double *q = scratch, improved = 0.0, best = -INFINITY, score;
     const Visited v = read_children(nodes, num_nodes, n, row, q);
     int i;

@@ -6,7 +6,7 @@
 #include "isa.h"
 #include "tree.h"
 
-enum { PARTS = LANES / DOUBLES, FLOATS_MASK = (1 << FLOATS) - 1, DOUBLES_MASK = (1 << DOUBLES) - 1 };
+enum { PARTS = LANES / DOUBLES, FLOATS_MASK = (1 << FLOATS) - 1 };
 
 /* One bit for each number that a comparison found true, the first in the lowest bit. */
 #if defined(__x86_64__)
@@ -48,8 +48,8 @@ INLINE doubles min_doubles(doubles a, doubles b) { return SELECT(a < b, a, b, lo
 #endif
 
 /* RESULT = exp(X) for numbers or vectors of doubles (LONG: integers of their size), X <= 700; 0 below -700 and for NaN.
-   With k = round(X / ln 2), exp(X) = 2^k exp(X - k ln 2), and a minimax polynomial of degree 10 for the rest, in pairs so
-   that few operations wait for each other. The relative error is below 4e-16 + 2e-16 |X|. Adding 1.5 * 2^52 rounds to
+   With k = round(X / ln 2), exp(X) = 2^k exp(X - k ln 2), and a minimax polynomial of degree 10 for the rest, in pairs
+   so that few operations wait for each other. The relative error is below 4e-16 + 2e-16 |X|. Adding 1.5 * 2^52 rounds to
    an integer, which then stands in the lowest bits. */
 #define EXP(RESULT, X, DOUBLE, LONG, MASK)                                                                           \
     do {                                                                                                             \
@@ -110,7 +110,7 @@ static inline double sum_exp(const float *x, int n, double offset) {
     return sum_of_lanes(sums);
 }
 
-/* Replaces x[0..n) by exp(x[i] - offset) and returns the sum of those from `first` on; n is a multiple of LANES. */
+/* Replaces x[0..n) by exp(x[i] - offset); n is a multiple of LANES. */
 INLINE void exp_all(double *x, int n, double offset) {
     doubles block;
     int i;

@@ -1,8 +1,8 @@
 /* One simulation: simulate, expand, backward (mctx: search.py), and the loop around them.
 
-   With one leaf per step, choices are `cached`: a node's choice changes only when a value is backed up through it, so it
-   is made then, on the way up, and `target` carries up where the choices of a whole subtree lead. Simulating is one look
-   at the root. With several leaves per step, and with bounds over the whole tree, choices are made on the way down.
+   With one leaf per step, choices are `cached`: a node's choice changes only when a value is backed up through it, so
+   it is made then, on the way up, and `target` carries up where the choices of a whole subtree lead. Simulating is one
+   look at the root. With several leaves per step, and with bounds over the whole tree, choices are made on the way down.
 
    Included by search_*.c, once for each instruction set. */
 
@@ -15,7 +15,7 @@ enum {
     LONGEST_FETCH = 512 /* bytes; the processor finds the rest of a row by itself */
 };
 
-/* Simulate: find the edge to evaluate. --------------------------------------------------------------------------------- */
+/* Simulate: find the edge to evaluate. ----------------------------------------------------------------------------- */
 
 /* Sets where the search goes on from a node without children. */
 INLINE void aim(const Search *s, Node *nodes, int32_t index) {
@@ -80,7 +80,7 @@ INLINE int simulate(const Search *s, const Root *r, int simulation) {
     return 1;
 }
 
-/* Backward: a value goes up to the root. ------------------------------------------------------------------------------- */
+/* Backward: a value goes up to the root. --------------------------------------------------------------------------- */
 
 /* What a value does to a parent: both sums, and the Q-value of the edge it came through; returns the new mean. */
 INLINE double add_value(Node *node, Node *child, double child_mean, double *ret) {
@@ -159,7 +159,7 @@ INLINE void backward(const Search *s, const Root *r, int32_t leaf, double value)
         backward_puct(s, r, leaf, value);
 }
 
-/* Expand: the network's answer becomes a node. ------------------------------------------------------------------------- */
+/* Expand: the network's answer becomes a node. --------------------------------------------------------------------- */
 
 /* Puts the answer to one selected edge into the tree; returns its node, or NONE if a number is not usable. */
 INLINE int32_t expand(const Search *s, const Root *r, int simulation, int leaf) {
@@ -177,7 +177,8 @@ INLINE int32_t expand(const Search *s, const Root *r, int simulation, int leaf) 
         memset(r->logits + slot * num_actions, 0, num_actions * sizeof(float));
     }
     node = r->nodes + index;
-    node->best_open = take_logits(r->logits + index * num_actions, s->prior_logits + row * num_actions, (int)num_actions);
+    node->best_open =
+        take_logits(r->logits + index * num_actions, s->prior_logits + row * num_actions, (int)num_actions);
     if (node->best_open == NONE) return NONE;
     node->reward = reward;
     node->discount = discount;
@@ -188,7 +189,7 @@ INLINE int32_t expand(const Search *s, const Root *r, int simulation, int leaf) 
     return index;
 }
 
-/* A step of some roots. ------------------------------------------------------------------------------------------------ */
+/* A step of some roots. -------------------------------------------------------------------------------------------- */
 
 /* Asks for what the next step of a root touches first, while others are at work. */
 INLINE void fetch(const Search *s, ptrdiff_t b, int simulation) {
