@@ -6,7 +6,7 @@ The search passes indices, never states: whoever owns the model keeps a pool of 
 
 from __future__ import annotations
 
-from mcts._isa import instruction_sets
+from mcts._isa import default_instruction_set, instruction_sets
 from mcts.mlp import CategoricalSupport, MLPWeights, ResidualMLP
 from mcts.native import NativeRecurrentFn
 from mcts.policies import Search, gumbel_muzero_policy, muzero_policy
@@ -35,6 +35,7 @@ __all__ = [
     "SearchResult",
     "Tree",
     "TreeSummary",
+    "default_instruction_set",
     "gumbel_muzero_policy",
     "instruction_sets",
     "memory_bytes",

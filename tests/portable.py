@@ -82,7 +82,7 @@ def main() -> int:
     for thread in threads:
         thread.join()
     # the planner again, on this processor, with every instruction set that it has
-    for name in mcts.instruction_sets() if hasattr(mcts, "instruction_sets") else ():
+    for name in mcts.instruction_sets():
         results[name] = _run(PLANNER, [], f"MCTS_INSTRUCTION_SET={name}", MCTS_INSTRUCTION_SET=name)
     return 0 if all(results.values()) else 1
 

@@ -42,7 +42,7 @@ def test_every_backend_is_there_or_missing_with_its_reason(
         assert name in out
     if "openvino-fp32" in missing:
         assert "'muzero-wm[openvino]'" in out
-    assert about["processor"] and f"MLP {mcts.ResidualMLP.instruction_sets()[0]}" in about["planner_uses"]
+    assert about["processor"] and about["planner_uses"] == mcts.default_instruction_set()
     assert (why_not_bf16() or "bf16") in about["boards_learnt_in"]
 
 

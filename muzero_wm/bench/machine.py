@@ -8,7 +8,6 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import mcts
@@ -53,20 +52,8 @@ def _version(library: str) -> str | None:
 
 
 def planner_instructions() -> str:
-    """Returns the instruction sets that the planner uses on this machine, for example "tree avx2, MLP avx2"."""
-    parts = {
-        "tree": _fastest(getattr(mcts, "instruction_sets", None)),
-        "MLP": _fastest(mcts.ResidualMLP.instruction_sets),
-    }
-    return ", ".join(f"{part} {used}" for part, used in parts.items() if used)
-
-
-def _fastest(instruction_sets: Callable[[], Sequence[str]] | None) -> str | None:
-    """Returns the one that a part chooses by itself; None where it does not say or is not built."""
-    try:
-        return None if instruction_sets is None else instruction_sets()[0]
-    except ImportError:
-        return None
+    """Returns the instruction set that the planner uses here, for example "avx2"; "" where it is not built."""
+    return mcts.default_instruction_set() if mcts.instruction_sets() else ""
 
 
 def processor() -> str:

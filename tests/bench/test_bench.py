@@ -38,7 +38,7 @@ def bench(call: str, folder: Path) -> dict[str, Any]:
     about = report["machine"]
     assert about["cores"] >= 1
     assert about["processor"]
-    assert f"MLP {mcts.ResidualMLP.instruction_sets()[0]}" in about["planner"]
+    assert about["planner"] == mcts.default_instruction_set()
     assert about["libraries"]["numpy"] == np.__version__
     assert report["settings"]["seconds"] == 0.001
     return report
