@@ -10,7 +10,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 RUN := runs/quickstart
-BUILD_INPUTS := pyproject.toml setup.cfg constraints.txt $(wildcard mcts/*.pyx mcts/*.pxd mcts/*.h)
+BUILD_INPUTS := pyproject.toml setup.cfg constraints.txt $(wildcard mcts/*.pyx mcts/*.pxd mcts/*.h mcts/core/*.[ch])
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:

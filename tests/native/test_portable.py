@@ -33,8 +33,9 @@ STUBS = {
     + "".join(f"#define {name} __builtin_{name}\n" for name in FUNCTIONS),
     "string.h": "#define memcpy __builtin_memcpy\n#define memset __builtin_memset\n",
 }
+CL = ["--driver-mode=cl", "/O2", "/W4", "/WX", "-Xclang", "-ffreestanding"]
 SYSTEMS = {
-    "Windows": ["--driver-mode=cl", "--target=x86_64-pc-windows-msvc", *["/O2", "/W4", "/WX", "-Xclang", "-ffreestanding"]],
+    "Windows": [*CL, "--target=x86_64-pc-windows-msvc"],
     "macOS": ["--target=x86_64-apple-macos11", *WARN, "-O3", "-ffreestanding"],
     "macOS on arm64": ["--target=arm64-apple-macos11", *WARN, "-O3", "-ffreestanding"],
 }
