@@ -10,11 +10,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-input
 RUN := runs/quickstart
-BUILD_INPUTS := pyproject.toml setup.cfg constraints.txt $(wildcard mcts/*.pyx mcts/*.pxd mcts/*.h mcts/core/*)
+BUILD_INPUTS := pyproject.toml setup.cfg constraints.txt $(wildcard mcts/*.pyx mcts/*.pxd mcts/*.h mcts/core/*.[ch])
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help quickstart test test-native test-portable fuzz check lint bench clean distclean
+.PHONY: help quickstart test test-native fuzz check lint bench clean distclean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 20
@@ -37,9 +37,6 @@ test: $(VENV)/.installed-dev  ## run the tests that take seconds (the marks slow
 
 test-native: $(VENV)/.installed-dev  ## the search tests and a short fuzz under bounds checks and under sanitizers
 	$(BIN)/python -m tests.native.checked
-
-test-portable: $(VENV)/.installed-dev  ## a choice of the tests on emulated processors without AVX-512 and without AVX
-	$(BIN)/python -m tests.portable
 
 fuzz: $(VENV)/.installed-dev  ## a million random searches under the sanitizers: a quarter of an hour (SEED=n)
 	$(BIN)/python -m tests.native.checked sanitizers --no-tests --fuzz 1000000 --seed $(SEED)

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "_native.h"
+#include "core/cpu.h"
 
 #define MCTS_MLP_PANEL 16  /* outputs and strides are padded to a multiple of this */
 #define MCTS_MLP_TILE 64   /* outputs whose weights are packed together */
@@ -99,9 +100,7 @@ static inline float mcts_mlp_unsquash(float y) {
 #define MLP_ALONE 2
 #include "_mlp_kernels.h"
 
-#if defined(__x86_64__) && defined(__GNUC__)
-#define MCTS_MLP_X86 1
-
+#ifdef MCTS_X86
 #define MLP_NAME(x) x##_avx2
 #define MLP_TARGET __attribute__((target("avx2,fma")))
 #define MLP_LANES 8
@@ -122,19 +121,15 @@ static inline float mcts_mlp_unsquash(float y) {
 /* The instruction sets this machine has, the fastest first; returns how many. */
 static inline int mcts_mlp_instruction_sets(mcts_mlp_isa *sets) {
     int count = 0;
-#ifdef MCTS_MLP_X86
+#ifdef MCTS_X86
     const mcts_mlp_isa avx512 = {"avx512", evaluate_avx512, initial_avx512};
     const mcts_mlp_isa avx2 = {"avx2", evaluate_avx2, initial_avx2};
+    const int vectors = mcts_vectors();
 #endif
     const mcts_mlp_isa baseline = {"baseline", evaluate_baseline, initial_baseline};
-#ifdef MCTS_MLP_X86
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-        if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
-            sets[count++] = avx512;
-        sets[count++] = avx2;
-    }
+#ifdef MCTS_X86
+    if (vectors >= MCTS_AVX512) sets[count++] = avx512;
+    if (vectors >= MCTS_AVX2) sets[count++] = avx2;
 #endif
     sets[count++] = baseline;
     return count;

@@ -53,8 +53,10 @@ def train(
     Raises:
         UserError: the configuration, the environment, the run folder or the checkpoint cannot be used.
     """
+    from muzero_wm.planner_package import check_planner
     from muzero_wm.presets import plan_run
 
+    check_planner()
     config, folder = plan_run(
         preset_or_file,
         env=env,
@@ -73,6 +75,9 @@ def train(
 def __getattr__(name: str) -> Any:
     """Imports `Agent`, `load` and `envs` when they are first asked for."""
     if name in ("Agent", "load"):
+        from muzero_wm.planner_package import check_planner
+
+        check_planner()
         return getattr(importlib.import_module("muzero_wm.agent"), name)
     if name == "envs":
         return importlib.import_module("muzero_wm.envs")

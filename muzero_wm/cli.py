@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 
 from muzero_wm import __version__
 from muzero_wm.errors import UserError, did_you_mean
+from muzero_wm.planner_package import check_planner
 
 OK, BROKEN, MISTAKE = 0, 1, 2
 SIGNALLED = 128  # plus the number of the signal
@@ -62,6 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         args, unknown = (parser := _parser()).parse_known_args(arguments)
         if unknown:
             (args.parser if "parser" in args else parser).error(f"unrecognized arguments: {' '.join(unknown)}")
+        check_planner()
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             args.command(args)

@@ -17,7 +17,7 @@ LAYERS = (
     ("replay",),
     ("run", "presets", "derived", "plain_yaml"),
     ("model", "envs"),
-    ("config", "seeding", "compiling", "processes"),
+    ("config", "seeding", "compiling", "planner_package", "processes"),
     ("errors",),
 )
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}

@@ -1,4 +1,4 @@
-"""What is installed: names, versions, presets, the compiled core, and the Makefile's own checks."""
+"""What is installed: names and versions, and the Makefile's own checks; test_distribution.py builds it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ import shutil
 import subprocess
 import sys
 import tomllib
-import zipfile
 from pathlib import Path
 
 import pytest
 
 import muzero_wm
-from muzero_wm.presets import preset_names
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -50,39 +48,6 @@ def test_importing_the_package_is_light() -> None:
     code = "import sys, muzero_wm; print([name for name in ('torch', 'numba', 'pydantic') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
-
-
-def test_a_wheel_carries_presets_stubs_and_the_core(tmp_path: Path) -> None:
-    source = tmp_path / "source"
-    source.mkdir()
-    for name in ("pyproject.toml", "setup.cfg", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source)
-    ignore = shutil.ignore_patterns("__pycache__", "*.so", "_core.c")
-    for name in ("configs", "mcts", "muzero_wm"):
-        shutil.copytree(ROOT / name, source / name, ignore=ignore)
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run(
-        [*pip, "wheel", "--no-build-isolation", "--no-deps", "--wheel-dir", str(tmp_path), str(source)], check=True
-    )
-    (wheel,) = tmp_path.glob("muzero_wm-*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        names = set(archive.namelist())
-        installed = tmp_path / "installed"
-        archive.extractall(installed)
-    assert {"mcts/py.typed", "mcts/_core.pyi", "mcts/_mlp.pyi", "muzero_wm/py.typed"} <= names
-    assert {f"muzero_wm/configs/{name}.yaml" for name in preset_names()} <= names
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]);"
-        "import mcts._core, mcts._mlp, muzero_wm.presets as presets;"
-        "assert mcts._core.__file__.startswith(sys.argv[1]), mcts._core.__file__;"
-        "assert presets.__file__.startswith(sys.argv[1]), presets.__file__;"
-        "print(*presets.preset_names()); presets.load_config('debug')"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", code, str(installed)], capture_output=True, text=True, cwd=tmp_path, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == preset_names()
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,17 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__GNUC__)
+#include "cpu.h"
+
+/* Clang fuses within an expression unless it is told not to, and clang-cl has no -ffp-contract; GCC gets that flag, and
+   knows no such pragma. */
+#if defined(__clang__)
+#pragma STDC FP_CONTRACT OFF
+#endif
+
 #define INLINE static inline __attribute__((always_inline))
 #define HIDDEN __attribute__((visibility("hidden")))
 #define PREFETCH(address) __builtin_prefetch(address)
-#else
-#error "the search needs GCC or Clang (on Windows clang-cl)"
-#endif
 
 /* Vectors of the compiler, one register each. */
 enum { DOUBLES = VECTOR_BYTES / 8, FLOATS = VECTOR_BYTES / 4 };

@@ -3,6 +3,7 @@
 #ifndef MCTS_TABLE_H
 #define MCTS_TABLE_H
 
+#include "cpu.h"
 #include "tree.h"
 
 /* Why a range of roots stopped. */
@@ -27,14 +28,10 @@ enum { MOST_SETS = 3 };
 /* Lists what this machine can run, the fastest first; returns how many. */
 static inline int instruction_sets(const InstructionSet **sets) {
     int count = 0;
-#if defined(__x86_64__)
-    __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-        if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
-            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq"))
-            sets[count++] = &mcts_search_avx512;
-        sets[count++] = &mcts_search_avx2;
-    }
+#ifdef MCTS_X86
+    const int vectors = mcts_vectors();
+    if (vectors >= MCTS_AVX512) sets[count++] = &mcts_search_avx512;
+    if (vectors >= MCTS_AVX2) sets[count++] = &mcts_search_avx2;
 #endif
     sets[count++] = &mcts_search_baseline;
     return count;

@@ -10,9 +10,17 @@
 #include <stdint.h>
 #include <string.h>
 
-#if defined(__x86_64__)
-#define MCTS_X86 1
+#include "cpu.h"
+
+#ifdef MCTS_X86
 #include <immintrin.h>
+#if defined(_MSC_VER) /* there it leaves out what the command line does not switch on */
+#include <smmintrin.h>
+#include <avxintrin.h>
+#include <avx2intrin.h>
+#include <avx512fintrin.h>
+#include <avx512dqintrin.h>
+#endif
 #endif
 
 #define PRAGMA(x) _Pragma(#x)

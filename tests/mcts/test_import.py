@@ -10,35 +10,12 @@ from pathlib import Path
 
 import mcts
 
-PROGRAM = """
-import builtins, sys
-allowed = {"mcts", "numpy"}
-real_import = builtins.__import__
-
-def guarded(name, globals=None, locals=None, fromlist=(), level=0):
-    importer = (globals or {}).get("__name__", "").split(".")[0]
-    top = name.split(".")[0]
-    if level == 0 and importer == "mcts" and top not in allowed and top not in sys.stdlib_module_names:
-        raise ImportError(f"mcts imported {name}")
-    return real_import(name, globals, locals, fromlist, level)
-
-builtins.__import__ = guarded
-import numpy as np
-import mcts
-
-output = mcts.RecurrentOutput(np.zeros(1), np.ones(1), np.zeros((1, 3)), np.zeros(1))
-for policy in (mcts.muzero_policy, mcts.gumbel_muzero_policy):
-    for backend in ("native", "python"):
-        result = policy(mcts.RootOutput(np.zeros((1, 3)), np.zeros(1)), lambda *_: output, 4, rng=0, backend=backend)
-        assert result.visit_counts.sum() == 4
-heavy = {"torch", "gymnasium", "muzero_wm", "numba", "scipy"} & set(sys.modules)
-assert not heavy, heavy
-"""
-
 
 def test_searches_with_numpy_alone():
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=60)
+    program = Path(__file__).with_name("alone.py")
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+    assert "baseline" in done.stdout
 
 
 def test_public_names_exist():
