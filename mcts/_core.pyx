@@ -145,7 +145,7 @@ cdef class NativeSearch:
         s.num_slots = min(s.num_nodes, s.num_actions)
         s.num_simulations = problem.num_simulations
         s.first_node = problem.first_node
-        s.leaves_per_step = min(problem.leaves_per_step, problem.num_simulations)
+        s.leaves_per_step = problem.leaves_at(0)
         s.max_depth = min(problem.max_depth, s.num_nodes)
         s.depth_limited = s.max_depth < s.num_nodes - 1
         s.gumbel = problem.root_scores is not None

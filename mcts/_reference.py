@@ -59,8 +59,7 @@ class ReferenceSearch:
             RootSearch(problem, row, *hooks, None if extra_data is None else extra_data[row])
             for row in range(num_roots)
         ]
-        self._num_leaves = min(problem.leaves_per_step, problem.num_simulations)
-        self.parent_index = np.zeros(self._num_leaves * len(self.roots), np.int32)
+        self.parent_index = np.zeros(problem.leaves_at(0) * len(self.roots), np.int32)
         self.action = np.zeros_like(self.parent_index)
         self._received: tuple[Any, Any, Any, Any]
 

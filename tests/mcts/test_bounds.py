@@ -12,6 +12,8 @@ import mcts
 from mcts import _random
 from mcts.checks import LARGEST, SMALLEST
 
+from .models import ConstantModel
+
 B, A, S = 2, 5, 16
 FLOAT_MAX = np.finfo(np.float32).max
 POLICIES = {"puct": mcts.muzero_policy, "gumbel": mcts.gumbel_muzero_policy}
@@ -145,3 +147,24 @@ def test_noise_of_any_concentration_is_a_distribution(native, monkeypatch, seed)
             noise = _random.dirichlet(keys, alpha, legal)
             np.testing.assert_allclose(noise.sum(axis=1), 1, rtol=1e-9)
             assert noise.std() <= 1.2 * spread
+
+
+@pytest.mark.parametrize("policy", ["puct", "gumbel"])
+@pytest.mark.parametrize("leaves_per_step", [1, 3])
+@pytest.mark.parametrize("num_threads", [1, 2])
+def test_scores_that_are_no_numbers_end_the_search(policy, leaves_per_step, num_threads):
+    """Nothing that passes the door makes them; the core looks all the same before it believes an action."""
+    qtransform = mcts.qtransform_completed_by_mix_value()
+    object.__setattr__(qtransform, "value_scale", np.inf)
+    model = ConstantModel(3, 2, value=0.5)
+    with pytest.raises(ValueError, match=r"qtransform: expected .* whose scores are numbers, .* at root 0"):
+        POLICIES[policy](
+            model.root(),
+            model,
+            20,
+            rng=0,
+            qtransform=qtransform,
+            leaves_per_step=leaves_per_step,
+            num_threads=num_threads,
+            backend="native",
+        )
