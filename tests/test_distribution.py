@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import shutil
@@ -146,3 +147,18 @@ def run_installed(folder: Path, cwd: Path, *arguments: str) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads ELF files")
+@pytest.mark.parametrize("name", MODULES)
+def test_what_a_module_calls_is_linked(name: str) -> None:
+    """A function without a version is found only where the program happens to have loaded its library."""
+    if shutil.which("nm") is None:
+        pytest.skip("there is no nm")
+    module = importlib.import_module(name)
+    assert module.__file__ is not None
+    listed = subprocess.run(
+        ["nm", "-D", "--undefined-only", module.__file__], capture_output=True, text=True, check=True
+    )
+    wanted = [line.split()[-1] for line in listed.stdout.splitlines() if line.split()[0] == "U"]
+    assert [name for name in wanted if "@" not in name and not name.lstrip("_").startswith("Py")] == []

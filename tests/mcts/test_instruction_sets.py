@@ -140,3 +140,7 @@ def test_what_the_processor_has_is_used():
         flags = next(line for line in file if line.startswith("flags")).split()
     assert ("avx2" in SETS) == {"avx2", "fma"}.issubset(flags)
     assert ("avx512" in SETS) == {"avx512f", "avx512vl", "avx512bw", "avx512dq", "fma"}.issubset(flags)
+
+
+def test_the_native_mlp_finds_the_same():
+    assert mcts.ResidualMLP.instruction_sets() == SETS
