@@ -7,7 +7,7 @@ The same in NumPy stands in `mcts/_twin.py` and `mcts/_random.py`; for a few roo
 import numpy as np
 
 from libc.math cimport isfinite
-from libc.stdint cimport int32_t, uint8_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 
 from mcts._marshal cimport Transform, data, read_transform
 
@@ -35,6 +35,7 @@ cdef extern from *:
     void add_dirichlet(float *logits, const uint8_t *invalid, int n, uint64_t key, double fraction, double alpha,
                        double *scratch) nogil
     void gumbel_scores(const float *logits, int n, uint64_t key, double scale, double *scores) nogil
+    void exploration_factors(int64_t most_visits, double c1, double c2, double *out) nogil
     void considered_visits(int num_considered, int num_simulations, int32_t *out) nogil
     void gumbel_result(const Transform *qt, const Node *nodes, Py_ssize_t num_nodes, const float *logits,
                        const uint8_t *invalid, const double *scores, int n, double *scratch,
@@ -97,6 +98,13 @@ def dirichlet(keys, double alpha, legal):
 
 
 # Before the search ---------------------------------------------------------------------------------------------------
+
+
+def exploration_table(int64_t most_visits, double pb_c_init, double pb_c_base):
+    """See `mcts._twin.exploration_table`."""
+    result = np.empty(most_visits + 1)
+    exploration_factors(most_visits, pb_c_init, pb_c_base, <double *>data(result))
+    return result
 
 
 def prepare_puct(prior_logits, value, invalid_actions, keys, double fraction, double alpha):

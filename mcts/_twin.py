@@ -26,6 +26,12 @@ _LARGEST = float(np.finfo(np.float32).max)
 # Before the search ----------------------------------------------------------------------------------------------------
 
 
+def exploration_table(most_visits: int, pb_c_init: float, pb_c_base: float) -> FloatArray:
+    """Returns PUCT's factor of the prior by visit count, [V + 1]; see `mcts.settings.exploration_table`."""
+    visits = np.arange(most_visits + 1, dtype=np.float64)
+    return np.sqrt(visits) * (pb_c_init + np.log((visits + pb_c_base + 1.0) / pb_c_base))
+
+
 def prepare_puct(
     prior_logits: Float32Array, value: Float32Array, invalid: MaskArray, keys: Keys, fraction: float, alpha: float
 ) -> Float32Array | None:

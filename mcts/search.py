@@ -21,6 +21,7 @@ BACKENDS = ("native", "python")
 
 Slices = list[tuple[int, int, int]]
 
+_BEYOND_ALL = 2**56  # bytes
 _OUTPUT_FIELDS = RecurrentOutput._fields
 
 
@@ -162,6 +163,9 @@ def memory_bytes(num_roots: int, num_actions: int, num_simulations: int, *, leav
     arguments = {"num_roots": num_roots, "num_actions": num_actions, "num_simulations": num_simulations}
     for name, number in (arguments | {"leaves_per_step": leaves_per_step}).items():
         checks.count(name, number)
+    trees = num_roots * (num_simulations + 1) * (NODE_DTYPE.itemsize + 4 * num_actions)
+    if max(trees, num_roots * leaves_per_step) > _BEYOND_ALL:  # the rest does not matter, and C could not count it
+        return trees
     try:
         from mcts._core import memory_bytes as of_native
     except ImportError:  # the dense arrays of the reference

@@ -240,8 +240,7 @@ def exploration_table(most_visits: int, pb_c_init: float, pb_c_base: float) -> n
     Returns:
         [V + 1] float64, read-only: it is shared.
     """
-    visits = np.arange(most_visits + 1, dtype=np.float64)
-    table = np.sqrt(visits) * (pb_c_init + np.log((visits + pb_c_base + 1.0) / pb_c_base))
+    table = _native.exploration_table(most_visits, pb_c_init, pb_c_base)
     table.flags.writeable = False
     return table
 

@@ -3,15 +3,13 @@
 #ifndef MCTS_NOISE_H
 #define MCTS_NOISE_H
 
-#include <math.h>
-#include <stdint.h>
+#include "elementary.h"
 
 /* Purposes: independent streams under one key. */
 enum { GUMBEL = 1, DIRICHLET = 2, ACTION = 3, BOOST = 16 };
 
 #define GOLDEN 0x9E3779B97F4A7C15u
 #define PURPOSE_STEP 0xD1342543DE82EF95u
-#define TWO_PI 6.283185307179586
 #define MAX_ATTEMPTS 64 /* Marsaglia and Tsang accept more than 95 %: so many rejections in a row do not happen */
 
 /* Hashes a number: the output function of splitmix64. */
@@ -29,7 +27,7 @@ static inline uint64_t draw(uint64_t key, uint64_t purpose, uint64_t i) {
 static inline double unit(uint64_t bits) { return ((double)(bits >> 12) + 0.5) * 2.220446049250313e-16; }
 
 static inline double standard_gumbel(uint64_t key, uint64_t purpose, uint64_t i) {
-    return -log(-log(unit(draw(key, purpose, i))));
+    return -log_of(-log_of(unit(draw(key, purpose, i))));
 }
 
 /* log Gamma(alpha + 1) (Marsaglia and Tsang 2000). */
@@ -38,11 +36,11 @@ static inline double log_gamma_plus_one(uint64_t seed, double alpha) {
     int attempt;
     for (attempt = 0; attempt < MAX_ATTEMPTS; attempt++) {
         const double normal =
-            sqrt(-2.0 * log(unit(draw(seed, attempt, 0)))) * cos(TWO_PI * unit(draw(seed, attempt, 1)));
+            sqrt(-2.0 * log_of(unit(draw(seed, attempt, 0)))) * cos_of_turns(unit(draw(seed, attempt, 1)));
         const double base = 1.0 + c * normal, cube = base * base * base;
         if (base <= 0.0) continue;
-        if (log(unit(draw(seed, attempt, 2))) < 0.5 * normal * normal + d * (1.0 - cube + log(cube)))
-            return log(d * cube);
+        if (log_of(unit(draw(seed, attempt, 2))) < 0.5 * normal * normal + d * (1.0 - cube + log_of(cube)))
+            return log_of(d * cube);
     }
     return 0.0;
 }
@@ -55,11 +53,11 @@ static inline void dirichlet(uint64_t key, double alpha, const uint8_t *invalid,
     for (i = 0; i < n; i++) {
         if (invalid[i]) continue;
         out[i] = log_gamma_plus_one(draw(key, DIRICHLET, i), alpha);
-        out[i] += log(unit(draw(key, DIRICHLET + BOOST, i))) / alpha;
+        out[i] += log_of(unit(draw(key, DIRICHLET + BOOST, i))) / alpha;
         if (out[i] > top) top = out[i];
     }
     for (i = 0; i < n; i++) {
-        out[i] = invalid[i] ? 0.0 : exp(out[i] - top);
+        out[i] = invalid[i] ? 0.0 : exp_of(out[i] - top);
         total += out[i];
     }
     for (i = 0; i < n; i++) out[i] /= total;

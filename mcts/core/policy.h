@@ -10,7 +10,7 @@
 /* Before the search. ----------------------------------------------------------------------------------------------- */
 
 /* Copies a row of logits, -inf where forbidden; returns whether it is a policy: no NaN or +inf, one finite number. */
-static int mask_logits(const float *logits, const uint8_t *invalid, int n, float *out) {
+static inline int mask_logits(const float *logits, const uint8_t *invalid, int n, float *out) {
     int i, usable = 1, some = 0;
     for (i = 0; i < n; i++) {
         out[i] = invalid[i] ? -INFINITY : logits[i];
@@ -34,18 +34,18 @@ INLINE double softmax(const double *x, int n, double *out) {
 }
 
 /* Mixes noise over the legal actions into a prior, in the logarithm. */
-static void add_dirichlet(float *logits, const uint8_t *invalid, int n, uint64_t key, double fraction, double alpha,
-                          double *scratch) {
+static inline void add_dirichlet(float *logits, const uint8_t *invalid, int n, uint64_t key, double fraction,
+                                 double alpha, double *scratch) {
     double *probs = scratch, *noise = scratch + n;
     int i;
     for (i = 0; i < n; i++) noise[i] = logits[i];
     softmax(noise, n, probs);
     dirichlet(key, alpha, invalid, n, noise);
-    for (i = 0; i < n; i++) logits[i] = (float)log((1.0 - fraction) * probs[i] + fraction * noise[i]);
+    for (i = 0; i < n; i++) logits[i] = (float)log_of((1.0 - fraction) * probs[i] + fraction * noise[i]);
 }
 
 /* Scores of the root's actions: noise + logit - largest logit. */
-static void gumbel_scores(const float *logits, int n, uint64_t key, double scale, double *scores) {
+static inline void gumbel_scores(const float *logits, int n, uint64_t key, double scale, double *scores) {
     float top = -INFINITY;
     int i;
     for (i = 0; i < n; i++) top = logits[i] > top ? logits[i] : top;
@@ -55,8 +55,14 @@ static void gumbel_scores(const float *logits, int n, uint64_t key, double scale
     }
 }
 
+/* PUCT's factor of the prior by visit count n, for n up to most_visits: sqrt(n) (c1 + log((n + c2 + 1) / c2)). */
+static inline void exploration_factors(int64_t most_visits, double c1, double c2, double *out) {
+    int64_t n;
+    for (n = 0; n <= most_visits; n++) out[n] = sqrt((double)n) * (c1 + log_of((n + c2 + 1.0) / c2));
+}
+
 /* The schedule of sequential halving; mcts/seq_halving.py explains it. */
-static void considered_visits(int num_considered, int num_simulations, int32_t *out) {
+static inline void considered_visits(int num_considered, int num_simulations, int32_t *out) {
     int num_phases = 0, remaining = num_considered, visits = 0, i = 0, j, rounds;
     while (num_considered > 1 && (num_considered - 1) >> num_phases) num_phases++;
     while (i < num_simulations) {
@@ -80,7 +86,7 @@ typedef struct {
 INLINE float to_float(double x) { return (float)min2(max2(x, -FLT_MAX), FLT_MAX); }
 
 /* Reads the root's children off a tree; q receives their Q-values in double precision. */
-static Visited read_children(const Node *nodes, ptrdiff_t num_nodes, int n, const ResultRow *row, double *q) {
+static inline Visited read_children(const Node *nodes, ptrdiff_t num_nodes, int n, const ResultRow *row, double *q) {
     Visited v = nothing_visited();
     const Node *node;
     ptrdiff_t i;
@@ -99,7 +105,7 @@ static Visited read_children(const Node *nodes, ptrdiff_t num_nodes, int n, cons
 }
 
 /* The bounds over a whole tree, for BY_TREE. */
-static void tree_bounds(const Node *nodes, ptrdiff_t num_nodes, double *bounds) {
+static inline void tree_bounds(const Node *nodes, ptrdiff_t num_nodes, double *bounds) {
     ptrdiff_t i;
     bounds[0] = bounds[1] = nodes->raw_value;
     for (i = 1; i < num_nodes; i++) {
@@ -111,8 +117,9 @@ static void tree_bounds(const Node *nodes, ptrdiff_t num_nodes, double *bounds) 
 
 /* Gumbel: softmax(logits + transformed q) over the legal actions, its value, and the survivor of the halving: among the
    most visited the best sum of noise, logit and value. */
-static void gumbel_result(const Transform *qt, const Node *nodes, ptrdiff_t num_nodes, const float *logits,
-                          const uint8_t *invalid, const double *scores, int n, double *scratch, const ResultRow *row) {
+static inline void gumbel_result(const Transform *qt, const Node *nodes, ptrdiff_t num_nodes, const float *logits,
+                                 const uint8_t *invalid, const double *scores, int n, double *scratch,
+                                 const ResultRow *row) {
     double *q = scratch, *weight = scratch + n, bounds[2], x, completing, improved = 0.0, best = -INFINITY;
     const Visited v = read_children(nodes, num_nodes, n, row, q);
     Affine t;
@@ -145,8 +152,8 @@ static void gumbel_result(const Transform *qt, const Node *nodes, ptrdiff_t num_
 }
 
 /* PUCT: the shares of the visits, their value, and an action drawn from visits^(1 / temperature). */
-static void puct_result(const Node *nodes, ptrdiff_t num_nodes, uint64_t key, double temperature, int n,
-                        double *scratch, const ResultRow *row) {
+static inline void puct_result(const Node *nodes, ptrdiff_t num_nodes, uint64_t key, double temperature, int n,
+                               double *scratch, const ResultRow *row) {
     double *q = scratch, improved = 0.0, best = -INFINITY, score;
     const Visited v = read_children(nodes, num_nodes, n, row, q);
     int i;
@@ -157,7 +164,7 @@ static void puct_result(const Node *nodes, ptrdiff_t num_nodes, uint64_t key, do
         improved += count * q[i];
         score = count;
         if (temperature != 0.0)
-            score = (log(count) - log(v.max_visits)) / temperature + standard_gumbel(key, ACTION, i);
+            score = (log_of(count) - log_of(v.max_visits)) / temperature + standard_gumbel(key, ACTION, i);
         if (score > best) {
             best = score;
             *row->action = i;

@@ -49,8 +49,8 @@ INLINE doubles min_doubles(doubles a, doubles b) { return SELECT(a < b, a, b, lo
 
 /* RESULT = exp(X) for numbers or vectors of doubles (LONG: integers of their size), X <= 700; 0 below -700 and for NaN.
    With k = round(X / ln 2), exp(X) = 2^k exp(X - k ln 2), and a minimax polynomial of degree 10 for the rest, in pairs
-   so that few operations wait for each other. The relative error is below 4e-16 + 2e-16 |X|. Adding 1.5 * 2^52 rounds to
-   an integer, which then stands in the lowest bits. */
+   so that few operations wait for each other. The relative error is below 4e-16 + 2e-16 |X|. Adding 1.5 * 2^52 rounds
+   to an integer, which then stands in the lowest bits. */
 #define EXP(RESULT, X, DOUBLE, LONG, MASK)                                                                           \
     do {                                                                                                             \
         DOUBLE x_ = (X), k_ = x_ * 1.4426950408889634 + 6755399441055744.0, p_;                                      \

@@ -2,7 +2,8 @@
 
    With one leaf per step, choices are `cached`: a node's choice changes only when a value is backed up through it, so
    it is made then, on the way up, and `target` carries up where the choices of a whole subtree lead. Simulating is one
-   look at the root. With several leaves per step, and with bounds over the whole tree, choices are made on the way down.
+   look at the root. With several leaves per step, and with bounds over the whole tree, choices are made on the way
+   down.
 
    Included by search_*.c, once for each instruction set. */
 

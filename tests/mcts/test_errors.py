@@ -32,6 +32,7 @@ LOGITS = np.zeros((3, 4))
         ({"num_simulations": 0}, ValueError, "num_simulations: expected a number >= 1, got 0"),
         ({"num_simulations": 2.5}, TypeError, "num_simulations: expected an int, got float"),
         ({"num_simulations": True}, TypeError, "num_simulations: expected an int, got bool"),
+        ({"num_simulations": 2**70}, ValueError, "num_simulations: a search of 3 roots, 4 actions and 1180591620717"),
         ({"max_depth": 0}, ValueError, "max_depth: expected a number >= 1, got 0"),
         ({"leaves_per_step": 0}, ValueError, "leaves_per_step: expected a number >= 1, got 0"),
         ({"leaves_per_step": 2.0}, TypeError, "leaves_per_step: expected an int, got float"),

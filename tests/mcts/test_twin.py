@@ -33,6 +33,12 @@ def test_priors_with_noise(shape, fraction, alpha, seed):
     assert (found[given[2]] == -np.inf).all()
 
 
+@pytest.mark.parametrize("constants", [(1.25, 19652.0), (0.0, 1e-50), (1e50, 1e50), (2.0, 1.0)])
+def test_exploration(constants):
+    found, expected = (module.exploration_table(3000, *constants) for module in (_policy, _twin))
+    np.testing.assert_allclose(found, expected, rtol=1e-14)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("scale", [0.0, 0.7])
 @pytest.mark.parametrize("max_considered", [1, 2, 3, 16])

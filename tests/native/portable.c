@@ -3,18 +3,21 @@
    portable           names the instruction sets that this machine can run, one a line
    portable NAME      makes every search with one of them; a line for each: what it was, and a checksum of all its bits
 
-   Nothing here rounds differently anywhere: numbers are multiples of powers of two, and sqrt is exact to the last bit
-   by IEEE 754. Roots have scores that were hashed too, because Gumbel noise asks libm for logarithms. */
+   The last lines are the noise of the roots and what the policies make of a tree. Answers are multiples of powers of
+   two, so that nothing here rounds differently anywhere. */
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#define VECTOR_BYTES 16
+#include "policy.h"
 #include "layout.h"
 #include "table.h"
 
-enum { ROOTS = 3, SIMULATIONS = 120, COUNTS = SIMULATIONS + 3, MOST_LEAVES = 3, MOST_CONSIDERED = 4 };
+enum { ROOTS = 3, SIMULATIONS = 120, COUNTS = SIMULATIONS + 3 };
+enum { MOST_ACTIONS = 150, MOST_LEAVES = 3, MOST_CONSIDERED = 4 };
 
 static const int ACTIONS[] = {1, 3, 8, 17, 65, 150};
 static const char *const KINDS[] = {"min_max", "siblings", "tree", "completed"};
@@ -79,7 +82,43 @@ static void make_schedule(int num_legal, int32_t *considered) {
         considered[i] = i < half ? i / many : half / many + (i - half) / few;
 }
 
-/* Makes one search and returns the checksum of its nodes and logits. */
+/* Adds what the policies read off the tree of one root. */
+static uint64_t add_result(uint64_t sum, const Search *s, ptrdiff_t b, uint64_t key) {
+    const int n = (int)s->num_actions;
+    const Node *nodes = s->nodes + b * s->num_nodes;
+    const float *logits = s->logits + b * s->num_nodes * n;
+    float weights[MOST_ACTIONS], qvalues[MOST_ACTIONS], values[2];
+    double scratch[2 * MOST_ACTIONS];
+    int32_t counts[MOST_ACTIONS], action;
+    uint8_t invalid[MOST_ACTIONS];
+    const ResultRow row = {&action, counts, weights, qvalues, values, values + 1};
+    int i;
+    for (i = 0; i < n; i++) invalid[i] = logits[i] == -INFINITY;
+    if (s->gumbel)
+        gumbel_result(&s->qtransform, nodes, s->num_nodes, logits, invalid, s->scores + b * n, n, scratch, &row);
+    else
+        puct_result(nodes, s->num_nodes, key, 0.7, n, scratch, &row);
+    sum = add_bytes(sum, weights, n * sizeof *weights);
+    sum = add_bytes(sum, values, sizeof values);
+    return add_bytes(sum, &action, sizeof action);
+}
+
+/* The noise of a root: Dirichlet noise in its prior, Gumbel noise in its scores. */
+static uint64_t noise(uint64_t key, int n) {
+    float logits[MOST_ACTIONS];
+    double scratch[2 * MOST_ACTIONS];
+    uint8_t invalid[MOST_ACTIONS];
+    uint64_t sum = 0xCBF29CE484222325u;
+    int i;
+    make_logits(key, n, logits);
+    for (i = 0; i < n; i++) invalid[i] = logits[i] == -INFINITY;
+    gumbel_scores(logits, n, key, 0.75, scratch);
+    sum = add_bytes(sum, scratch, n * sizeof *scratch);
+    add_dirichlet(logits, invalid, n, key, 0.25, n > 8 ? 0.03 : 1.5, scratch);
+    return add_bytes(sum, logits, n * sizeof *logits);
+}
+
+/* Makes one search and returns the checksum of its result, nodes and logits. */
 static uint64_t search(const InstructionSet *set, uint64_t world, int gumbel, int kind, int num_leaves, int max_depth,
                        int num_actions) {
     const size_t nodes = ROOTS * (SIMULATIONS + 1), logits = nodes * (size_t)num_actions;
@@ -113,10 +152,8 @@ static uint64_t search(const InstructionSet *set, uint64_t world, int gumbel, in
     s.logits = memory(logits, sizeof(float));
     work = memory(1, lay_out(&s, COUNTS, 1, NULL));
     lay_out(&s, COUNTS, 1, work);
-    for (i = 0; i < COUNTS; i++) {
-        s.share[i] = 1.0 / (1.0 + i);
-        exploration[i] = 1.25 * sqrt(i);
-    }
+    for (i = 0; i < COUNTS; i++) s.share[i] = 1.0 / (1.0 + i);
+    exploration_factors(COUNTS - 1, 1.25, 19652.0, exploration);
     s.exploration = exploration;
     s.scores = scores;
     s.considered = considered;
@@ -143,6 +180,7 @@ static uint64_t search(const InstructionSet *set, uint64_t world, int gumbel, in
         if (stop.reason != FINE) abort();
     }
     for (b = 0; b < ROOTS; b++) set->finish(&s, b);
+    for (b = 0; b < ROOTS; b++) sum = add_result(sum, &s, b, world);
     sum = add_bytes(sum, s.nodes, nodes * sizeof(Node));
     sum = add_bytes(sum, s.logits, logits * sizeof(float));
     free(s.nodes);
@@ -169,11 +207,13 @@ int main(int argc, char **argv) {
             for (leaves = 1; leaves <= MOST_LEAVES; leaves += 2)
                 for (i = 0; i < (int)(sizeof ACTIONS / sizeof *ACTIONS); i++, world++) {
                     const int max_depth = world % 5 ? SIMULATIONS + 1 : 3;
-                    const uint64_t sum = search(set, 2 * hash((uint64_t)world) + (uint64_t)(world % 3 != 0), gumbel, kind,
-                                                leaves, max_depth, ACTIONS[i]);
+                    const uint64_t key = 2 * hash((uint64_t)world) + (uint64_t)(world % 3 != 0);
+                    const uint64_t sum = search(set, key, gumbel, kind, leaves, max_depth, ACTIONS[i]);
                     policy = gumbel ? "gumbel" : "puct";
                     printf("%s %s leaves=%d depth=%d actions=%d %016llx\n", policy, KINDS[kind], leaves, max_depth,
                            ACTIONS[i], (unsigned long long)sum);
                 }
+    for (i = 0; i < (int)(sizeof ACTIONS / sizeof *ACTIONS); i++)
+        printf("noise actions=%d %016llx\n", ACTIONS[i], (unsigned long long)noise(hash((uint64_t)i), ACTIONS[i]));
     return 0;
 }
