@@ -23,9 +23,9 @@ from mcts.types import RecurrentFn, RootOutput, SearchProblem, SearchResult
 S = TypeVar("S", "PuctSettings", "GumbelSettings")
 Rng = int | np.random.Generator | npt.NDArray[np.uint64]
 
-# Where it is not built, NumPy alone gives the same results, but for the rounding of exponentials and logarithms.
 _SMALL = 2**16  # nodes times actions, that always fit
 
+# Where it is not built, NumPy alone gives the same results, but for the rounding of exponentials and logarithms.
 _native: Any = importlib.import_module("mcts._policy") if importlib.util.find_spec("mcts._policy") else _twin
 
 
