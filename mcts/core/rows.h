@@ -8,7 +8,8 @@
 
 enum { PARTS = LANES / DOUBLES, FLOATS_MASK = (1 << FLOATS) - 1 };
 
-/* One bit for each number that a comparison found true, the first in the lowest bit. */
+/* What GCC 12 makes poorly of its own vectors: one bit for each number that a comparison found true, the first in the
+   lowest bit; the larger and the smaller of each pair; the first floats of a row as doubles. */
 #if defined(__x86_64__)
 #include <immintrin.h>
 #if VECTOR_BYTES == 64
@@ -17,18 +18,25 @@ INLINE int bits_of_doubles(longs mask) { return _mm512_movepi64_mask((__m512i)ma
 INLINE floats max_floats(floats a, floats b) { return (floats)_mm512_max_ps((__m512)a, (__m512)b); }
 INLINE doubles max_doubles(doubles a, doubles b) { return (doubles)_mm512_max_pd((__m512d)a, (__m512d)b); }
 INLINE doubles min_doubles(doubles a, doubles b) { return (doubles)_mm512_min_pd((__m512d)a, (__m512d)b); }
+INLINE doubles to_doubles(const float *x) { return (doubles)_mm512_cvtps_pd(_mm256_loadu_ps(x)); }
 #elif VECTOR_BYTES == 32
 INLINE int bits_of_floats(ints mask) { return _mm256_movemask_ps((__m256)mask); }
 INLINE int bits_of_doubles(longs mask) { return _mm256_movemask_pd((__m256d)mask); }
 INLINE floats max_floats(floats a, floats b) { return (floats)_mm256_max_ps((__m256)a, (__m256)b); }
 INLINE doubles max_doubles(doubles a, doubles b) { return (doubles)_mm256_max_pd((__m256d)a, (__m256d)b); }
 INLINE doubles min_doubles(doubles a, doubles b) { return (doubles)_mm256_min_pd((__m256d)a, (__m256d)b); }
+INLINE doubles to_doubles(const float *x) { return (doubles)_mm256_cvtps_pd(_mm_loadu_ps(x)); }
 #else
 INLINE int bits_of_floats(ints mask) { return _mm_movemask_ps((__m128)mask); }
 INLINE int bits_of_doubles(longs mask) { return _mm_movemask_pd((__m128d)mask); }
 INLINE floats max_floats(floats a, floats b) { return (floats)_mm_max_ps((__m128)a, (__m128)b); }
 INLINE doubles max_doubles(doubles a, doubles b) { return (doubles)_mm_max_pd((__m128d)a, (__m128d)b); }
 INLINE doubles min_doubles(doubles a, doubles b) { return (doubles)_mm_min_pd((__m128d)a, (__m128d)b); }
+INLINE doubles to_doubles(const float *x) {
+    double pair;
+    memcpy(&pair, x, sizeof pair);
+    return (doubles)_mm_cvtps_pd(_mm_castpd_ps(_mm_set_sd(pair)));
+}
 #endif
 #else
 INLINE int bits_of_floats(ints mask) {
@@ -45,6 +53,11 @@ INLINE int bits_of_doubles(longs mask) {
 INLINE floats max_floats(floats a, floats b) { return SELECT(a > b, a, b, ints, floats); }
 INLINE doubles max_doubles(doubles a, doubles b) { return SELECT(a > b, a, b, longs, doubles); }
 INLINE doubles min_doubles(doubles a, doubles b) { return SELECT(a < b, a, b, longs, doubles); }
+INLINE doubles to_doubles(const float *x) {
+    half_floats few;
+    memcpy(&few, x, sizeof few);
+    return __builtin_convertvector(few, doubles);
+}
 #endif
 
 /* RESULT = exp(X) for numbers or vectors of doubles (LONG: integers of their size), X <= 700; 0 below -700 and for NaN.
@@ -89,12 +102,8 @@ INLINE double sum_of_lanes(const doubles *sums) {
 }
 
 INLINE void add_exp(doubles *sums, const float *x, double offset) {
-    half_floats few;
     int part;
-    for (part = 0; part < PARTS; part++) {
-        memcpy(&few, x + part * DOUBLES, sizeof few);
-        sums[part] += exp_of_vector(__builtin_convertvector(few, doubles) - offset);
-    }
+    for (part = 0; part < PARTS; part++) sums[part] += exp_of_vector(to_doubles(x + part * DOUBLES) - offset);
 }
 
 /* Sum of exp(x[i] - offset); NaN counts as 0. */
