@@ -14,7 +14,7 @@ BUILD_INPUTS := pyproject.toml setup.cfg constraints.txt $(wildcard mcts/*.pyx m
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help quickstart test test-native fuzz check lint bench clean distclean
+.PHONY: help quickstart test test-native test-portable fuzz check lint bench clean distclean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 20
@@ -37,6 +37,9 @@ test: $(VENV)/.installed-dev  ## run the tests that take seconds (the marks slow
 
 test-native: $(VENV)/.installed-dev  ## the search tests and a short fuzz under bounds checks and under sanitizers
 	$(BIN)/python -m tests.native.checked
+
+test-portable: $(VENV)/.installed-dev  ## a choice of the tests on emulated processors (needs qemu-user)
+	$(BIN)/python -m tests.portable
 
 fuzz: $(VENV)/.installed-dev  ## a million random searches under the sanitizers: a quarter of an hour (SEED=n)
 	$(BIN)/python -m tests.native.checked sanitizers --no-tests --fuzz 1000000 --seed $(SEED)
