@@ -2,7 +2,7 @@
 
     agent = muzero_wm.train("tictactoe", run_dir="runs/mine")
     agent = muzero_wm.load("runs/mine")
-    action = agent.act(observation, legal_actions)
+    action = agent.act(observation, info=info)
 
 Importing this package is quick: PyTorch and Numba are imported by what needs them.
 """

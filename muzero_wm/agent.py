@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from muzero_wm.acting.planner import Planner, SearchResult
 from muzero_wm.acting.shards import SHARD_ROOTS, resolve_workers
 from muzero_wm.config import Config
 from muzero_wm.envs.base import EnvSpec
+from muzero_wm.envs.translate import Translator
 from muzero_wm.errors import UserError
 from muzero_wm.model.inference import InferenceModel
 from muzero_wm.model.world_model import WorldModel
@@ -25,6 +26,9 @@ FEW, MANY = 8, SHARD_ROOTS
 class Agent:
     """Chooses moves with the learned model, with or without search.
 
+    `act` speaks the language of the environment; `search` and `policy` speak that of the model, which is what
+    `envs.make` shows and takes: arrays [n, *observation_shape], and numbers of actions in [0, A).
+
     Args:
         config: the run's configuration.
         spec: the environment's shapes.
@@ -33,12 +37,14 @@ class Agent:
 
     Example:
         >>> agent = muzero_wm.load("runs/quickstart")     # doctest: +SKIP
-        >>> agent.act(observation, legal_actions)         # doctest: +SKIP
+        >>> observation, info = env.reset()               # doctest: +SKIP
+        >>> agent.act(observation, info=info)             # doctest: +SKIP
     """
 
     def __init__(self, config: Config, spec: EnvSpec, model: WorldModel, updates: int) -> None:
         """Keeps the arguments; the backend that evaluates the network is chosen at the first use."""
         self.config, self.spec, self.model, self.updates = config, spec, model.eval(), updates
+        self._translator = Translator(spec)
         self._planners: dict[int, Planner] = {}
 
     def _planner(self, rows: int) -> Planner:
@@ -113,18 +119,27 @@ class Agent:
         weights = np.exp(logits - logits.max(1, keepdims=True))
         return (weights / weights.sum(1, keepdims=True)).astype(np.float32), out.value
 
-    def act(self, observation: ArrayLike, legal_actions: ArrayLike | None = None) -> int:
-        """Returns the searched, greedy action for one observation.
+    def act(self, observation: Any, legal_actions: ArrayLike | None = None, *, info: Any = None) -> Any:
+        """Returns the searched, greedy action for one observation, in the language of the environment.
 
         Args:
-            observation: [*observation_shape].
-            legal_actions: [A] bool; all actions when None.
+            observation: what `reset` or `step` of the environment returned (of a name with frame_stack=k the last k of
+                them, oldest first; fewer as an episode begins). An array of the model's shape, as `envs.make` shows it,
+                is taken too.
+            legal_actions: the environment's mask: [A], or of combined actions the masks of the parts one behind the
+                other. When None, the mask in the observation, else `info["action_mask"]`, else all actions.
+            info: what the environment returned beside the observation.
 
         Returns:
-            The action.
+            What its `step` takes: an integer, or an array for MultiDiscrete and MultiBinary. Agents whose checkpoint
+            says nothing of the language answer with the number of the action.
+
+        Raises:
+            ValueError: the observation or the mask does not fit the environment, or no action is legal.
         """
-        legal = None if legal_actions is None else np.asarray(legal_actions)[None]
-        return int(self.search(np.asarray(observation)[None], legal).action[0])
+        legal = self._translator.legal_actions(observation, info, legal_actions)
+        encoded = self._translator.observation(observation)[None]
+        return self._translator.action(int(self.search(encoded, None if legal is None else legal[None]).action[0]))
 
     def _check(self, observations: ArrayLike, legal_actions: ArrayLike | None) -> tuple[NDArray, NDArray[np.bool_]]:
         array = np.asarray(observations)

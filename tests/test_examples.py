@@ -18,7 +18,7 @@ from tests.envs.helpers import random_moves
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 PAGE = (ROOT / "docs" / "custom-environment.md").read_text(encoding="utf-8")
-NAMES = [f"{path.stem}:make" for path in EXAMPLES]
+NAMES = [f"{path.stem}:make" for path in EXAMPLES if "\ndef make(" in path.read_text(encoding="utf-8")]
 PATHS = os.pathsep.join([str(ROOT / "examples"), str(ROOT)])
 
 SMALL = ["acting.num_envs=8", "acting.steps_per_round=16", "search.num_simulations=4", "replay.min_steps=200"]
@@ -162,3 +162,13 @@ def test_the_games_of_two_players_train(name: str, tmp_path: Path) -> None:
     agent = muzero_wm.train(env=name, run_dir=tmp_path / "run", max_updates=3, overrides=SMALL)
     step = envs.make(name, 1).reset()
     assert agent.act(step.observation[0], step.legal_actions[0]) in range(4)
+
+
+def test_the_agent_plays_in_an_ordinary_loop(tmp_path: Path) -> None:
+    """FrozenLake shows a number where the network sees 16; the file is run as it is."""
+    muzero_wm.train(env="gym:FrozenLake-v1", run_dir=tmp_path / "run", max_updates=1, overrides=SMALL)
+    command = [sys.executable, str(ROOT / "examples" / "gymnasium_loop.py"), str(tmp_path / "run"), "FrozenLake-v1"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(r"return [01]\.0\n", done.stdout)

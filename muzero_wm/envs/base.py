@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from muzero_wm.envs.language import Language
 from muzero_wm.errors import UserError
 
 MOST_NUMBERS = 1 << 24
@@ -60,6 +61,7 @@ class EnvSpec:
         alternating: two players: every move passes the turn. False where a player may move twice in a row; whose turn
             follows a move is then learnt.
         observation_bounds: smallest and largest number an observation may hold, None where unknown.
+        language: what the environment itself shows and takes, None where that is what the model sees and answers.
     """
 
     name: str
@@ -72,6 +74,7 @@ class EnvSpec:
     symmetries: tuple[Symmetry, ...] = ()
     alternating: bool = True
     observation_bounds: tuple[float, float] | None = None
+    language: Language | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Returns the spec in numbers, strings and arrays, so that a checkpoint can hold it."""
@@ -86,6 +89,7 @@ class EnvSpec:
             "symmetries": [[symmetry.observation, symmetry.action] for symmetry in self.symmetries],
             "alternating": self.alternating,
             "observation_bounds": _plain(self.observation_bounds),
+            "language": None if self.language is None else self.language.to_dict(),
         }
 
     @classmethod
@@ -102,6 +106,7 @@ class EnvSpec:
             EnvError: something is missing or impossible.
         """
         try:
+            language = state.get("language")  # checkpoints of earlier versions have none
             spec = cls(
                 name=state["name"],
                 observation_shape=tuple(state["observation_shape"]),
@@ -113,10 +118,11 @@ class EnvSpec:
                 symmetries=tuple(Symmetry(*(np.asarray(part) for part in pair)) for pair in state["symmetries"]),
                 alternating=state["alternating"],
                 observation_bounds=_pair(state["observation_bounds"]),
+                language=None if language is None else Language.from_dict(language),
             )
             if problem := spec.problem():
                 raise EnvError(f"environment in the checkpoint: {problem}")
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, EnvError):
                 raise
             raise EnvError(f"environment in the checkpoint: makes no sense ({type(error).__name__})") from None
@@ -143,7 +149,7 @@ class EnvSpec:
             for part, size in ((symmetry.observation, cells), (symmetry.action, self.num_actions)):
                 if part.dtype != np.int32 or part.shape != (size,) or (np.sort(part) != np.arange(size)).any():
                     return f"expected symmetries that are permutations of {cells} cells and {self.num_actions} moves"
-        return None
+        return None if self.language is None else self.language.problem(self.observation_shape, self.num_actions)
 
 
 @dataclass

@@ -13,10 +13,12 @@ from gymnasium.utils import EzPickle
 
 from muzero_wm.envs.base import EnvError, EnvSpec
 from muzero_wm.envs.imports import check_module
+from muzero_wm.envs.language import Language
 from muzero_wm.envs.naming import EnvName
 from muzero_wm.envs.probe import alternates, once
 from muzero_wm.envs.slots import Moment, SingleEnv
-from muzero_wm.envs.spaces import MASK, read_action_space, read_observation_space
+from muzero_wm.envs.spaces import read_action_space, read_observation_space
+from muzero_wm.envs.translate import MASK, at
 from muzero_wm.errors import one_line
 
 TO_PLAY = "to_play"
@@ -72,6 +74,7 @@ class GymnasiumEnv(SingleEnv):
             max_episode_steps=min(limits, default=None),
             value_bounds=self._declared_bounds(name),
             observation_bounds=self._encoder.bounds,
+            language=Language(self._encoder.observed, self._actions.acted),
         )
         players, alternating = once(f"players of {name}", type(env.unwrapped), self._ask_players)
         if players == 2:
@@ -146,8 +149,8 @@ class GymnasiumEnv(SingleEnv):
         )
 
     def _legal_actions(self, raw: Any, info: dict[str, Any]) -> Any:
-        if self._encoder.masked:
-            return self._actions.allowed(raw[MASK])
+        if (path := self._encoder.observed.mask) is not None:
+            return self._actions.allowed(at(raw, path, f"{self.spec.name}: observation"))
         if info.get(MASK) is not None:
             return self._actions.allowed(info[MASK])
         return None if self._masks is None else self._actions.allowed(self._masks(), by_part=True)

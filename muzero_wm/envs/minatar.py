@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muzero_wm.envs.base import EnvError, EnvSpec
+from muzero_wm.envs.language import Acted, Language, Observed, Part
 from muzero_wm.envs.naming import EnvName
 from muzero_wm.envs.slots import Moment, SingleEnv
 from muzero_wm.errors import did_you_mean
@@ -63,6 +64,7 @@ class MinAtarEnv(SingleEnv):
             num_players=1,
             max_episode_steps=max_episode_steps,
             observation_bounds=(0.0, 1.0),
+            language=_language((height, width, channels), len(self._actions)),
         )
 
     def reset(self, seed: int) -> Moment:
@@ -93,6 +95,14 @@ class MinAtarEnv(SingleEnv):
 
     def _observation(self) -> NDArray[np.uint8]:
         return np.asarray(self._env.state(), np.uint8).transpose(2, 0, 1)
+
+
+def _language(shape: tuple[int, int, int], num_actions: int) -> Language:
+    """Returns the language of MinAtar's own Gymnasium classes: channels last, actions of the same numbers as here."""
+    height, width, channels = (int(size) for size in shape)
+    seen = Part((), f"{height} x {width} x {channels} bits", (height, width, channels), "uint8", (2, 0, 1),
+                (channels, height, width))  # fmt: skip
+    return Language(Observed((seen,)), Acted(f"Discrete({num_actions})", (num_actions,), (0,)))
 
 
 def make_minatar(name: EnvName) -> MinAtarEnv:

@@ -15,12 +15,14 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
-from numpy.typing import NDArray
 
 from muzero_wm.envs.base import EnvError, EnvSpec
+from muzero_wm.envs.language import Acted, Language, Observed
 from muzero_wm.envs.naming import EnvName
 from muzero_wm.envs.probe import alternates, once
 from muzero_wm.envs.slots import Moment, SingleEnv
+from muzero_wm.envs.spaces import numbers, space_text
+from muzero_wm.envs.translate import MASK, encoding
 from muzero_wm.errors import did_you_mean, one_line
 
 _HIDDEN = ("gin_rummy", "hanabi", "leduc_holdem", "texas_holdem", "texas_holdem_no_limit")
@@ -49,7 +51,8 @@ class PettingZooEnv(SingleEnv):
         self._env = env
         self._agents = list(env.possible_agents)
         self._seat = {agent: seat for seat, agent in enumerate(self._agents)}
-        self.spec = _read_spec(name, env, self._agents)
+        self.spec, observed = _read(name, env, self._agents)
+        self._encode = encoding(observed, f"{name}: observation")
 
     def reset(self, seed: int) -> Moment:
         """Begins an episode."""
@@ -99,12 +102,11 @@ class PettingZooEnv(SingleEnv):
 
     def _moment(self, agent: Any) -> Moment:
         """Returns what `agent` sees."""
-        observation, mask = self._env.observe(agent), None
-        if isinstance(observation, dict):
-            observation, mask = observation["observation"], observation.get("action_mask")
+        observation = self._env.observe(agent)
+        mask = observation.get(MASK) if isinstance(observation, dict) else None
         if mask is None:
-            mask = self._env.infos[agent].get("action_mask")
-        return Moment(_channels_first(np.asarray(observation)), mask, self._seat[agent])
+            mask = self._env.infos[agent].get(MASK)
+        return Moment(self._encode(observation), mask, self._seat[agent])
 
 
 def make_pettingzoo(name: EnvName) -> PettingZooEnv:
@@ -189,11 +191,13 @@ def _simultaneous(name: str) -> EnvError:
     return EnvError(f"{name}: the players move at the same time; only games in turns are supported")
 
 
-def _read_spec(name: str, env: Any, agents: list[Any]) -> EnvSpec:
+def _read(name: str, env: Any, agents: list[Any]) -> tuple[EnvSpec, Observed]:
     if len(agents) != 2:
         raise EnvError(f"{name}: only games of two players are supported, this one has {len(agents)}")
     if env.metadata.get("is_parallelizable", False):
         raise _simultaneous(name)
+    whole = env.observation_space(agents[0])
+    inside = isinstance(whole, spaces.Dict) and "observation" in whole.spaces
     (seen, does), (other_seen, other_does) = ((_seen(env, agent), env.action_space(agent)) for agent in agents)
     if seen != other_seen or does != other_does:
         raise EnvError(f"{name}: both agents must have the same observation and action space")
@@ -203,23 +207,25 @@ def _read_spec(name: str, env: Any, agents: list[Any]) -> EnvSpec:
         raise EnvError(f"{name}: the observation space must be a Box, or a Dict with 'observation', got {seen}")
     low, high = float(seen.low.min()), float(seen.high.max())
     small = not np.issubdtype(seen.dtype, np.floating) and low >= 0 and high <= 255
-    return EnvSpec(
+    dtype = np.dtype(np.uint8 if small else np.float32)
+    axes = (2, 0, 1) if len(seen.shape) == 3 else tuple(range(len(seen.shape)))
+    part = numbers(("observation",) if inside else (), seen, dtype, (axes, tuple(seen.shape[axis] for axis in axes)))
+    observed = Observed((part,), (MASK,) if isinstance(whole, spaces.Dict) and MASK in whole.spaces else None)
+    spec = EnvSpec(
         name=name,
-        observation_shape=_channels_first(seen.low).shape,
-        observation_dtype=np.dtype(np.uint8 if small else np.float32),
+        observation_shape=observed.shape,
+        observation_dtype=dtype,
         num_actions=int(does.n),
         num_players=2,
         observation_bounds=(low, high) if np.isfinite([low, high]).all() and low < high else None,
+        language=Language(observed, Acted(space_text(does), (int(does.n),), (0,))),
     )
+    return spec, observed
 
 
 def _seen(env: Any, agent: Any) -> Any:
     space = env.observation_space(agent)
     return space.spaces.get("observation", space) if isinstance(space, spaces.Dict) else space
-
-
-def _channels_first(observation: NDArray[Any]) -> NDArray[Any]:
-    return observation.transpose(2, 0, 1) if observation.ndim == 3 else observation
 
 
 def _copied(env: Any, memo: dict[int, Any]) -> Any:

@@ -21,10 +21,9 @@ changing fastest.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -32,13 +31,18 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from muzero_wm.envs.base import MOST_NUMBERS, EnvError
+from muzero_wm.envs.language import Acted, Key, Observed, Part
+from muzero_wm.envs.translate import MASK, allowed, decoding, encoding, named
 
 MOST_COMBINATIONS = 4096
 """Most actions that a MultiDiscrete or MultiBinary space may be flattened to."""
 
-MASK = "action_mask"
 _MOST_CHANNELS, _BOARD_SIDE, _IMAGE_SIDE = 16, 3, 8
 _ENDLESS = 2.0**31  # the limits of int32 and float32 are written where there is no limit
+_SHOWN = 80  # characters of a space
+
+Bounds = tuple[float, float] | None
+Order = tuple[tuple[int, ...], tuple[int, ...]]  # axes as they are taken, and the shape they are given then
 
 
 @dataclass(frozen=True)
@@ -46,49 +50,39 @@ class Encoder:
     """How to turn what an environment shows into an array.
 
     Attributes:
-        shape: of the array.
+        observed: the same as plain data.
         dtype: uint8 or float32.
         bounds: smallest and largest number it may hold, None where there is a number without limit.
         encode: takes a raw observation, returns the array; raises EnvError if the observation is not of the space.
-        masked: raw observations are dicts that hold the legal actions under "action_mask".
     """
 
-    shape: tuple[int, ...]
+    observed: Observed
     dtype: np.dtype[Any]
-    bounds: tuple[float, float] | None
+    bounds: Bounds
     encode: Callable[[Any], NDArray[Any]]
-    masked: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the array."""
+        return self.observed.shape
 
 
-@dataclass(frozen=True)
 class Actions:
     """What the numbers of actions stand for.
 
     Attributes:
+        acted: the same as plain data.
         count: A.
         decode: takes a number in [0, A), returns what the environment's `step` takes.
-        sizes: how many choices each part of a combined action has, () for a Discrete space.
     """
 
-    count: int
-    decode: Callable[[int], Any]
-    sizes: tuple[int, ...] = ()
+    def __init__(self, acted: Acted) -> None:
+        """Keeps the argument."""
+        self.acted, self.count, self.decode = acted, acted.count, decoding(acted)
 
     def allowed(self, mask: Any, by_part: bool = False) -> NDArray[Any]:
-        """Returns a mask over the A actions.
-
-        Args:
-            mask: [A], or the masks of the parts one behind the other; anything else is left for others to refuse.
-            by_part: a mask that could be either is meant as masks of the parts.
-
-        Returns:
-            [A], nonzero where the action is allowed.
-        """
-        array = np.asarray(mask)
-        if self.sizes and array.size == sum(self.sizes) and (by_part or array.size != self.count):
-            parts = np.split(array.ravel() != 0, np.cumsum(self.sizes)[:-1])
-            return functools.reduce(lambda left, right: np.logical_and.outer(left, right).ravel(), parts)
-        return array.ravel() if array.size == self.count else array
+        """Returns a mask over the A actions, see `translate.allowed`."""
+        return allowed(self.acted, mask, by_part)
 
 
 def read_observation_space(name: str, space: spaces.Space[Any]) -> Encoder:
@@ -104,10 +98,14 @@ def read_observation_space(name: str, space: spaces.Space[Any]) -> Encoder:
     Raises:
         EnvError: the space, or a part of it, is not supported.
     """
-    encoder = _read(f"{name}: observation", space)
-    if not 0 < math.prod(encoder.shape) <= MOST_NUMBERS:
-        raise EnvError(f"{name}: an observation must have 1 to {MOST_NUMBERS} numbers, got shape {encoder.shape}")
-    return encoder
+    label = f"{name}: observation"
+    found, mask = _leaves(label, space)
+    read = [_read(named(label, path), path, leaf) for path, leaf in found]
+    observed = Observed(tuple(part for part, _ in read), mask)
+    if not 0 < math.prod(observed.shape) <= MOST_NUMBERS:
+        raise EnvError(f"{name}: an observation must have 1 to {MOST_NUMBERS} numbers, got shape {observed.shape}")
+    dtype = np.dtype(observed.parts[0].dtype if len(read) == 1 else np.float32)
+    return Encoder(observed, dtype, _around([bounds for _, bounds in read]), encoding(observed, label))
 
 
 def read_action_space(name: str, space: spaces.Space[Any]) -> Actions:
@@ -124,10 +122,9 @@ def read_action_space(name: str, space: spaces.Space[Any]) -> Actions:
         EnvError: actions are continuous, of another kind, or too many.
     """
     if isinstance(space, spaces.Discrete):
-        first = int(space.start)
-        return Actions(int(space.n), lambda action: action + first)
+        return Actions(Acted(space_text(space), (int(space.n),), (int(space.start),)))
     if isinstance(space, spaces.MultiDiscrete):
-        return _combined(name, space, np.asarray(space.nvec, np.int64), np.asarray(space.start))
+        return _combined(name, space, np.asarray(space.nvec), np.asarray(space.start))
     if isinstance(space, spaces.MultiBinary):
         return _combined(name, space, np.full(space.shape, 2), np.zeros(space.shape, np.int64))
     if isinstance(space, spaces.Box):
@@ -135,108 +132,80 @@ def read_action_space(name: str, space: spaces.Space[Any]) -> Actions:
     raise EnvError(f"{name}: the action space must be Discrete, MultiDiscrete or MultiBinary, got {space}")
 
 
-def _combined(name: str, space: spaces.Space[Any], choices: NDArray[np.int64], start: NDArray[Any]) -> Actions:
+def numbers(path: tuple[Key, ...], space: spaces.Space[Any], dtype: np.dtype[Any], order: Order) -> Part:
+    """Returns how an array of numbers is taken.
+
+    Args:
+        path: where it is.
+        space: its space.
+        dtype: uint8 or float32.
+        order: how its axes are taken, and what shape they are given.
+
+    Returns:
+        The part.
+    """
+    return Part(path, space_text(space), tuple(space.shape or ()), dtype.name, *order)
+
+
+def _combined(name: str, space: spaces.Space[Any], choices: NDArray[Any], start: NDArray[Any]) -> Actions:
     """Returns all combinations of `choices` per part as single actions."""
-    sizes = choices.ravel()
-    count = math.prod(sizes.tolist())
+    sizes = tuple(int(size) for size in choices.ravel())
+    count = math.prod(sizes)
     if not 0 < count <= MOST_COMBINATIONS:
         raise EnvError(
             f"{name}: {space} has {count} combined actions, at most {MOST_COMBINATIONS} are supported; "
             "wrap the environment so that it offers fewer"
         )
-    strides = np.cumprod(np.append(sizes[1:], 1)[::-1])[::-1]
-    chosen = np.arange(count)[:, None] // strides % sizes + start.ravel()
-    table = chosen.reshape(count, *choices.shape).astype(space.dtype)
-    return Actions(count, lambda action: table[action].copy(), tuple(sizes.tolist()))
+    first = tuple(int(number) for number in start.ravel())
+    return Actions(Acted(space_text(space), sizes, first, choices.shape, np.dtype(space.dtype).name))
 
 
-def _read(label: str, space: spaces.Space[Any]) -> Encoder:
-    """Returns the encoder of a whole space or of the one part that it has."""
-    parts = _parts(space)
-    if parts is None:
-        return _leaf(label, space)
-    masked = MASK in parts
-    if len(labelled := {key: (f"{label}[{key!r}]", part) for key, part in parts.items() if key != MASK}) != 1:
-        return replace(_side_by_side(label, labelled), masked=masked)
-    ((key, part),) = labelled.items()
-    inner = _read(*part)
-    return replace(inner, encode=lambda raw: inner.encode(_of(label, raw, key)), masked=masked)
+def _leaves(
+    label: str, space: spaces.Space[Any], path: tuple[Key, ...] = ()
+) -> tuple[list[tuple[tuple[Key, ...], spaces.Space[Any]]], tuple[Key, ...] | None]:
+    """Returns the parts of a space with the keys that lead to them, and the keys to the mask or None."""
+    if not isinstance(space, spaces.Dict | spaces.Tuple):
+        return [(path, space)], None
+    parts = dict(space.spaces) if isinstance(space, spaces.Dict) else dict(enumerate(space.spaces))
+    mask = (*path, MASK) if MASK in parts else None
+    shown = {key: part for key, part in parts.items() if key != MASK}
+    if not shown:
+        raise EnvError(f"{named(label, path)}: there is nothing in it")
+    if bad := [key for key in shown if not isinstance(key, str | int)]:
+        raise EnvError(f"{named(label, path)}: keys must be strings or whole numbers, got {str(bad[0])[:80]}")
+    if len(shown) > 1:
+        return [((*path, key), part) for key, part in shown.items()], mask
+    ((key, only),) = shown.items()
+    found, deeper = _leaves(label, only, (*path, key))
+    return found, mask or deeper
 
 
-def _side_by_side(label: str, labelled: dict[Any, tuple[str, spaces.Space[Any]]]) -> Encoder:
-    """Returns the encoder of several leaves as one vector."""
-    if not labelled:
-        raise EnvError(f"{label}: there is nothing in it")
-    encoders = {key: _leaf(*part) for key, part in labelled.items()}
-    bounds = [encoder.bounds for encoder in encoders.values()]
-    known = [bound for bound in bounds if bound is not None]
-
-    def encode(raw: Any) -> NDArray[Any]:
-        parts = [encoder.encode(_of(label, raw, key)).ravel() for key, encoder in encoders.items()]
-        return np.concatenate(parts, dtype=np.float32)
-
-    return Encoder(
-        shape=(sum(math.prod(encoder.shape) for encoder in encoders.values()),),
-        dtype=np.dtype(np.float32),
-        bounds=(min(low for low, _ in known), max(high for _, high in known)) if len(known) == len(bounds) else None,
-        encode=encode,
-    )
-
-
-def _parts(space: spaces.Space[Any]) -> dict[Any, spaces.Space[Any]] | None:
-    if isinstance(space, spaces.Dict):
-        return dict(space.spaces)
-    return dict(enumerate(space.spaces)) if isinstance(space, spaces.Tuple) else None
-
-
-def _of(label: str, raw: Any, key: Any) -> Any:
-    try:
-        return raw[key]
-    except (KeyError, IndexError, TypeError):
-        raise EnvError(f"{label}[{key!r}] is missing, got {str(raw)[:80]}") from None
-
-
-def _leaf(label: str, space: spaces.Space[Any]) -> Encoder:
+def _read(label: str, path: tuple[Key, ...], space: spaces.Space[Any]) -> tuple[Part, Bounds]:
     if isinstance(space, spaces.Discrete):
-        return _one_hots(label, space, np.array([space.start]), np.array([space.n]))
+        return _choices(path, space, np.array([space.n]), np.array([space.start])), (0.0, 1.0)
     if isinstance(space, spaces.MultiDiscrete):
-        return _one_hots(label, space, space.start.ravel(), space.nvec.ravel())
+        return _choices(path, space, space.nvec, space.start), (0.0, 1.0)
     if isinstance(space, spaces.MultiBinary):
-        return _numbers(label, space.shape, np.dtype(np.bool_), (0.0, 1.0))
+        return numbers(path, space, np.dtype(np.uint8), _order(space.shape, whole=True)), (0.0, 1.0)
     if isinstance(space, spaces.Box):
         low = float(np.min(space.low.astype(np.float64), initial=np.inf))
         high = float(np.max(space.high.astype(np.float64), initial=-np.inf))
+        kept = np.dtype(np.uint8 if space.dtype in (np.uint8, np.bool_) else np.float32)
+        whole = np.dtype(space.dtype).kind in "biu"
         bounds = (low, high) if -_ENDLESS < low < high < _ENDLESS else None
-        return _numbers(label, space.shape, np.dtype(space.dtype), bounds)
+        return numbers(path, space, kept, _order(space.shape, whole)), bounds
     raise EnvError(
         f"{label}: expected Box, Discrete, MultiBinary, MultiDiscrete, or a Dict or Tuple of these that is not nested, "
         f"got {str(space)[:80]}; wrap the environment, or leave this part out"
     )
 
 
-def _one_hots(label: str, space: spaces.Space[Any], start: NDArray[Any], sizes: NDArray[Any]) -> Encoder:
-    total = int(sizes.sum())
-    offsets = np.cumsum(sizes) - sizes
-
-    def encode(raw: Any) -> NDArray[Any]:
-        index = _array(label, raw, space.shape or (), np.dtype(np.int64)).ravel() - start
-        if ((index < 0) | (index >= sizes)).any():
-            raise EnvError(f"{label} must be in {space}, got {str(raw)[:80]}")
-        row = np.zeros(total, np.float32)
-        row[offsets + index] = 1.0
-        return row
-
-    return Encoder((total,), np.dtype(np.float32), (0.0, 1.0), encode)
+def _choices(path: tuple[Key, ...], space: spaces.Space[Any], sizes: NDArray[Any], start: NDArray[Any]) -> Part:
+    counts, first = tuple(map(int, sizes.ravel())), tuple(map(int, start.ravel()))
+    return Part(path, space_text(space), tuple(space.shape or ()), "float32", (), (sum(counts),), counts, first)
 
 
-def _numbers(label: str, shape: tuple[int, ...], dtype: np.dtype[Any], bounds: tuple[float, float] | None) -> Encoder:
-    """Returns the encoder of an array: turned so that channels come first, then given its shape."""
-    axes, wanted = _layout(shape, dtype.kind in "biu")
-    kept = np.dtype(np.uint8 if dtype in (np.uint8, np.bool_) else np.float32)
-    return Encoder(wanted, kept, bounds, lambda raw: _array(label, raw, shape, kept).transpose(axes).reshape(wanted))
-
-
-def _layout(shape: tuple[int, ...], whole: bool) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _order(shape: tuple[int, ...], whole: bool) -> Order:
     """Returns the order of the axes and the shape they are given then; `whole`: the numbers are whole."""
     rank = len(shape)
     axes = tuple(range(rank))
@@ -251,11 +220,12 @@ def _layout(shape: tuple[int, ...], whole: bool) -> tuple[tuple[int, ...], tuple
     return axes, (math.prod((*shape[:-3], image[0])), *image[1:])
 
 
-def _array(label: str, raw: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    try:
-        array = np.asarray(raw, dtype)
-    except (TypeError, ValueError, OverflowError):
-        raise EnvError(f"{label} must be numbers of shape {shape}, got {str(raw)[:80]}") from None
-    if array.shape != shape:
-        raise EnvError(f"{label} must have shape {shape}, got {array.shape}")
-    return array
+def _around(bounds: list[Bounds]) -> Bounds:
+    """Returns bounds of all parts, None where one has none."""
+    known = [bound for bound in bounds if bound is not None]
+    return (min(low for low, _ in known), max(high for _, high in known)) if len(known) == len(bounds) else None
+
+
+def space_text(space: spaces.Space[Any]) -> str:
+    """Returns how a space is written, in one line of at most 80 characters."""
+    return " ".join(str(space).split())[:_SHOWN]

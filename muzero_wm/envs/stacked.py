@@ -36,7 +36,10 @@ class StackedEnv(SingleEnv):
             raise EnvError(f"{env.spec.name}: frame_stack is for vectors and [C, H, W], observations are {shape}")
         self._env, self._k = env, k
         self._seen: dict[int, deque[NDArray[Any]]] = {}
-        self.spec = replace(env.spec, observation_shape=(k * shape[0], *shape[1:]))
+        language = env.spec.language
+        if language is not None:
+            language = replace(language, observed=replace(language.observed, frames=k))
+        self.spec = replace(env.spec, observation_shape=(k * shape[0], *shape[1:]), language=language)
         self.repeatable, self.raw = env.repeatable, env.raw
 
     def reset(self, seed: int) -> Moment:

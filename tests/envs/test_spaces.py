@@ -94,7 +94,7 @@ def test_a_mask_is_no_part_of_the_observation(around: Any) -> None:
     image = spaces.Box(0, 255, (9, 8, 3), np.uint8)
     space = spaces.Dict(around({"action_mask": spaces.MultiBinary(4), "observation": image}))
     encoder = read_observation_space("toy", space)
-    assert encoder.masked
+    assert encoder.observed.mask == ("action_mask",)
     assert encoder.shape == ((3, 9, 8) if len(space) == 2 else (2 + 9 * 8 * 3,))
 
 
