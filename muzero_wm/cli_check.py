@@ -80,6 +80,7 @@ def _rows(facts: dict[str, Any]) -> list[tuple[str, str]]:
     turns = "" if facts["players"] == 1 else ", in turn" if facts["alternating"] else ", not always in turn"
     rows = [
         ("observation", f"{shape}, {facts['observation_dtype']}{between}"),
+        *(("read as" if i == 0 else "", line) for i, line in enumerate(facts["read_as"])),
         ("actions", f"{facts['actions']}, {legal}"),
         ("players", f"{facts['players']}{turns}"),
         ("random play", _played(facts)),

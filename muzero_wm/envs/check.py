@@ -29,6 +29,7 @@ NONDETERMINISTIC = "not repeatable"
 NOT_ANEW = "reset does not begin anew"
 SEED_IGNORED = "the reset seed is not followed"
 NO_END = "no end in sight"
+CHANNELS = "channels first or last?"
 
 QUICK_STEPS = 200
 _QUICK_SECONDS = 1.0
@@ -72,6 +73,10 @@ def check_env(env: str | Callable[[], SingleEnv], steps: int = 500, seed: int = 
             )
             if not quick:
                 _check_end(trial, findings)
+        for doubt in first.doubts:
+            findings.add(
+                "warning", CHANNELS, doubt, "say which it is in the name, as an option: channels=first or last"
+            )
         by_seat = isinstance(env, str) and parse_name(env).kind in _REWARDED_BY_SEAT
         trial.seats.judge(findings, rewards_may_be_wrong=not by_seat)
         report.facts = _facts(trial, randomness)
@@ -206,6 +211,7 @@ def _facts(trial: Trial, randomness: str | None) -> dict[str, Any]:
         "observation_shape": list(spec.observation_shape),
         "observation_dtype": spec.observation_dtype.name,
         "observation_bounds": None if spec.observation_bounds is None else list(spec.observation_bounds),
+        "read_as": [] if spec.language is None else spec.language.told(),
         "actions": spec.num_actions,
         "masked": trial.masked,
         "players": spec.num_players,

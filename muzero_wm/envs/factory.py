@@ -71,6 +71,7 @@ def make_from_factory(name: EnvName) -> BoardGame | Callable[[], SingleEnv]:
     factory = find_factory(name)
     first = _called(name, factory)
     if isinstance(first, BoardGame):
+        _refuse_channels(name)
         return replace(first, name=name.text)
     return _Maker(name, factory, first)
 
@@ -90,7 +91,7 @@ class _Maker:
                 )
             self._last = made
         self._waiting = False
-        return _adapted(self._name.text, self._last)
+        return _adapted(self._name, self._last)
 
 
 def _called(name: EnvName, factory: Callable[..., Any]) -> Any:
@@ -100,19 +101,26 @@ def _called(name: EnvName, factory: Callable[..., Any]) -> Any:
         raise EnvError(f"cannot make {name.text!r}: the factory raised {one_line(error)[:400]}") from error
 
 
-def _adapted(name: str, made: Any) -> SingleEnv:
+def _adapted(called: EnvName, made: Any) -> SingleEnv:
     """Returns what a factory made as an environment of this package."""
+    name = called.text
     if isinstance(made, gymnasium.Env):
-        return adapt_gymnasium(name, made)
-    if isinstance(made, SingleEnv):
-        return _named(name, made)
+        return adapt_gymnasium(name, made, called.channels)
     if is_aec(made):
-        return adapt_aec(name, made)
+        return adapt_aec(name, made, called.channels)
+    if isinstance(made, SingleEnv):
+        _refuse_channels(called)
+        return _named(name, made)
     if isinstance(made, gymnasium.vector.VectorEnv):
         raise EnvError(
             f"{name}: the factory returned a vector environment; return a single one, slots are made of many"
         )
     raise EnvError(f"{name}: the factory must return {_RETURNS}, got {type(made).__module__}.{type(made).__qualname__}")
+
+
+def _refuse_channels(name: EnvName) -> None:
+    if name.channels is not None:
+        raise EnvError(f"{name.text}: channels={name.channels} is for spaces of Gymnasium, the factory made none")
 
 
 def _named(name: str, env: SingleEnv) -> SingleEnv:

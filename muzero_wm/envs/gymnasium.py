@@ -14,7 +14,7 @@ from gymnasium.utils import EzPickle
 from muzero_wm.envs.base import EnvError, EnvSpec
 from muzero_wm.envs.imports import check_module
 from muzero_wm.envs.language import Language
-from muzero_wm.envs.naming import EnvName
+from muzero_wm.envs.naming import Channels, EnvName
 from muzero_wm.envs.probe import alternates, once
 from muzero_wm.envs.slots import Moment, SingleEnv
 from muzero_wm.envs.spaces import read_action_space, read_observation_space
@@ -41,12 +41,13 @@ class GymnasiumEnv(SingleEnv):
     find out).
     """
 
-    def __init__(self, name: str, env: gymnasium.Env[Any, Any]) -> None:
+    def __init__(self, name: str, env: gymnasium.Env[Any, Any], channels: Channels | None = None) -> None:
         """Reads the spaces, and whose turn it is after a reset.
 
         Args:
             name: what the environment is called.
             env: the environment; closed with this.
+            channels: where images have theirs; None: their shapes tell.
 
         Raises:
             EnvError: its spaces are not supported, it resets itself, or what it says of itself makes no sense.
@@ -58,7 +59,8 @@ class GymnasiumEnv(SingleEnv):
                 f"{name}: the wrapper {resetting[0]} plays on after an episode's end and hides its last observation; "
                 "leave it out, slots are reset in the step in which an episode ends"
             )
-        self._encoder = read_observation_space(name, env.observation_space)
+        self._encoder = read_observation_space(name, env.observation_space, channels)
+        self.doubts = self._encoder.doubts
         self._actions = read_action_space(name, env.action_space)
         self._metadata = dict(getattr(env, "metadata", None) or {})
         self._seat = 0
@@ -219,15 +221,16 @@ def make_gymnasium(name: EnvName) -> GymnasiumEnv:
     except Exception as error:  # an environment of a user may fail in any way
         kind = "" if isinstance(error, EnvError | gymnasium.error.Error | ImportError) else f"{type(error).__name__}: "
         raise EnvError(f"cannot make {name.text!r}: {kind}{' '.join(str(error).split())[:400]}") from error
-    return adapt_gymnasium(name.text, env)
+    return adapt_gymnasium(name.text, env, name.channels)
 
 
-def adapt_gymnasium(name: str, env: gymnasium.Env[Any, Any]) -> GymnasiumEnv:
+def adapt_gymnasium(name: str, env: gymnasium.Env[Any, Any], channels: Channels | None = None) -> GymnasiumEnv:
     """Returns an environment as `GymnasiumEnv`, or closes it.
 
     Args:
         name: what it is called.
         env: the environment.
+        channels: see `GymnasiumEnv`.
 
     Returns:
         The adapter.
@@ -236,7 +239,7 @@ def adapt_gymnasium(name: str, env: gymnasium.Env[Any, Any]) -> GymnasiumEnv:
         EnvError: see `GymnasiumEnv`.
     """
     try:
-        return GymnasiumEnv(name, env)
+        return GymnasiumEnv(name, env, channels)
     except BaseException:
         env.close()
         raise

@@ -41,6 +41,22 @@ class Part:
     sizes: tuple[int, ...] = ()
     start: tuple[int, ...] = ()
 
+    def told(self, alone: bool) -> str:
+        """Returns how it is read, in words; `alone`: it is no part of a vector."""
+        count = f"{math.prod(self.shape)} number{'s' if math.prod(self.shape) > 1 else ''}"
+        if self.sizes:
+            how = f"one-hot, {count}"
+        elif len(self.shape) == 3:
+            where = "first" if self.axes == tuple(range(len(self.raw))) else "last"
+            where = f", channels {where}" if len(self.raw) > 2 else ""
+            planes = "plane" if self.shape[0] == 1 else "planes"
+            how = (
+                f"{self.shape[0]} {planes} of {self.shape[1]} x {self.shape[2]}{where}{'' if alone else ', flattened'}"
+            )
+        else:
+            how = count
+        return f"{''.join(f'[{key!r}] ' for key in self.path)}{self.space}: {how}"
+
     def problem(self) -> str | None:
         """Returns what is impossible about a part that others wrote, None if it can be."""
         if not _is_text(self.space) or not _is_path(self.path):
@@ -128,6 +144,15 @@ class Language:
 
     observed: Observed
     acted: Acted
+
+    def told(self) -> list[str]:
+        """Returns how every space is read, in words."""
+        observed, acted = self.observed, self.acted
+        lines = [part.told(len(observed.parts) == 1) for part in observed.parts]
+        if observed.mask is not None:
+            lines.append(f"{''.join(f'[{key!r}] ' for key in observed.mask)}the mask of legal actions")
+        how = f"{acted.count} actions" + ("" if acted.shape is None else ", all combinations")
+        return [*lines, f"{acted.space}: {how}"]
 
     def to_dict(self) -> dict[str, Any]:
         """Returns strings, numbers and lists, so that a checkpoint can hold them."""

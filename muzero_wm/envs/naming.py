@@ -9,9 +9,11 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from muzero_wm.envs.base import EnvError
+
+Channels = Literal["first", "last"]
 
 _NAME = re.compile(r"(?:(?P<kind>[A-Za-z_][\w.]*):)?(?P<target>[^()\s]+)(?:\((?P<options>.*)\))?")
 _MOST_CHARACTERS = 200
@@ -25,13 +27,15 @@ class EnvName:
         text: the whole name.
         kind: what stands before the colon, "" for a built-in game: "gym", "openspiel", ..., or a dotted module.
         target: what the kind calls the environment, or the factory in the module.
-        options: what stands in parentheses.
+        options: what stands in parentheses; "channels" only where its value is not `first` or `last`.
+        channels: where images have their channels, None where the name does not say it.
     """
 
     text: str
     kind: str
     target: str
     options: dict[str, Any]
+    channels: Channels | None = None
 
 
 def parse_name(text: str) -> EnvName:
@@ -52,7 +56,9 @@ def parse_name(text: str) -> EnvName:
             f"environment {text[:_MOST_CHARACTERS]!r}: expected a name like connect4, gym:CartPole-v1, "
             "openspiel:hex(board_size=5) or my_package.my_module:factory"
         )
-    return EnvName(text, match["kind"] or "", match["target"], _options(text, match["options"] or ""))
+    options = _options(text, match["options"] or "")
+    channels = options.pop("channels") if options.get("channels") in ("first", "last") else None
+    return EnvName(text, match["kind"] or "", match["target"], options, channels)
 
 
 def _options(text: str, inside: str) -> dict[str, Any]:

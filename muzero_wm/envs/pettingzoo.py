@@ -18,10 +18,10 @@ from gymnasium import spaces
 
 from muzero_wm.envs.base import EnvError, EnvSpec
 from muzero_wm.envs.language import Acted, Language, Observed
-from muzero_wm.envs.naming import EnvName
+from muzero_wm.envs.naming import Channels, EnvName
 from muzero_wm.envs.probe import alternates, once
 from muzero_wm.envs.slots import Moment, SingleEnv
-from muzero_wm.envs.spaces import numbers, space_text
+from muzero_wm.envs.spaces import doubt, image_order, is_doubtful, numbers, space_text
 from muzero_wm.envs.translate import MASK, encoding
 from muzero_wm.errors import did_you_mean, one_line
 
@@ -34,16 +34,17 @@ _BOARDS = {"chess": None, "connect_four": 42, "go": None, "tictactoe": 9}
 class PettingZooEnv(SingleEnv):
     """One `pettingzoo.AECEnv` of two agents; the seat of an agent is its place in `possible_agents`.
 
-    Observations of three dimensions are [H, W, C] there and [C, H, W] here. The mask comes from the observation or from
-    the agent's info.
+    Observations of three dimensions are [H, W, C] there, unless the name says `channels=first`, and [C, H, W] here. The
+    mask comes from the observation or from the agent's info.
     """
 
-    def __init__(self, name: str, env: Any) -> None:
+    def __init__(self, name: str, env: Any, channels: Channels | None = None) -> None:
         """Reads the spaces.
 
         Args:
             name: what the environment is called.
             env: the `pettingzoo.AECEnv`; closed with this.
+            channels: where images have theirs; None: last, with a doubt where the shape says something else.
 
         Raises:
             EnvError: it is not a game of two agents that see and do the same kind of things in turns.
@@ -51,7 +52,8 @@ class PettingZooEnv(SingleEnv):
         self._env = env
         self._agents = list(env.possible_agents)
         self._seat = {agent: seat for seat, agent in enumerate(self._agents)}
-        self.spec, observed = _read(name, env, self._agents)
+        self.spec, observed = _read(name, env, self._agents, channels or "last")
+        self.doubts = tuple(doubt(part) for part in observed.parts if channels is None and is_doubtful(part))
         self._encode = encoding(observed, f"{name}: observation")
 
     def reset(self, seed: int) -> Moment:
@@ -128,8 +130,8 @@ def make_pettingzoo(name: EnvName) -> PettingZooEnv:
     if namespace in _SIMULTANEOUS:
         raise _simultaneous(name.text)
     if namespace != "classic" or game not in _BOARDS:
-        return adapt_aec(name.text, _make_aec(name))
-    board = PettingZooEnv(name.text, _make_aec(name))
+        return adapt_aec(name.text, _make_aec(name), name.channels)
+    board = PettingZooEnv(name.text, _make_aec(name), name.channels or "last")
     board.spec = replace(board.spec, max_episode_steps=_BOARDS[game], value_bounds=(-1.0, 1.0))
     return board
 
@@ -140,12 +142,13 @@ def is_aec(made: object) -> bool:
     return library is not None and isinstance(made, library.AECEnv)
 
 
-def adapt_aec(name: str, env: Any) -> PettingZooEnv:
+def adapt_aec(name: str, env: Any, channels: Channels | None = None) -> PettingZooEnv:
     """Adapts an environment that says nothing about itself: random games show whether every move passes the turn.
 
     Args:
         name: what it is called; the games are played once per process.
         env: a `pettingzoo.AECEnv`.
+        channels: see `PettingZooEnv`.
 
     Returns:
         The environment.
@@ -154,7 +157,7 @@ def adapt_aec(name: str, env: Any) -> PettingZooEnv:
         EnvError: it is not supported; `env` is closed then.
     """
     try:
-        adapted = PettingZooEnv(name, env)
+        adapted = PettingZooEnv(name, env, channels)
         adapted.spec = once(name, type(env.unwrapped), lambda: replace(adapted.spec, alternating=alternates(adapted)))
     except BaseException:
         env.close()
@@ -191,7 +194,7 @@ def _simultaneous(name: str) -> EnvError:
     return EnvError(f"{name}: the players move at the same time; only games in turns are supported")
 
 
-def _read(name: str, env: Any, agents: list[Any]) -> tuple[EnvSpec, Observed]:
+def _read(name: str, env: Any, agents: list[Any], channels: Channels) -> tuple[EnvSpec, Observed]:
     if len(agents) != 2:
         raise EnvError(f"{name}: only games of two players are supported, this one has {len(agents)}")
     if env.metadata.get("is_parallelizable", False):
@@ -208,8 +211,8 @@ def _read(name: str, env: Any, agents: list[Any]) -> tuple[EnvSpec, Observed]:
     low, high = float(seen.low.min()), float(seen.high.max())
     small = not np.issubdtype(seen.dtype, np.floating) and low >= 0 and high <= 255
     dtype = np.dtype(np.uint8 if small else np.float32)
-    axes = (2, 0, 1) if len(seen.shape) == 3 else tuple(range(len(seen.shape)))
-    part = numbers(("observation",) if inside else (), seen, dtype, (axes, tuple(seen.shape[axis] for axis in axes)))
+    order = image_order(seen.shape, channels) if len(seen.shape) == 3 else (tuple(range(len(seen.shape))), seen.shape)
+    part = numbers(("observation",) if inside else (), seen, dtype, order)
     observed = Observed((part,), (MASK,) if isinstance(whole, spaces.Dict) and MASK in whole.spaces else None)
     spec = EnvSpec(
         name=name,

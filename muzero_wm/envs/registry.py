@@ -5,8 +5,8 @@
 module makes. What a name needs is imported when the name is used, so that asking for a board game does not load
 Gymnasium.
 
-Options stand in parentheses. One is taken here and for every kind but board games: `frame_stack=k` shows the last k
-observations at once.
+Options stand in parentheses. Two are taken here: `frame_stack=k`, for every kind but board games, shows the last k
+observations at once; `channels=first` or `channels=last` says how images are read, where their shape does not.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ _ADAPTERS = {
     "minatar": ("muzero_wm.envs.minatar", "make_minatar"),
 }
 _MOST_FRAMES = 64
+_READ_HERE = ("gym", "pettingzoo")  # and what factories make: the others say themselves where their channels are
 
 
 def names() -> list[str]:
@@ -201,6 +202,8 @@ def _stacked(name: EnvName) -> Callable[[], SingleEnv] | BoardGame:
 
 def _find(name: EnvName) -> Callable[[], SingleEnv] | BoardGame:
     """Returns the rules of a board game, or what makes one environment of another kind."""
+    if name.channels is not None and name.kind in ("", *_ADAPTERS) and name.kind not in _READ_HERE:
+        raise EnvError(f"{name.text}: channels={name.channels} is for gym:, pettingzoo: and factories")
     if name.kind in _ADAPTERS:
         module, function = _ADAPTERS[name.kind]
         adapt: Callable[[EnvName], SingleEnv] = getattr(importlib.import_module(module), function)

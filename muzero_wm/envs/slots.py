@@ -51,11 +51,13 @@ class SingleEnv(ABC):
         spec: what a model must know.
         repeatable: the same reset seed and actions show the same again.
         raw: the `gymnasium.Env` that is adapted, None where it is something else; `check-env` listens to it.
+        doubts: how images were read of which the shape does not say where their channels are, one line each.
     """
 
     spec: EnvSpec
     repeatable: bool = True
     raw: Any = None
+    doubts: tuple[str, ...] = ()
 
     @abstractmethod
     def reset(self, seed: int) -> Moment:

@@ -6,7 +6,7 @@ Observations, `read_observation_space`:
 |---|---|
 | Box of rank 0 or 1 | a vector |
 | Box of rank 2 | [1, H, W] if H, W >= 8, or if it holds whole numbers (a board) and H, W >= 3; else a vector |
-| Box of rank 3 | [C, H, W]; [H, W, C] is turned where C is at most 16 and smaller than H and W |
+| Box of rank 3 | [C, H, W]; [H, W, C] is turned: see `guess_channels`, and the option `channels` of a name |
 | Box of rank 4 | stacked images: each turned as above, their channels side by side |
 | MultiBinary | as a Box of whole numbers |
 | Discrete, MultiDiscrete | one-hot vectors, one behind the other |
@@ -32,14 +32,16 @@ from numpy.typing import NDArray
 
 from muzero_wm.envs.base import MOST_NUMBERS, EnvError
 from muzero_wm.envs.language import Acted, Key, Observed, Part
+from muzero_wm.envs.naming import Channels
 from muzero_wm.envs.translate import MASK, allowed, decoding, encoding, named
 
 MOST_COMBINATIONS = 4096
 """Most actions that a MultiDiscrete or MultiBinary space may be flattened to."""
 
-_MOST_CHANNELS, _BOARD_SIDE, _IMAGE_SIDE = 16, 3, 8
+_BOARD_SIDE, _IMAGE_SIDE = 3, 8
 _ENDLESS = 2.0**31  # the limits of int32 and float32 are written where there is no limit
 _SHOWN = 80  # characters of a space
+_IMAGE_RANKS = (3, 4)
 
 Bounds = tuple[float, float] | None
 Order = tuple[tuple[int, ...], tuple[int, ...]]  # axes as they are taken, and the shape they are given then
@@ -54,12 +56,14 @@ class Encoder:
         dtype: uint8 or float32.
         bounds: smallest and largest number it may hold, None where there is a number without limit.
         encode: takes a raw observation, returns the array; raises EnvError if the observation is not of the space.
+        doubts: how images were read of which the shape does not say where their channels are, one line each.
     """
 
     observed: Observed
     dtype: np.dtype[Any]
     bounds: Bounds
     encode: Callable[[Any], NDArray[Any]]
+    doubts: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -85,27 +89,34 @@ class Actions:
         return allowed(self.acted, mask, by_part)
 
 
-def read_observation_space(name: str, space: spaces.Space[Any]) -> Encoder:
+def read_observation_space(name: str, space: spaces.Space[Any], channels: Channels | None = None) -> Encoder:
     """Returns how to encode the observations of a space.
 
     Args:
         name: what the environment is called, for messages.
         space: see the head of this file.
+        channels: where images have theirs; None: their shapes tell.
 
     Returns:
         The encoder.
 
     Raises:
-        EnvError: the space, or a part of it, is not supported.
+        EnvError: the space, or a part of it, is not supported, or there is no image that `channels` could be about.
     """
     label = f"{name}: observation"
     found, mask = _leaves(label, space)
-    read = [_read(named(label, path), path, leaf) for path, leaf in found]
+    if channels is not None and not any(len(leaf.shape or ()) in _IMAGE_RANKS for _, leaf in found):
+        raise EnvError(
+            f"{name}: channels={channels} is for arrays of three or four dimensions, there is none in {space}"
+        )
+    read = [_read(named(label, path), path, leaf, channels) for path, leaf in found]
     observed = Observed(tuple(part for part, _ in read), mask)
     if not 0 < math.prod(observed.shape) <= MOST_NUMBERS:
         raise EnvError(f"{name}: an observation must have 1 to {MOST_NUMBERS} numbers, got shape {observed.shape}")
-    dtype = np.dtype(observed.parts[0].dtype if len(read) == 1 else np.float32)
-    return Encoder(observed, dtype, _around([bounds for _, bounds in read]), encoding(observed, label))
+    one = len(read) == 1  # the parts of a vector stand in any order
+    doubts = tuple(doubt(part) for part in observed.parts if one and channels is None and is_doubtful(part))
+    dtype = np.dtype(observed.parts[0].dtype if one else np.float32)
+    return Encoder(observed, dtype, _around([bounds for _, bounds in read]), encoding(observed, label), doubts)
 
 
 def read_action_space(name: str, space: spaces.Space[Any]) -> Actions:
@@ -147,6 +158,65 @@ def numbers(path: tuple[Key, ...], space: spaces.Space[Any], dtype: np.dtype[Any
     return Part(path, space_text(space), tuple(space.shape or ()), dtype.name, *order)
 
 
+def guess_channels(shape: tuple[int, ...]) -> tuple[Channels, bool]:
+    """Returns where an array of three dimensions has its channels, and whether that is sure.
+
+    Two equal sides beside a different third are height and width. Where all differ, a first or last side of at most
+    half of the others is that of the channels. Everything else is a guess: the sides that are more alike are taken for
+    height and width, and channels first where they are as much alike.
+
+    Args:
+        shape: [3] of the array.
+
+    Returns:
+        "first" or "last", and False where that is a guess.
+    """
+    a, b, c = shape
+    if a == b == c:
+        return "first", a <= 1
+    if b == c or a == b:
+        return ("first" if b == c else "last"), True
+    if 2 * a <= min(b, c) or 2 * c <= min(a, b):
+        return ("first" if a < c else "last"), True
+    return ("first" if max(b, c) * min(a, b) <= max(a, b) * min(b, c) else "last"), False
+
+
+def image_order(shape: tuple[int, ...], channels: Channels) -> Order:
+    """Returns how an image, or several behind each other, is taken.
+
+    Args:
+        shape: [3] or [4], the last three dimensions are the image's.
+        channels: where it has its channels.
+
+    Returns:
+        The order of the axes, and [C, H, W]; channels of several images stand side by side.
+    """
+    rank = len(shape)
+    axes = tuple(range(rank))
+    if channels == "last":
+        axes = (*axes[:-3], rank - 1, rank - 3, rank - 2)
+    turned = tuple(shape[axis] for axis in axes)
+    return axes, (math.prod(turned[:-2]), *turned[-2:])
+
+
+def is_doubtful(part: Part) -> bool:
+    """Returns whether the shape of a part leaves open where its channels are, or says something else than was taken."""
+    if len(part.raw) not in _IMAGE_RANKS or part.sizes:
+        return False
+    likely, sure = guess_channels(part.raw[-3:])
+    return not sure or image_order(part.raw, likely)[0] != part.axes
+
+
+def doubt(part: Part) -> str:
+    """Returns how a doubtful part is read and could be read."""
+    taken, other = (image_order(part.raw, "first"), "last"), (image_order(part.raw, "last"), "first")
+    if taken[0][0] != part.axes:
+        taken, other = other, taken
+    (_, (c, h, w)), (_, (d, i, j)) = taken[0], other[0]
+    here = f"{named('observation', part.path)} of shape {part.raw}"
+    return f"{here} is read as {c} planes of {h} x {w}; with channels={taken[1]} it would be {d} of {i} x {j}"
+
+
 def _combined(name: str, space: spaces.Space[Any], choices: NDArray[Any], start: NDArray[Any]) -> Actions:
     """Returns all combinations of `choices` per part as single actions."""
     sizes = tuple(int(size) for size in choices.ravel())
@@ -180,20 +250,22 @@ def _leaves(
     return found, mask or deeper
 
 
-def _read(label: str, path: tuple[Key, ...], space: spaces.Space[Any]) -> tuple[Part, Bounds]:
+def _read(
+    label: str, path: tuple[Key, ...], space: spaces.Space[Any], channels: Channels | None
+) -> tuple[Part, Bounds]:
     if isinstance(space, spaces.Discrete):
         return _choices(path, space, np.array([space.n]), np.array([space.start])), (0.0, 1.0)
     if isinstance(space, spaces.MultiDiscrete):
         return _choices(path, space, space.nvec, space.start), (0.0, 1.0)
     if isinstance(space, spaces.MultiBinary):
-        return numbers(path, space, np.dtype(np.uint8), _order(space.shape, whole=True)), (0.0, 1.0)
+        return numbers(path, space, np.dtype(np.uint8), _order(space.shape, True, channels)), (0.0, 1.0)
     if isinstance(space, spaces.Box):
         low = float(np.min(space.low.astype(np.float64), initial=np.inf))
         high = float(np.max(space.high.astype(np.float64), initial=-np.inf))
         kept = np.dtype(np.uint8 if space.dtype in (np.uint8, np.bool_) else np.float32)
         whole = np.dtype(space.dtype).kind in "biu"
         bounds = (low, high) if -_ENDLESS < low < high < _ENDLESS else None
-        return numbers(path, space, kept, _order(space.shape, whole)), bounds
+        return numbers(path, space, kept, _order(space.shape, whole, channels)), bounds
     raise EnvError(
         f"{label}: expected Box, Discrete, MultiBinary, MultiDiscrete, or a Dict or Tuple of these that is not nested, "
         f"got {str(space)[:80]}; wrap the environment, or leave this part out"
@@ -205,19 +277,14 @@ def _choices(path: tuple[Key, ...], space: spaces.Space[Any], sizes: NDArray[Any
     return Part(path, space_text(space), tuple(space.shape or ()), "float32", (), (sum(counts),), counts, first)
 
 
-def _order(shape: tuple[int, ...], whole: bool) -> Order:
+def _order(shape: tuple[int, ...], whole: bool, channels: Channels | None) -> Order:
     """Returns the order of the axes and the shape they are given then; `whole`: the numbers are whole."""
-    rank = len(shape)
-    axes = tuple(range(rank))
-    if rank == 2:
-        return axes, (1, *shape) if min(shape) >= (_BOARD_SIDE if whole else _IMAGE_SIDE) else (math.prod(shape),)
-    if rank not in (3, 4):
-        return axes, (math.prod(shape),)
-    image = shape[-3:]
-    if image[2] <= _MOST_CHANNELS and image[2] < min(image[:2]):
-        axes = (*axes[:-3], rank - 1, rank - 3, rank - 2)
-        image = (image[2], image[0], image[1])
-    return axes, (math.prod((*shape[:-3], image[0])), *image[1:])
+    axes = tuple(range(len(shape)))
+    if len(shape) in _IMAGE_RANKS:
+        return image_order(shape, channels or guess_channels(shape[-3:])[0])
+    if len(shape) == 2 and min(shape) >= (_BOARD_SIDE if whole else _IMAGE_SIDE):
+        return axes, (1, *shape)
+    return axes, (math.prod(shape),)
 
 
 def _around(bounds: list[Bounds]) -> Bounds:

@@ -40,7 +40,7 @@ class StackedEnv(SingleEnv):
         if language is not None:
             language = replace(language, observed=replace(language.observed, frames=k))
         self.spec = replace(env.spec, observation_shape=(k * shape[0], *shape[1:]), language=language)
-        self.repeatable, self.raw = env.repeatable, env.raw
+        self.repeatable, self.raw, self.doubts = env.repeatable, env.raw, env.doubts
 
     def reset(self, seed: int) -> Moment:
         """Begins an episode."""

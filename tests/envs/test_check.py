@@ -14,7 +14,9 @@ from muzero_wm.envs import EnvError
 from muzero_wm.envs.base import EnvSpec
 from muzero_wm.envs.check import check_env, try_out
 from muzero_wm.envs.findings import Finding
+from muzero_wm.envs.gymnasium import GymnasiumEnv
 from muzero_wm.envs.slots import Moment, SingleEnv
+from tests.envs.toys import Echo
 
 BOX = spaces.Box(-1.0, 1.0, (3,), np.float32)
 
@@ -258,6 +260,51 @@ def test_chance_is_found_where_it_is() -> None:
     assert facts["tictactoe"].startswith("none seen")
     assert check_env("gym:FrozenLake-v1").facts["chance"].startswith("during an episode")
     assert check_env("gym:FrozenLake-v1(is_slippery=False)").facts["chance"].startswith("none seen")
+
+
+class Cube(Walk):
+    observation_space = spaces.Box(-1.0, 1.0, (6, 7, 8), np.float32)
+
+    def look(self) -> Any:
+        return np.resize(super().look(), (6, 7, 8))
+
+
+gymnasium.register("tests/CheckCube-v0", entry_point=Cube, disable_env_checker=True)
+
+
+def test_channels_that_may_be_first_or_last_are_asked_for(seed: int) -> None:
+    (finding,) = check_env("gym:tests/CheckCube-v0(frame_stack=2)", seed=seed).of("warning")
+    assert (finding.title, "channels=first" in finding.remedy) == ("channels first or last?", True)
+    assert "is read as 6 planes of 7 x 8; with channels=last it would be 8 of 6 x 7" in finding.seen
+    report = check_env("gym:tests/CheckCube-v0(channels=last)", seed=seed)
+    assert report.of("warning") == []
+    assert report.facts["observation_shape"] == [8, 6, 7]
+    with pytest.warns(UserWarning, match=r"with channels=last it would be 8 of 6 x 7"):
+        try_out("gym:tests/CheckCube-v0")
+
+
+def test_it_is_said_how_every_space_is_read() -> None:
+    def read(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> list[str]:
+        env = GymnasiumEnv("toy", Echo(observation_space, action_space, observation_space.sample()))
+        return check_env(lambda: env, steps=5).facts["read_as"]
+
+    assert read(spaces.Box(0, 1, (8, 8, 20), np.uint8), spaces.Discrete(3, start=-1)) == [
+        "Box(0, 1, (8, 8, 20), uint8): 20 planes of 8 x 8, channels last",
+        "Discrete(3, start=-1): 3 actions",
+    ]
+    parts = {"a": spaces.Discrete(5), "action_mask": spaces.MultiBinary(6), "b": spaces.Box(0, 1, (3, 8, 8), np.uint8)}
+    assert read(spaces.Dict(parts | {"c": spaces.Box(0, 1, ())}), spaces.MultiDiscrete([3, 2])) == [
+        "['a'] Discrete(5): one-hot, 5 numbers",
+        "['b'] Box(0, 1, (3, 8, 8), uint8): 3 planes of 8 x 8, channels first, flattened",
+        "['c'] Box(0.0, 1.0, (), float32): 1 number",
+        "['action_mask'] the mask of legal actions",
+        "MultiDiscrete([3 2]): 6 actions, all combinations",
+    ]
+    assert read(spaces.Box(0, 1, (8, 9)), spaces.MultiBinary(2)) == [
+        "Box(0.0, 1.0, (8, 9), float32): 1 plane of 8 x 9",
+        "MultiBinary(2): 4 actions, all combinations",
+    ]
+    assert check_env("tictactoe", steps=5).facts["read_as"] == []
 
 
 def test_the_facts_are_those_of_the_environment(seed: int) -> None:

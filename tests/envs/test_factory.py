@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 
 from muzero_wm import envs
 from tests.envs import toys
@@ -112,3 +114,23 @@ def test_modules_in_run_folders_are_not_imported(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     with pytest.raises(envs.EnvError, match="lies in the run folder"):
         envs.spec("hidden_toys:make")
+
+
+def cube(channels: int = 3) -> gymnasium.Env:
+    return toys.Echo(spaces.Box(0, 1, (6, 7, channels)), shown=np.zeros((6, 7, channels), np.float32))
+
+
+def test_an_option_of_the_same_name_goes_to_the_factory_where_it_is_not_ours() -> None:
+    here = "tests.envs.test_factory:cube"
+    assert envs.spec(f"{here}(channels=8)").observation_shape == (6, 7, 8)
+    assert envs.spec(f"{here}(channels=last)").observation_shape == (3, 6, 7)
+    assert envs.spec(f"{here}(channels=first)").observation_shape == (6, 7, 3)
+    assert envs.spec(f"{here}(channels=last, frame_stack=2)").observation_shape == (6, 6, 7)
+
+
+@pytest.mark.parametrize(
+    "name", ["tictactoe", "openspiel:hex", "minatar:breakout", "tests.envs.toys:walk", "tests.envs.toys:board"]
+)
+def test_channels_are_refused_where_nothing_is_read(name: str) -> None:
+    with pytest.raises(envs.EnvError, match="channels=last is for"):
+        envs.spec(f"{name}(channels=last)")

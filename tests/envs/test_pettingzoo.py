@@ -10,6 +10,7 @@ from gymnasium import spaces
 
 from muzero_wm import envs
 from muzero_wm.envs.pettingzoo import adapt_aec
+from muzero_wm.envs.registry import maker
 from muzero_wm.envs.slots import SlotEnv
 from tests.envs.helpers import random_moves
 
@@ -214,3 +215,24 @@ def test_what_a_game_does_wrong_is_named(options: dict[str, Any], message: str) 
     with pytest.raises(envs.EnvError, match=message):
         play(race, name=f"race {options}")
     assert race.closed
+
+
+class Planes(Race):
+    """Shows three dimensions."""
+
+    def observation_space(self, agent: str) -> spaces.Space[Any]:
+        return spaces.Box(0, 9, (3, 6, 7), np.int8)
+
+    def observe(self, agent: str) -> Any:
+        return np.full((3, 6, 7), self.total, np.int8)
+
+
+def test_channels_are_last_unless_the_name_says_first() -> None:
+    """PettingZoo's own boards have them last, so that is taken; a doubt is told where the shape says otherwise."""
+    name = "tests.envs.test_pettingzoo:Planes"
+    assert envs.spec(name).observation_shape == (7, 3, 6)
+    (doubt,) = maker(name)().doubts
+    assert "is read as 7 planes of 3 x 6; with channels=first it would be 3 of 6 x 7" in doubt
+    assert envs.spec(f"{name}(channels=first)").observation_shape == (3, 6, 7)
+    assert maker(f"{name}(channels=first)")().doubts == ()
+    assert maker("pettingzoo:classic/go_v5(board_size=17)")().doubts == ()

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muzero_wm.envs import EnvError
-from muzero_wm.envs.spaces import read_action_space, read_observation_space
+from muzero_wm.envs.spaces import guess_channels, read_action_space, read_observation_space
 
 U8, F4, I4 = np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.int32)
 CAMERA = spaces.Box(0, 255, (2, 3), np.uint8)
@@ -77,6 +77,43 @@ def test_shape_dtype_and_bounds(
 )  # fmt: skip
 def test_known_answers(space: spaces.Space[Any], raw: Any, encoded: list[float]) -> None:
     assert read_observation_space("toy", space).encode(raw).tolist() == encoded
+
+
+@pytest.mark.parametrize(
+    ("shape", "where", "sure"),
+    [
+        ((8, 8, 20), "last", True), ((20, 8, 8), "first", True), ((64, 64, 20), "last", True),
+        ((3, 3, 3), "first", False),
+        ((3, 3, 2), "last", True), ((3, 3, 210), "last", True), ((6, 7, 2), "last", True), ((2, 6, 7), "first", True),
+        ((210, 160, 3), "last", True), ((3, 210, 160), "first", True), ((19, 19, 17), "last", True),
+        ((6, 7, 20), "last", False), ((20, 7, 6), "first", False), ((4, 6, 7), "first", False),
+        ((1, 1, 1), "first", True), ((6, 1, 6), "first", False), ((4, 6, 9), "first", False),
+        ((1, 5, 5), "first", True), ((5, 1, 1), "first", True),
+    ],
+)  # fmt: skip
+def test_where_the_channels_are(shape: tuple[int, int, int], where: str, sure: bool) -> None:
+    assert guess_channels(shape) == (where, sure)
+    for dtype in (np.uint8, np.float32):
+        encoder = read_observation_space("toy", spaces.Box(0, 1, shape, dtype))
+        assert encoder.shape == (shape if where == "first" else (shape[2], *shape[:2]))
+        assert bool(encoder.doubts) != sure
+        other: Any = "last" if where == "first" else "first"
+        told = read_observation_space("toy", spaces.Box(0, 1, shape, dtype), other)
+        assert told.shape == (shape if other == "first" else (shape[2], *shape[:2]))
+        assert told.doubts == ()
+
+
+def test_a_doubt_says_both_ways_and_the_part() -> None:
+    view = spaces.Box(0, 1, (2, 6, 7, 20))
+    (doubt,) = read_observation_space("toy", spaces.Dict(view=view)).doubts
+    assert doubt.startswith("observation['view'] of shape (2, 6, 7, 20) is read as 40 planes of 6 x 7; ")
+    assert doubt.endswith("with channels=first it would be 12 of 7 x 20")
+    assert read_observation_space("toy", spaces.Dict(view=view, number=spaces.Discrete(2))).doubts == ()  # one vector
+
+
+def test_channels_of_what_is_no_image_are_refused() -> None:
+    with pytest.raises(EnvError, match=r"toy: channels=last is for arrays of three or four dimensions, .* none in Box"):
+        read_observation_space("toy", spaces.Box(0, 1, (3, 4)), "last")
 
 
 def test_channels_go_first_and_stay_what_they_were() -> None:
