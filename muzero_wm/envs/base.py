@@ -296,6 +296,28 @@ def illegal_action(name: str, slot: int, action: int, legal: NDArray[np.bool_]) 
     return EnvError(f"{name}: action {action} in slot {slot} is illegal, legal are {np.flatnonzero(legal).tolist()}")
 
 
+def mask_kept(name: str, before: bool, mask: Any) -> bool:
+    """Checks that a mask of legal actions which was given once is given again: without one, all would count as legal.
+
+    Args:
+        name: the environment.
+        before: whether a mask was given before.
+        mask: what is given now, of an episode that goes on; None: nothing.
+
+    Returns:
+        Whether a mask has been given by now.
+
+    Raises:
+        EnvError: it is missing.
+    """
+    if before and mask is None:
+        raise EnvError(
+            f"{name}: the action mask was given before and is missing now; give it in reset and in every step until "
+            "the episode is over, all ones where every action is legal"
+        )
+    return before or mask is not None
+
+
 def checked_openings(spec: EnvSpec, share: float, most_plies: int) -> tuple[float, int]:
     """Returns the options of random openings after checking them.
 

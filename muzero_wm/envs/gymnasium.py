@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium
 from gymnasium.utils import EzPickle
 
-from muzero_wm.envs.base import EnvError, EnvSpec
+from muzero_wm.envs.base import EnvError, EnvSpec, mask_kept
 from muzero_wm.envs.imports import check_module
 from muzero_wm.envs.language import Language
 from muzero_wm.envs.naming import Channels, EnvName
@@ -30,7 +30,7 @@ class GymnasiumEnv(SingleEnv):
 
     Spaces: see `spaces.py`. Legal actions: the Dict observation's "action_mask", else `info["action_mask"]`, else what
     the method `action_masks()` of the environment or one of its wrappers returns (for a MultiDiscrete space the masks
-    of its parts one behind the other); where there is none, every action is legal.
+    of its parts one behind the other); where there never is any, every action is legal.
 
     Two players: `info["to_play"]`, 0 or 1, is in the info of `reset` and of every step (it may be missing when the
     episode is over). The game is zero-sum; the observation and the mask are those of the player to move, a reward is
@@ -64,7 +64,7 @@ class GymnasiumEnv(SingleEnv):
         self._actions = read_action_space(name, env.action_space)
         self._metadata = dict(getattr(env, "metadata", None) or {})
         self._seat = 0
-        self._masks = _mask_method(env)
+        self._masks, self._masked = _mask_method(env), False
         self.repeatable = not (env.spec is not None and env.spec.nondeterministic)
         limits = [limit for layer in layers if (limit := getattr(layer, "_max_episode_steps", None)) is not None]
         self.spec = EnvSpec(
@@ -151,6 +151,11 @@ class GymnasiumEnv(SingleEnv):
         )
 
     def _legal_actions(self, raw: Any, info: dict[str, Any]) -> Any:
+        mask = self._mask(raw, info)
+        self._masked = mask_kept(self.spec.name, self._masked, mask)
+        return mask
+
+    def _mask(self, raw: Any, info: dict[str, Any]) -> Any:
         if (path := self._encoder.observed.mask) is not None:
             return self._actions.allowed(at(raw, path, f"{self.spec.name}: observation"))
         if info.get(MASK) is not None:
@@ -163,7 +168,8 @@ class GymnasiumEnv(SingleEnv):
             return 1 - self._seat
         if seat not in (0, 1):
             raise EnvError(
-                f"{self.spec.name}: info['to_play'] must say in every step whose turn it is, 0 or 1, got {seat}"
+                f"{self.spec.name}: info['to_play'] must say in every step of an episode, reset included, whose turn it "
+                f"is, 0 or 1, got {seat}"
             )
         return int(seat)
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 
-from muzero_wm.envs.base import EnvError, EnvSpec
+from muzero_wm.envs.base import EnvError, EnvSpec, mask_kept
 from muzero_wm.envs.language import Acted, Language, Observed
 from muzero_wm.envs.naming import Channels, EnvName
 from muzero_wm.envs.probe import alternates, once
@@ -50,6 +50,7 @@ class PettingZooEnv(SingleEnv):
             EnvError: it is not a game of two agents that see and do the same kind of things in turns.
         """
         self._env = env
+        self._masked = False
         self._agents = list(env.possible_agents)
         self._seat = {agent: seat for seat, agent in enumerate(self._agents)}
         self.spec, observed = _read(name, env, self._agents, channels or "last")
@@ -108,6 +109,8 @@ class PettingZooEnv(SingleEnv):
         mask = observation.get(MASK) if isinstance(observation, dict) else None
         if mask is None:
             mask = self._env.infos[agent].get(MASK)
+        if not any(self._env.terminations.values()) and not any(self._env.truncations.values()):
+            self._masked = mask_kept(self.spec.name, self._masked, mask)
         return Moment(self._encode(observation), mask, self._seat[agent])
 
 

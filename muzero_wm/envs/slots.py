@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from muzero_wm.envs.base import BatchedEnv, EnvError, EnvSpec, Step, checked_openings
+from muzero_wm.envs.base import BatchedEnv, EnvError, EnvSpec, Step, checked_openings, mask_kept
 from muzero_wm.errors import one_line
 from muzero_wm.seeding import episode_seeds, stream_keys
 
@@ -29,7 +29,8 @@ class Moment:
 
     Attributes:
         observation: as the player to move sees it; anything NumPy turns into the spec's shape and dtype.
-        legal_actions: [A] bool or integers, which actions are legal; None: all. Not looked at when the episode is over.
+        legal_actions: [A] bool or integers, which actions are legal; None: all, of an environment that has never given
+            any. Not looked at when the episode is over.
         to_play: seat to move, always 0 for one player; at the end of an episode the seat whose turn it would be.
         reward: of the action just played, from the view of the player who played it.
         terminated: the rules ended the episode.
@@ -149,6 +150,7 @@ class SlotEnv(BatchedEnv):
         self._openings = checked_openings(self.spec, random_openings, max_random_plies)
         self._legal = np.ones((num_envs, self.spec.num_actions), np.bool_)
         self._to_play = np.zeros(num_envs, np.int8)
+        self._masked = np.zeros(num_envs, np.bool_)
         self._episode = np.full(num_envs, -1, np.int64)
         self._length = np.zeros(num_envs, np.int64)
         self._played = np.zeros((num_envs, 64), np.int32)  # actions of the unfinished episodes, openings left out
@@ -336,6 +338,10 @@ class SlotEnv(BatchedEnv):
         if moment.terminated or moment.truncated:
             return
         self._to_play[i] = moment.to_play
+        try:
+            self._masked[i] = mask_kept(self.spec.name, bool(self._masked[i]), moment.legal_actions)
+        except EnvError as error:
+            raise EnvError(f"{error} ({self.where(i)})") from error
         if moment.legal_actions is None:
             self._legal[i] = True
             return

@@ -204,6 +204,12 @@ class Trial:
     def _checked_mask(self, given: Any) -> NDArray[np.bool_]:
         """Returns which actions are legal, after noting what is wrong with the mask."""
         wanted = (self.spec.num_actions,)
+        if given is None and self.masked:
+            remedy = (
+                "give it in reset and in every step until the episode is over, all ones where every action is legal"
+            )
+            self._note("error", "a mask that goes missing", "the mask was given before and is missing now", remedy)
+            raise Stop
         if given is None:
             return np.ones(wanted, np.bool_)
         self.masked = True
