@@ -109,8 +109,8 @@ class Learner:
             tick: called before every update; may raise to end the round.
 
         Returns:
-            Means of the losses, of the size of values and of the accuracy of turns over the round, and the health of
-            the latent.
+            Means of the losses, of the size of values, of the share of targets beyond the bins and of the accuracy of
+            turns over the round, and the health of the latent.
 
         Raises:
             NonFiniteLossError: something is NaN or infinite, and `learning.on_nonfinite` does not let it pass.
@@ -126,6 +126,7 @@ class Learner:
         totals: dict[str, float] = {}
         latent, size, right, good = None, 0.0, 0.0, 0
         value_targets = []
+        outside = {"value/outside": 0.0, "reward/outside": 0.0}
         rate = self.learning_rate(fraction)
         for row in slots:
             tick()
@@ -144,6 +145,8 @@ class Learner:
             latent = loss.teacher_latent
             size += float(np.abs(td_error + batch.targets.value[:, 0]).mean())
             value_targets.append(batch.targets.value[:, 0])
+            outside["value/outside"] += self.model.value_support.outside(batch.targets.value)
+            outside["reward/outside"] += self.model.reward_support.outside(batch.targets.reward)
             right += 0.0 if loss.turn_accuracy is None else float(loss.turn_accuracy)
             for name, part in (*loss.parts.items(), ("total", loss.total.detach()), ("gradient_norm", norm)):
                 totals[name] = totals.get(name, 0.0) + float(part)
@@ -151,6 +154,7 @@ class Learner:
         metrics = {f"loss/{name}": value / good for name, value in totals.items()}
         metrics |= {"learning_rate": rate, "replay/reanalyzed": float(renewed)}
         if good:
+            metrics |= {name: share / good for name, share in outside.items()}
             metrics["value/abs_mean"] = size / good
             metrics["value/spread"] = self._follow_spread(np.concatenate(value_targets), fraction)
             if self.model.learns_turns:

@@ -11,7 +11,7 @@ import torch
 
 from muzero_wm import envs
 from muzero_wm.config import Config
-from muzero_wm.learning.health import MIN_LATENT_STD, HealthMonitor, return_bound
+from muzero_wm.learning.health import MAX_OUTSIDE, MIN_LATENT_STD, HealthMonitor, return_bound
 from muzero_wm.learning.learner import Learner
 from muzero_wm.learning.nonfinite import CALM_UPDATES, MOST_IN_A_ROW, NonFiniteGuard, NonFiniteLossError
 from muzero_wm.presets import load_config
@@ -151,6 +151,17 @@ def test_collapse_and_explosion_warn_once_each_time_they_begin() -> None:
     flags, lines = monitor.watch(fine | {"latent/effective_rank": 1.2, "value/abs_mean": 9.0})
     assert flags == {"health/latent_collapse": 1.0, "health/value_explosion": 1.0}
     assert "effective rank 1.2 (below 1.5)" in lines[0] and "9 in the mean, where no return can be beyond 1" in lines[1]
+
+
+def test_targets_beyond_the_bins_warn_once_with_the_remedy() -> None:
+    monitor = HealthMonitor()
+    shares = (0.0, MAX_OUTSIDE / 2, 0.25, 0.0, 0.5)
+    found = [monitor.watch({"value/outside": 0.0, "reward/outside": share}) for share in shares]
+    assert [flags["health/reward_clipped"] for flags, _ in found] == [0.0, 0.0, 1.0, 0.0, 1.0]
+    assert [len(lines) for _, lines in found] == [0, 0, 1, 0, 0]
+    assert "25.00% of the reward targets" in found[2][1][0] and "--set" in found[2][1][0]
+    setting = found[2][1][0].partition('--set "')[2].partition('"')[0]
+    assert load_config("debug", overrides=[setting]).model.reward_support.transform == "symlog"
 
 
 def test_a_hopeful_new_network_is_no_explosion() -> None:
