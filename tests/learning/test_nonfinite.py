@@ -38,6 +38,15 @@ def state(learner: Learner) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
+def everything(learner: Learner) -> dict[str, torch.Tensor]:
+    moments = {
+        f"optimizer.{index}.{name}": tensor.clone()
+        for index, kept in enumerate(learner.optimizer.state.values())
+        for name, tensor in kept.items()
+    }
+    return state(learner) | moments
+
+
 def test_a_bootstrap_that_is_not_finite_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     learner, buffer = prepared(config_for("skip", "replay.bootstrap=teacher", "replay.n_step=2"), tmp_path)
     network = learner._refreshed_planner().network
@@ -94,6 +103,26 @@ def test_skip_leaves_the_update_out(norm: str) -> None:
     assert all(torch.isfinite(tensor).all() for tensor in state(learner).values())
     made = {int(kept["step"]) for kept in learner.optimizer.state.values()}
     assert made == {5}
+
+
+@pytest.mark.parametrize("norm", ["false", "true"])
+def test_an_update_that_is_left_out_leaves_no_trace(norm: str) -> None:
+    """Neither in the weights nor in the statistics of a batch norm, of model and teacher, nor in the optimiser."""
+    learner, buffer = prepared(config_for("skip", f"model.batch_norm={norm}"))
+    seen: list[dict[str, torch.Tensor]] = []
+    break_a_weight = spoil(learner, 3)
+
+    def tick() -> None:
+        if learner.updates == 3:
+            seen.append(everything(learner))
+        break_a_weight()
+        if learner.updates == 4:
+            seen.append(everything(learner))
+
+    learner.run_round(buffer, 0, 6, 0.0, tick)
+    before, after = seen
+    assert learner.guard.total == 1
+    assert [name for name in before if not torch.equal(before[name], after[name])] == []
 
 
 def test_rollback_goes_back_to_the_anchor_and_on_with_other_batches() -> None:
