@@ -28,7 +28,6 @@ typedef struct {
     const float *bins;   /* [num_bins, padded with zeros] */
     int offset;
     int num_bins;
-    int transform;       /* the bins are squashed numbers: see mcts.mlp.CategoricalSupport */
 } mcts_mlp_support;
 
 typedef struct {
@@ -82,15 +81,6 @@ static inline mcts_mlp_rows mcts_mlp_rows_at(const mcts_mlp *network, float *row
 }
 
 typedef float mcts_mlp_quad __attribute__((vector_size(16), aligned(4), may_alias));
-
-/* x with h(x) = y, h(x) = sign(x) (sqrt(|x| + 1) - 1) + x / 1000 (MuZero, appendix F), written without the difference
-   of two nearly equal roots. */
-static inline float mcts_mlp_unsquash(float y) {
-    const float epsilon = 1e-3f, magnitude = fabsf(y);
-    const float root = sqrtf(1.0f + 4.0f * epsilon * (magnitude + 1.0f + epsilon));
-    const float above = (2.0f * (magnitude + epsilon) - (root - 1.0f)) / (root + 1.0f);
-    return copysignf(above * (above + 2.0f), y);
-}
 
 #define MLP_NAME(x) x##_baseline
 #define MLP_TARGET

@@ -19,7 +19,7 @@ cdef extern from "_mlp.h" nogil:
         int inputs, outputs
     ctypedef struct mcts_mlp_support:
         const float *bins
-        int offset, num_bins, transform
+        int offset, num_bins
     ctypedef struct mcts_mlp:
         mcts_mlp_dense stem, hidden, output
         const mcts_mlp_dense *representation
@@ -80,7 +80,7 @@ cdef class Network:
 
     def __init__(self, layers, int width, int num_actions, *, bint change_sides, bint minmax, value, reward,
                  instruction_set):
-        """Takes `mcts.mlp.PackedLayer`s by part, and the supports as (bins, offset, number of bins, transform)."""
+        """Takes `mcts.mlp.PackedLayer`s by part, and the supports as (bins, offset, number of bins)."""
         cdef mcts_mlp_isa sets[MAX_SETS]
         cdef int i
         self._keep = []
@@ -137,7 +137,7 @@ cdef class Network:
 
     cdef mcts_mlp_support _support(self, described) except *:
         cdef mcts_mlp_support support
-        bins, support.offset, support.num_bins, support.transform = described
+        bins, support.offset, support.num_bins = described
         support.bins = self._numbers(bins)
         return support
 

@@ -193,11 +193,12 @@ MLP_INLINE float MLP_NAME(exp)(float x) {
     return x < -87.0f ? 0.0f : p * scale.value;
 }
 
-/* The scalar that one row of logits stands for. Reads up to 15 logits beyond the last. */
+/* The scalar that one row of logits stands for, its expectation. `total` adds even lanes and odd lanes apart: where
+   bins are the same on both sides of 0, a bin and its opposite are neighbours and cancel exactly. Reads up to 15 logits beyond the last. */
 MLP_INLINE float MLP_NAME(decode)(const mcts_mlp_support *support, const float *logits) {
     const float *x = logits + support->offset;
     const int n = support->num_bins;
-    float most[16], mass[16] = {0}, moment[16] = {0}, top, mean;
+    float most[16], mass[16] = {0}, moment[16] = {0}, top;
     int i, j;
     for (j = 0; j < 16; j++) most[j] = x[0];
     for (i = 0; i < n; i += 16)
@@ -209,8 +210,7 @@ MLP_INLINE float MLP_NAME(decode)(const mcts_mlp_support *support, const float *
             mass[j] += p;
             moment[j] += p * support->bins[i + j];
         }
-    mean = MLP_NAME(total)(moment) / MLP_NAME(total)(mass);
-    return support->transform ? mcts_mlp_unsquash(mean) : mean;
+    return MLP_NAME(total)(moment) / MLP_NAME(total)(mass);
 }
 
 /* Predictions for the latents in `rows`, which it overwrites; no rewards where `reward` is NULL. */

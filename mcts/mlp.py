@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -30,20 +30,21 @@ _MAX_ROWS = 2**31 - 1  # latents are numbered in int32
 
 @dataclass(frozen=True)
 class CategoricalSupport:
-    """Holds the numbers that a categorical head's logits stand for: evenly spaced, the ends included.
+    """Holds the numbers that a categorical head's logits stand for; a prediction is their expectation.
 
     Attributes:
-        low: the first.
+        low: the first, as they are spaced.
         high: the last, > low.
         num_bins: how many, >= 2.
-        transform: the mean over the bins is h(x) = sign(x)(sqrt(|x| + 1) - 1) + 0.001 x of the scalar x that is meant
-            (MuZero, arXiv:1911.08265, appendix F); else it is the scalar itself.
+        transform: how they are spaced evenly, the ends included: as they are (False); True: as
+            h(x) = sign(x)(sqrt(|x| + 1) - 1) + 0.001 x (MuZero, arXiv:1911.08265, appendix F); "symlog": as
+            sign(x) ln(|x| + 1) (DreamerV3, arXiv:2301.04104).
     """
 
     low: float
     high: float
     num_bins: int
-    transform: bool = False
+    transform: Literal[False, True, "symlog"] = False
 
     def __post_init__(self) -> None:
         """Checks the numbers."""
@@ -51,6 +52,24 @@ class CategoricalSupport:
             raise ValueError(f"low, high: expected finite numbers, low < high, got {self.low} and {self.high}")
         if self.num_bins < 2:
             raise ValueError(f"num_bins: expected at least 2, got {self.num_bins}")
+        if self.transform not in (False, True, "symlog"):
+            raise ValueError(f"transform: expected False, True or 'symlog', got {self.transform!r}")
+
+    @property
+    def numbers(self) -> npt.NDArray[np.float64]:
+        """The numbers themselves, ascending; the same on both sides of 0 to the last bit where the ends are."""
+        even = np.linspace(self.low, self.high, self.num_bins)
+        if self.low == -self.high:
+            even = (even - even[::-1]) / 2.0
+        size = np.abs(even)
+        if self.transform == "symlog":
+            return np.sign(even) * np.expm1(size)
+        if not self.transform:
+            return even
+        epsilon = 1e-3
+        root = np.sqrt(1.0 + 4.0 * epsilon * (size + 1.0 + epsilon))
+        above = (2.0 * (size + epsilon) - (root - 1.0)) / (root + 1.0)
+        return np.sign(even) * above * (above + 2.0)
 
 
 class MLPWeights(NamedTuple):
@@ -153,6 +172,11 @@ class ResidualMLP:
         self.width, self.observation_size = _weight_shape("stem", weights.stem)
         self.num_actions = len(np.atleast_1d(weights.embedding))
         num_logits = self.num_actions + value_support.num_bins + reward_support.num_bins
+        numbers = value_support.numbers, reward_support.numbers
+        orders = [np.arange(self.num_actions)]
+        for bins in numbers:
+            orders.append(sum(map(len, orders)) + _mirrored(bins))
+        self._order = np.concatenate(orders)
         self._layers: dict[str, list[PackedLayer]] = {}
         inputs = self.observation_size
         for part, name, layer in _chain(weights):
@@ -171,8 +195,8 @@ class ResidualMLP:
             self.num_actions,
             change_sides=change_sides,
             minmax=latent_norm == "minmax",
-            value=_bins(value_support, self.num_actions),
-            reward=_bins(reward_support, self.num_actions + value_support.num_bins),
+            value=_bins(numbers[0], self.num_actions),
+            reward=_bins(numbers[1], self.num_actions + value_support.num_bins),
             instruction_set=default_instruction_set() if instruction_set is None else instruction_set,
         )
 
@@ -204,6 +228,8 @@ class ResidualMLP:
         for layer, (weight, bias) in zip(packed, checked, strict=True):
             if layer.name == _EMBEDDED:
                 bias = bias + as_float32("embedding", weights.embedding, (self.num_actions, len(bias)))
+            elif layer.name == "output":
+                weight, bias = weight[self._order], bias[self._order]
             layer.load(weight, bias)
 
     def initial(
@@ -338,8 +364,23 @@ def _weight_shape(name: str, layer: Layer) -> tuple[int, int]:
     return shape
 
 
-def _bins(support: CategoricalSupport, offset: int) -> tuple[npt.NDArray[np.float32], int, int, bool]:
-    """Returns the support as the native code takes it, the bins padded with zeros to whole panels."""
-    bins = np.zeros(-(-support.num_bins // _PANEL) * _PANEL, np.float32)
-    bins[: support.num_bins] = np.linspace(support.low, support.high, support.num_bins)
-    return bins, offset, support.num_bins, support.transform
+def _mirrored(numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    """Returns the order in which the native code has the bins of a support.
+
+    Bins that are the same on both sides of 0 lie side by side, the positive one first. Where a distribution is even,
+    the sums over the even lanes of a vector are then those over the odd lanes with the other sign, to the last bit.
+    """
+    size = len(numbers)
+    if not np.array_equal(numbers, -numbers[::-1]):
+        return np.arange(size)
+    order = np.full(size, size // 2)  # what is left over is 0
+    for k in range(size // 2):
+        order[2 * k], order[2 * k + 1] = size - size // 2 + k, size // 2 - 1 - k
+    return order
+
+
+def _bins(numbers: npt.NDArray[np.float64], offset: int) -> tuple[npt.NDArray[np.float32], int, int]:
+    """Returns the numbers of a support as the native code takes them, padded with zeros to whole panels."""
+    bins = np.zeros(-(-len(numbers) // _PANEL) * _PANEL, np.float32)
+    bins[: len(numbers)] = numbers[_mirrored(numbers)]
+    return bins, offset, len(numbers)

@@ -27,6 +27,8 @@ Size = Annotated[StrictInt, Field(ge=1, le=65_536)]
 Simulations = Annotated[StrictInt, Field(ge=1, le=100_000)]
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Weight = Annotated[float, Field(ge=0.0, le=1e6)]
+Transform = Literal[False, True, "symlog"]
+MAX_SYMLOG = 40.0  # e^40 and what is computed with it are far from the end of float32
 
 
 class Section(BaseModel):
@@ -48,12 +50,21 @@ class SupportConfig(Section):
     low: float = Field(-1.0, description="value of the first bin, after the transform")
     high: float = Field(1.0, description="value of the last bin, after the transform")
     num_bins: Annotated[StrictInt, Field(ge=2, le=2001)] = Field(3, description="bins, both ends included")
-    transform: StrictBool = Field(False, description="squash with h(x) before binning (unbounded returns)")
+    transform: Transform = Field(
+        False, description="bins are spaced evenly: as they are; in MuZero's h(x); in symlog(x), which reaches farthest"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> SupportConfig:
         if self.low >= self.high:
             raise ValueError(f"low ({self.low}) must be smaller than high ({self.high})")
+        largest = max(abs(self.low), abs(self.high))
+        if self.transform == "symlog" and largest > MAX_SYMLOG:
+            raise ValueError(
+                f"low, high: with symlog from -{MAX_SYMLOG:g} to {MAX_SYMLOG:g}, got {self.low}, {self.high}"
+            )
+        if (self.high - self.low) / (self.num_bins - 1) < 1e-5 * largest:
+            raise ValueError(f"{self.num_bins} bins from {self.low} to {self.high} are too close together; take fewer")
         return self
 
 
@@ -81,7 +92,8 @@ class ModelConfig(Section):
     value_support: SupportConfig = SupportConfig()
     reward_support: SupportConfig = SupportConfig()
     initial_value: float | None = Field(
-        None, description="what a new network promises everywhere; high is optimistic; null: the middle of the support"
+        None,
+        description="what a new network promises everywhere; high is optimistic; null: 0, or the middle of even bins",
     )
     projection_width: Size = Field(256, description="width of the self-prediction space")
     ema_decay: Fraction = Field(0.99, description="teacher decay per update; 0 stop-gradient, 1 frozen")

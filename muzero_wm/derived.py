@@ -12,18 +12,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from muzero_wm import envs
+from muzero_wm.config import MAX_SYMLOG
 from muzero_wm.envs import EnvSpec
-from muzero_wm.model.support import h
 from muzero_wm.seeding import pick, stream_keys
 
 PROBE_ENVS, PROBE_STEPS, PROBE_SECONDS = 8, 256, 10.0
 _SHORT_DISCOUNT, _LONG_DISCOUNT = 0.97, 0.997
 _FEWEST_STEPS, _MOST_STEPS = 100, 1000
-_MOST_BINS = 101
+_UNSEEN = 1000.0  # times as large as in random play may rewards and values become before they are beyond the bins
+_VALUE_STEP, _REWARD_STEP = 0.3, 0.5  # between bins, in symlog: values have to be told apart more finely
 _SMALL_BOARD = 36
 _LARGEST_IMAGE = 32
 
@@ -204,16 +204,21 @@ def _choose_for_one(derived: Derived, spec: EnvSpec, seen: Glimpse) -> None:
             "symmetries": False,
         },
     )
-    largest = 1.25 * max(1.0, seen.largest_reward)
-    steps = min(float(horizon), 1.0 / (1.0 - discount))
-    value = largest + 1.5 * steps * max(seen.mean_size, 0.1 * largest)
+    if spec.value_bounds is not None:
+        largest = value = spec.value_bounds[1] - spec.value_bounds[0]
+    else:
+        # who plays well may see other numbers than random play
+        largest = 1.25 * max(1.0, seen.largest_reward)
+        steps = min(float(horizon), 1.0 / (1.0 - discount))
+        value = _UNSEEN * (largest + 1.5 * steps * max(seen.mean_size, 0.1 * largest))
+        largest *= _UNSEEN
     # a new network hopes that what was not tried goes on as random play does, for ever, and is worth 0 at least
     hope = max(0.0, seen.mean_reward) / (1.0 - discount)
     derived.choose(
         f"rewards of up to {seen.largest_reward:g}, {seen.mean_reward:.3g} on average",
         model={
-            "reward_support": _squashed(largest),
-            "value_support": _squashed(value),
+            "reward_support": _wide(largest, _REWARD_STEP),
+            "value_support": _wide(value, _VALUE_STEP),
             "initial_value": float(f"{hope:.3g}"),
         },
         search={"rescale_floor": round(0.02 * max(seen.largest_reward, 0.5), 4)},
@@ -230,16 +235,19 @@ def _support(low: float, high: float) -> dict[str, Any]:
     return {"low": low, "high": high, "num_bins": bins, "transform": False}
 
 
-def _squashed(bound: float) -> dict[str, Any]:
-    """Returns bins from -bound to bound, squashed by `h`: two for every unit, but not more than `_MOST_BINS`."""
-    end = float(math.ceil(float(h(torch.tensor(bound)))))
-    bins = int(min(max(4.0 * end, 20.0), _MOST_BINS)) // 2 * 2 + 1
-    return {"low": -end, "high": end, "num_bins": bins, "transform": True}
+def _wide(bound: float, step: float) -> dict[str, Any]:
+    """Returns bins from -bound to bound and hardly farther, `step` apart in symlog."""
+    each_side = math.ceil(min(math.log1p(bound), MAX_SYMLOG - step) / step)
+    end = round(each_side * step, 2)
+    return {"low": -end, "high": end, "num_bins": 2 * each_side + 1, "transform": "symlog"}
 
 
 def _brief(value: Any) -> str:
     """Returns a setting in a few characters."""
     if isinstance(value, dict):
-        squashed = ", squashed" if value["transform"] else ""
-        return f"{value['low']:g}..{value['high']:g} ({value['num_bins']} bins{squashed})"
+        if value["transform"] == "symlog":
+            return (
+                f"{-math.expm1(-value['low']):.3g}..{math.expm1(value['high']):.3g} ({value['num_bins']} bins, symlog)"
+            )
+        return f"{value['low']:g}..{value['high']:g} ({value['num_bins']} bins)"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,9 @@ import pytest
 
 import muzero_wm
 from muzero_wm import envs
-from muzero_wm.config import Config
+from muzero_wm.config import Config, SupportConfig
 from muzero_wm.derived import Derived, Glimpse, _choose_for_one, derive, glimpse
+from muzero_wm.model.support import Support
 from muzero_wm.presets import ConfigError, dump_config, load_config
 
 
@@ -80,14 +82,20 @@ def test_rewards_and_values_fit_into_their_supports(name: str) -> None:
         step = env.step(np.array([rng.choice(np.flatnonzero(mask)) for mask in step.legal_actions]))
         rewards.append(np.abs(step.reward))
     env.close()
-
-    def squashed(x: float) -> float:
-        return float(np.sqrt(x + 1.0) - 1.0 + 0.001 * x)
-
     seen = np.stack(rewards)
-    assert squashed(float(seen.max())) <= settings["model"]["reward_support"]["high"]
     ahead = 1.0 / (1.0 - settings["search"]["discount"])
-    assert squashed(float(seen.mean()) * ahead) <= settings["model"]["value_support"]["high"]
+    for support, largest in (("reward_support", seen.max()), ("value_support", seen.mean() * ahead)):
+        bins = Support.from_config(SupportConfig(**settings["model"][support])).bins
+        # who plays well may see a thousand times as much
+        assert 1000.0 * largest <= float(bins[-1]) == -float(bins[0])
+
+
+def test_declared_bounds_are_wide_enough() -> None:
+    spec = dataclasses.replace(envs.spec("gym:CartPole-v1"), value_bounds=(-20.0, 500.0))
+    derived = Derived({"model": {"torso": "mlp"}})
+    _choose_for_one(derived, spec, Glimpse(2048, np.array([20, 40]), 1.0, 1.0, 1.0))
+    high = math.exp(derived.settings["model"]["value_support"]["high"])
+    assert 520.0 <= high < 800.0
 
 
 def test_the_choice_is_told_and_can_be_saved_and_read(tmp_path: Path) -> None:

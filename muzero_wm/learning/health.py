@@ -1,10 +1,13 @@
-"""Two ways in which training goes wrong while every number stays finite, and the thresholds that tell.
+"""Three ways in which training goes wrong while every number stays finite, and the thresholds that tell.
 
 Collapse: latents of different positions become alike, that is their mean deviation per dimension (`latent/std`) falls
 below MIN_LATENT_STD or their effective rank (`latent/effective_rank`) below MIN_EFFECTIVE_RANK.
 
 Explosion: predicted values, in the mean over a round (`value/abs_mean`), are more than EXPLOSION times the largest
 return that the stored rewards and the length of the stored episodes make possible (`value/bound`).
+
+Clipping: more than MAX_OUTSIDE of the targets (`value/outside`, `reward/outside`) lie beyond the bins they are learnt
+by and count as the outermost one.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from muzero_wm.replay.buffer import ReplayBuffer
 MIN_LATENT_STD = 0.01
 MIN_EFFECTIVE_RANK = 1.5
 EXPLOSION = 1.5
+MAX_OUTSIDE = 0.001
 
 
 def return_bound(buffer: ReplayBuffer) -> float:
@@ -51,6 +55,7 @@ class HealthMonitor:
         """Has seen nothing wrong yet."""
         self._promised = promised
         self._up: set[str] = set()
+        self._clipped: set[str] = set()  # told once: the share of rare rewards comes and goes
 
     def watch(self, metrics: Mapping[str, float]) -> tuple[dict[str, float], list[str]]:
         """Judges the metrics of a round.
@@ -59,8 +64,8 @@ class HealthMonitor:
             metrics: of the learner, with `value/bound` where it is known.
 
         Returns:
-            The flags `health/latent_collapse` and `health/value_explosion`, 0 or 1, where they can be judged; and the
-            warnings that are due, one line each.
+            The flags `health/latent_collapse`, `health/value_explosion`, `health/value_clipped` and
+            `health/reward_clipped`, 0 or 1, where they can be judged; and the warnings that are due, one line each.
         """
         warnings: dict[str, str] = {}
         flags: dict[str, float] = {}
@@ -78,7 +83,21 @@ class HealthMonitor:
                 f"predicted values explode: {value:.3g} in the mean, where no return can be beyond {bound:.3g} "
                 f"(warned above {EXPLOSION:g} times that)"
             )
+        for kind in ("value", "reward"):
+            share = metrics.get(f"{kind}/outside")
+            if share is None:
+                continue
+            flag, setting = f"health/{kind}_clipped", f"model.{kind}_support"
+            clipped = share > MAX_OUTSIDE
+            flags[flag] = float(clipped)
+            if clipped and flag not in self._clipped:
+                self._clipped.add(flag)
+                warnings[flag] = (
+                    f"{share:.2%} of the {kind} targets are beyond the bins of {setting} and are learnt as its ends; "
+                    "begin a new run with wider ones, for numbers up to 160000 with "
+                    f'--set "{setting}={{low: -12, high: 12, num_bins: 97, transform: symlog}}"'
+                )
         now = {name for name, flag in flags.items() if flag}
-        due = [warnings[name] for name in sorted(now - self._up)]
+        due = [warnings[name] for name in sorted(now - self._up) if name in warnings]
         self._up = now | (self._up - flags.keys())
         return flags, due

@@ -55,6 +55,14 @@ class Learner:
         if self.model.conv:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.teacher: WorldModel = make_teacher(self.model)  # type: ignore[assignment]
+        # a forward pass alone moves them, the teacher's too
+        self._statistics = [
+            buffer
+            for network in (self.model, self.teacher)
+            for module in network.modules()
+            if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d)
+            for buffer in module.buffers()
+        ]
         self.optimizer = self._make_optimizer()
         self.updates = 0
         self.guard = NonFiniteGuard(config.learning.on_nonfinite, run_dir)
@@ -109,8 +117,8 @@ class Learner:
             tick: called before every update; may raise to end the round.
 
         Returns:
-            Means of the losses, of the size of values and of the accuracy of turns over the round, and the health of
-            the latent.
+            Means of the losses, of the size of values, of the share of targets beyond the bins and of the accuracy of
+            turns over the round, and the health of the latent.
 
         Raises:
             NonFiniteLossError: something is NaN or infinite, and `learning.on_nonfinite` does not let it pass.
@@ -126,6 +134,7 @@ class Learner:
         totals: dict[str, float] = {}
         latent, size, right, good = None, 0.0, 0.0, 0
         value_targets = []
+        outside = {"value/outside": 0.0, "reward/outside": 0.0}
         rate = self.learning_rate(fraction)
         for row in slots:
             tick()
@@ -144,6 +153,8 @@ class Learner:
             latent = loss.teacher_latent
             size += float(np.abs(td_error + batch.targets.value[:, 0]).mean())
             value_targets.append(batch.targets.value[:, 0])
+            outside["value/outside"] += self.model.value_support.outside(batch.targets.value)
+            outside["reward/outside"] += self.model.reward_support.outside(batch.targets.reward)
             right += 0.0 if loss.turn_accuracy is None else float(loss.turn_accuracy)
             for name, part in (*loss.parts.items(), ("total", loss.total.detach()), ("gradient_norm", norm)):
                 totals[name] = totals.get(name, 0.0) + float(part)
@@ -151,6 +162,7 @@ class Learner:
         metrics = {f"loss/{name}": value / good for name, value in totals.items()}
         metrics |= {"learning_rate": rate, "replay/reanalyzed": float(renewed)}
         if good:
+            metrics |= {name: share / good for name, share in outside.items()}
             metrics["value/abs_mean"] = size / good
             metrics["value/spread"] = self._follow_spread(np.concatenate(value_targets), fraction)
             if self.model.learns_turns:
@@ -188,6 +200,7 @@ class Learner:
             return None
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        statistics = [buffer.clone() for buffer in self._statistics]
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
             loss = unrolled_loss(self.model, self.teacher, batch, self.config.learning, cells)
         self.optimizer.zero_grad(set_to_none=True)
@@ -197,6 +210,8 @@ class Learner:
         td_error = loss.td_error.numpy()
         # a part that is not finite makes the gradient so; td_error comes from the same logits and costs nothing to test
         if not torch.isfinite(norm) or not np.isfinite(td_error).all():
+            for buffer, before in zip(self._statistics, statistics, strict=True):
+                buffer.copy_(before)
             self._leave_out(batch, loss)
             return None
         torch.nn.utils.clip_grads_with_norm_(weights, self.config.learning.clip_norm, norm)
@@ -210,10 +225,6 @@ class Learner:
         problem = name_problem(batch, self.model, loss)
         if self.guard.bad(self.updates, problem, batch_arrays(batch)) == "rollback":
             self._roll_back(problem)
-            return
-        # the forward pass has been through the statistics of a batch norm; the teacher has those from before
-        for fast, slow in zip(self.model.buffers(), self.teacher.buffers(), strict=True):
-            fast.copy_(slow)
 
     def _check_weights(self) -> None:
         """Makes sure that the weights that act next, and are saved, are numbers."""

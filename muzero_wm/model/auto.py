@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from muzero_wm.model.backends import Backend, BackendError, make_backend
 from muzero_wm.model.backends.base import Inference
-from muzero_wm.model.support import Support, h
+from muzero_wm.model.support import Support
 from muzero_wm.model.world_model import WorldModel
 
 REFERENCE = "eager-fp32"
@@ -269,8 +269,7 @@ def _seconds(call: Callable[[], object], repeats: int) -> float:
 
 def _scalar_error(support: Support, pairs: list[tuple[NDArray, NDArray]]) -> float:
     first, second = (torch.from_numpy(np.concatenate(arrays)) for arrays in zip(*pairs, strict=True))
-    if support.transform:
-        first, second = h(first), h(second)
+    first, second = support.squash(first), support.squash(second)
     return float((first - second).square().mean().sqrt()) / (0.5 * (support.high - support.low))
 
 

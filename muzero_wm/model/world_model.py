@@ -60,10 +60,7 @@ class WorldModel(nn.Module):
         change_sides = config.change_sides and spec.num_players == 2 and spec.alternating
         self.dynamics = Dynamics(config, self.latent_shape, spec.num_actions, self.conv, change_sides)
         self.heads = Heads(config, self.latent_shape, tuple(sizes), self.conv)
-        if config.initial_value is not None:
-            with torch.no_grad():
-                values = self.heads.output.bias[spec.num_actions : spec.num_actions + self.value_support.num_bins]
-                values.copy_(self.value_support.bump(config.initial_value))
+        self._promise(config.initial_value)
         width = config.projection_width
         # deviation of the value targets in training, and what differences of q are weighed against in the search
         self.value_spread: Tensor
@@ -72,6 +69,19 @@ class WorldModel(nn.Module):
         self.register_buffer("q_scale", torch.zeros(()))
         self.projector = nn.Linear(config.width, width)
         self.predictor = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
+
+    @torch.no_grad()
+    def _promise(self, initial_value: float | None) -> None:
+        """Sets the biases to what a new network says of values and rewards.
+
+        Bins that are spaced by a transform begin with a narrow distribution: of an even one the noise of a new network
+        would make large numbers, since the outermost bins are.
+        """
+        first = self.num_actions
+        for support, scalar in ((self.value_support, initial_value), (self.reward_support, None)):
+            if scalar is not None or support.transform:
+                self.heads.output.bias[first : first + support.num_bins] = support.bump(scalar or 0.0)
+            first += support.num_bins
 
     def represent(self, observation: Tensor) -> Tensor:
         """Returns the latent of an observation.

@@ -11,7 +11,7 @@ import torch
 
 from muzero_wm import envs
 from muzero_wm.config import Config
-from muzero_wm.learning.health import MIN_LATENT_STD, HealthMonitor, return_bound
+from muzero_wm.learning.health import MAX_OUTSIDE, MIN_LATENT_STD, HealthMonitor, return_bound
 from muzero_wm.learning.learner import Learner
 from muzero_wm.learning.nonfinite import CALM_UPDATES, MOST_IN_A_ROW, NonFiniteGuard, NonFiniteLossError
 from muzero_wm.presets import load_config
@@ -36,6 +36,15 @@ def state(learner: Learner) -> dict[str, torch.Tensor]:
     tensors = {f"model.{k}": v for k, v in learner.model.state_dict().items()}
     tensors |= {f"teacher.{k}": v for k, v in learner.teacher.state_dict().items()}
     return {name: tensor.clone() for name, tensor in tensors.items()}
+
+
+def everything(learner: Learner) -> dict[str, torch.Tensor]:
+    moments = {
+        f"optimizer.{index}.{name}": tensor.clone()
+        for index, kept in enumerate(learner.optimizer.state.values())
+        for name, tensor in kept.items()
+    }
+    return state(learner) | moments
 
 
 def test_a_bootstrap_that_is_not_finite_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,6 +105,26 @@ def test_skip_leaves_the_update_out(norm: str) -> None:
     assert made == {5}
 
 
+@pytest.mark.parametrize("norm", ["false", "true"])
+def test_an_update_that_is_left_out_leaves_no_trace(norm: str) -> None:
+    """Neither in the weights nor in the statistics of a batch norm, of model and teacher, nor in the optimiser."""
+    learner, buffer = prepared(config_for("skip", f"model.batch_norm={norm}"))
+    seen: list[dict[str, torch.Tensor]] = []
+    break_a_weight = spoil(learner, 3)
+
+    def tick() -> None:
+        if learner.updates == 3:
+            seen.append(everything(learner))
+        break_a_weight()
+        if learner.updates == 4:
+            seen.append(everything(learner))
+
+    learner.run_round(buffer, 0, 6, 0.0, tick)
+    before, after = seen
+    assert learner.guard.total == 1
+    assert [name for name in before if not torch.equal(before[name], after[name])] == []
+
+
 def test_rollback_goes_back_to_the_anchor_and_on_with_other_batches() -> None:
     learner, buffer = prepared(config_for("rollback"))
     learner.run_round(buffer, 0, 3, 0.0)
@@ -151,6 +180,17 @@ def test_collapse_and_explosion_warn_once_each_time_they_begin() -> None:
     flags, lines = monitor.watch(fine | {"latent/effective_rank": 1.2, "value/abs_mean": 9.0})
     assert flags == {"health/latent_collapse": 1.0, "health/value_explosion": 1.0}
     assert "effective rank 1.2 (below 1.5)" in lines[0] and "9 in the mean, where no return can be beyond 1" in lines[1]
+
+
+def test_targets_beyond_the_bins_warn_once_with_the_remedy() -> None:
+    monitor = HealthMonitor()
+    shares = (0.0, MAX_OUTSIDE / 2, 0.25, 0.0, 0.5)
+    found = [monitor.watch({"value/outside": 0.0, "reward/outside": share}) for share in shares]
+    assert [flags["health/reward_clipped"] for flags, _ in found] == [0.0, 0.0, 1.0, 0.0, 1.0]
+    assert [len(lines) for _, lines in found] == [0, 0, 1, 0, 0]
+    assert "25.00% of the reward targets" in found[2][1][0] and "--set" in found[2][1][0]
+    setting = found[2][1][0].partition('--set "')[2].partition('"')[0]
+    assert load_config("debug", overrides=[setting]).model.reward_support.transform == "symlog"
 
 
 def test_a_hopeful_new_network_is_no_explosion() -> None:

@@ -107,8 +107,9 @@ class Textbook:
 
     def decode(self, support: mcts.CategoricalSupport, logits: npt.NDArray) -> npt.NDArray:
         share = np.exp(logits - logits.max(1, keepdims=True))
-        mean = share @ np.linspace(support.low, support.high, support.num_bins) / share.sum(1)
-        return unsquash(mean) if support.transform else mean
+        even = np.linspace(support.low, support.high, support.num_bins)
+        numbers = {False: lambda y: y, True: unsquash, "symlog": lambda y: np.sign(y) * (np.exp(np.abs(y)) - 1)}
+        return share @ numbers[support.transform](even) / share.sum(1)
 
 
 def unsquash(y: npt.NDArray) -> npt.NDArray:
@@ -128,6 +129,7 @@ supports = st.sampled_from(
         mcts.CategoricalSupport(-5.0, 25.0, 61, transform=True),
         mcts.CategoricalSupport(0.0, 15.0, 16, transform=True),
         mcts.CategoricalSupport(-30.0, 30.0, 601, transform=True),
+        mcts.CategoricalSupport(-12.0, 12.0, 82, transform="symlog"),
     ]
 )
 architectures = st.builds(

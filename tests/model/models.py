@@ -16,6 +16,10 @@ from muzero_wm.envs.base import EnvSpec
 from muzero_wm.model.world_model import WorldModel
 
 TRANSFORMED = SupportConfig(low=-5.0, high=25.0, num_bins=31, transform=True)
+WIDE = {
+    "value_support": SupportConfig(low=-12.0, high=12.0, num_bins=81, transform="symlog"),
+    "reward_support": SupportConfig(low=-7.0, high=7.0, num_bins=40, transform="symlog"),
+}
 
 CASES: dict[str, tuple[str, dict]] = {
     "mlp": ("connect4", {"torso": "mlp"}),
@@ -29,6 +33,8 @@ CASES: dict[str, tuple[str, dict]] = {
     "conv-one-sided-transformed": (
         "connect4", {"torso": "conv", "change_sides": False, "reward_support": TRANSFORMED}),
     "conv-no-prediction-blocks": ("board-5x3", {"torso": "conv", "prediction_blocks": 0}),
+    "mlp-wide": ("tictactoe", {"torso": "mlp", **WIDE}),
+    "conv-wide": ("tictactoe", {"torso": "conv", **WIDE}),
     "mlp-turns": ("turns", {"torso": "mlp"}),
     "conv-turns": ("turns", {"torso": "conv", "value_support": TRANSFORMED}),
 }  # fmt: skip

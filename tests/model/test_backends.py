@@ -76,7 +76,8 @@ def assert_agree(backend: Any, model: WorldModel, rows: int, tolerance: float) -
     worker = backend.worker()
     out = worker.initial(observation)
     # bins of the transformed supports are far apart in environment units
-    scale = np.maximum(1.0, [abs(model.reward_support.high), 1.0, abs(model.value_support.high), 1.0])
+    reward, value = (0.02 * float(support.bins[-1]) for support in (model.reward_support, model.value_support))
+    scale = np.maximum(1.0, [reward, 1.0, value, 1.0])
     for step, results in enumerate(expected(model, observation, actions)):
         for ours, theirs, size in zip(out[1:], results, scale, strict=True):
             if theirs is None:
@@ -105,6 +106,25 @@ def test_every_backend_computes_the_network(name: str, case: str) -> None:
     other = make_model(case, seed=1)
     backend.refresh(other)
     assert_agree(backend, other, 7, tolerance)
+
+
+@pytest.mark.parametrize("case", ["mlp-wide", "conv-wide", "mlp"])
+@pytest.mark.parametrize("name", BACKENDS)
+def test_what_is_as_good_as_bad_is_worth_nothing_in_every_backend(name: str, case: str) -> None:
+    """The outermost bins stand for 160 000: what is left of a sum that does not cancel would be a value."""
+    model = make_model(case)
+    with torch.no_grad():
+        model.heads.output.weight.zero_()
+        first = model.num_actions
+        for support in (model.value_support, model.reward_support):
+            logits = torch.randn(support.num_bins, generator=torch.Generator().manual_seed(1))
+            model.heads.output.bias[first : first + support.num_bins] = logits + logits.flip(0)
+            first += support.num_bins
+    worker = make_backend(name, model).worker()
+    root = worker.initial(observations(model, 5))
+    assert not root.value.any()
+    step = worker.recurrent(root.latent.clone(), np.zeros(5, np.int32), torch.empty_like(root.latent))
+    assert not step.value.any() and not step.reward.any()
 
 
 @pytest.mark.parametrize("case", ["mlp", "conv"])

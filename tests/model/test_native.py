@@ -15,7 +15,7 @@ import mcts
 from muzero_wm import envs
 from muzero_wm.config import ModelConfig, SupportConfig
 from muzero_wm.envs.base import EnvSpec
-from muzero_wm.model.native import NativeInference, NativeModel, supported
+from muzero_wm.model.native import NativeInference, NativeModel, build_mlp, supported
 from muzero_wm.model.world_model import WorldModel
 
 pytest.importorskip("mcts._mlp")
@@ -69,6 +69,7 @@ supports = st.sampled_from(
         SupportConfig(low=-5.0, high=25.0, num_bins=61, transform=True),
         SupportConfig(low=-30.0, high=30.0, num_bins=601, transform=True),
         SupportConfig(low=0.0, high=1.0, num_bins=2),
+        SupportConfig(low=-12.0, high=12.0, num_bins=82, transform="symlog"),
     ]
 )
 
@@ -108,6 +109,21 @@ def test_agrees_with_torch(
     root = native.initial(observation)
     assert_agree(root, by_torch(model, latent), root=True)
     assert_agree(native.recurrent(latent.numpy(), action), by_torch(model, following), root=False)
+
+
+@pytest.mark.parametrize("instruction_set", mcts.ResidualMLP.instruction_sets())
+@pytest.mark.parametrize("num_bins", [80, 81])
+def test_what_is_as_good_as_bad_is_worth_nothing(instruction_set: str, num_bins: int) -> None:
+    wide = SupportConfig(low=-12.0, high=12.0, num_bins=num_bins, transform="symlog")
+    model = build(value_support=wide, reward_support=wide)
+    with torch.no_grad():
+        model.heads.output.weight.zero_()
+        logits = torch.randn(num_bins, generator=torch.Generator().manual_seed(1))
+        model.heads.output.bias[model.num_actions :] = (logits + logits.flip(0)).repeat(2)
+    native = build_mlp(model, instruction_set)
+    latent, _, value = native.initial(np.ones((5, *TICTACTOE.observation_shape), np.float32))
+    _, reward, _, next_value = native.recurrent(latent, np.zeros(5, np.int32))
+    assert not value.any() and not reward.any() and not next_value.any()
 
 
 def test_a_search_that_was_started_goes_on_from_the_roots() -> None:

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from muzero_wm.model.backends.base import BackendError, Inference, remember
 from muzero_wm.model.folded import Block, Folded, Layer, fold
 from muzero_wm.model.networks import normalize_latent
-from muzero_wm.model.support import Support, h_inv
+from muzero_wm.model.support import Support
 from muzero_wm.model.world_model import WorldModel, edge_sign
 
 _ONES = (1, 1)
@@ -42,8 +42,8 @@ class _Weights:
     prediction: tuple[Block, ...]
     squeeze: Layer | None
     hidden: Layer
-    output: Layer  # float32: policy, reward and value logits, the latter two padded to as many bins, and perhaps turn
-    bins: Tensor  # [2, bins, 1] of reward and value, padded with 0
+    output: Layer  # float32: policy, reward and value logits, the latter two as `_order` has them, and perhaps turn
+    bins: Tensor  # [2, sides, 1] of reward and value, padded with 0
 
 
 @torch.inference_mode()
@@ -96,7 +96,9 @@ class FusedBackend:
         self.shape, self.num_actions, self.conv = model.latent_shape, model.num_actions, model.conv
         self.learns_turns = model.learns_turns
         self.supports: tuple[Support, Support] = (model.reward_support, model.value_support)
-        self.num_bins = max(support.num_bins for support in self.supports)
+        self.orders = [_order(support) for support in self.supports]
+        self.sizes = [max(map(len, part)) for part in zip(*self.orders, strict=True)]
+        self.num_bins = sum(self.sizes)
         self.latent_norm = model.config.latent_norm
         if reason := lacking(dtype, model.conv):
             raise BackendError(f"fused: {reason}")
@@ -134,7 +136,9 @@ class FusedBackend:
             else self._linear(Layer(net.squeeze.weight.flatten(1), net.squeeze.bias)),
             hidden=self._linear(Layer(hidden, net.hidden.bias)),
             output=self._output(net),
-            bins=torch.stack([F.pad(s.bins, (0, self.num_bins - s.num_bins)) for s in self.supports]).unsqueeze(-1),
+            bins=torch.stack(
+                [F.pad(s.bins[s.plus], (0, self.sizes[0] - len(s.plus))) for s in self.supports]
+            ).unsqueeze(-1),
         )
 
     def _blocks(self, blocks: tuple[Block, ...]) -> tuple[Block, ...]:
@@ -157,14 +161,21 @@ class FusedBackend:
     def _output(self, net: Folded) -> Layer:
         """Returns the output layer with equally many logits for reward and value: a missing one is always -inf."""
         actions, value_bins = self.num_actions, self.supports[1].num_bins
-        parts = [(slice(0, actions), 0)]
-        for start, support in ((actions + value_bins, self.supports[0]), (actions, self.supports[1])):
-            parts.append((slice(start, start + support.num_bins), self.num_bins - support.num_bins))
+        parts = [(torch.arange(actions), 0)]
+        for start, order in zip((actions + value_bins, actions), self.orders, strict=True):
+            parts += [(start + rows, size - len(rows)) for rows, size in zip(order, self.sizes, strict=True)]
         if self.learns_turns:
-            parts.append((slice(-1, None), 0))
+            parts.append((torch.tensor([len(net.output.bias) - 1]), 0))
         weight = torch.cat([F.pad(net.output.weight[rows], (0, 0, 0, missing)) for rows, missing in parts])
         bias = torch.cat([F.pad(net.output.bias[rows], (0, missing), value=-math.inf) for rows, missing in parts])
         return Layer(weight.t().contiguous(), bias)
+
+
+def _order(support: Support) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the bins whose shares count, those that are subtracted from them, and the rest, which is 0."""
+    rest = torch.ones(support.num_bins, dtype=torch.bool)
+    rest[support.plus] = rest[support.minus] = False
+    return support.plus, support.minus, rest.nonzero().flatten()
 
 
 class _Buffers:
@@ -323,10 +334,9 @@ class FusedWorker:
         buffers.prior_logits.copy_(logits[:, : net.num_actions])
         split = logits[:, buffers.bins].view(-1, 2, net.num_bins)
         torch.softmax(split, -1, out=buffers.probs)
-        torch.bmm(buffers.probs.transpose(0, 1), weights.bins, out=buffers.scalars)
-        for scalar, support in zip(buffers.scalars, net.supports, strict=True):
-            if support.transform:
-                scalar.copy_(h_inv(scalar))
+        plus, minus, _ = buffers.probs.split(net.sizes, -1)
+        plus[..., : net.sizes[1]] -= minus
+        torch.bmm(plus.transpose(0, 1), weights.bins, out=buffers.scalars)
         if buffers.edge_sign is not None:
             buffers.edge_sign.copy_(edge_sign(logits[:, -1]))
         return Inference(latent, *buffers.arrays)

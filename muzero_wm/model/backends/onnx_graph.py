@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from muzero_wm.model.folded import Block, Folded
-from muzero_wm.model.support import EPSILON, Support
+from muzero_wm.model.support import Support
 
 _OPSET, _IR_VERSION = 20, 10  # of 2023: what runtimes of the last years read
 
@@ -186,18 +186,10 @@ class _Graph:
             self.node("Tanh", self.node("Mul", logit, self.number(0.5)), output="edge_sign")
 
     def _decode(self, logits: str, support: Support, output: str) -> None:
-        """Adds the expected bin, and the inverse of the transform as `h_inv` computes it."""
-        bins = self.constant(f"bins_{output}", support.bins.numpy()[:, None].astype(np.float32))
-        probs = self.node("Softmax", logits, axis=1)
-        if not support.transform:
-            self.node("MatMul", probs, bins, output=output)
-            return
-        y = self.node("MatMul", probs, bins)
-        one, two = self.number(1.0), self.number(2.0)
-        shifted = self.node("Add", self.node("Abs", y), self.number(EPSILON))
-        inside = self.node("Mul", self.node("Add", shifted, one), self.number(4.0 * EPSILON))
-        root = self.node("Sqrt", self.node("Add", inside, one))
-        numerator = self.node("Sub", self.node("Mul", shifted, two), self.node("Sub", root, one))
-        above = self.node("Div", numerator, self.node("Add", root, one))
-        magnitude = self.node("Mul", above, self.node("Add", above, two))
-        self.node("Mul", self.node("Sign", y), magnitude, output=output)
+        """Adds the expectation over the bins, summed as `Support.decode` does."""
+        share = self.node("Softmax", logits, axis=1)
+        if len(support.minus):
+            share = self.node("Sub", *(self.node("Gather", share, self.integers(*bins.tolist()), axis=1)
+                                       for bins in (support.plus, support.minus)))  # fmt: skip
+        bins = self.constant(f"bins_{output}", support.bins[support.plus].numpy()[:, None])
+        self.node("MatMul", share, bins, output=output)
