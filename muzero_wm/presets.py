@@ -135,20 +135,22 @@ def plan_run(
         folder = prepare_run_dir(Path(str(run_dir)), resume)
         return _settle([_saved_settings(folder)], f"{folder}", env, **settings), folder
     if source is None and env is not None:  # settings that follow from it want an environment that works
-        _try_out(env)
+        _try_out(env, tell)
     config = load_config(source, env=env, tell=tell, **settings)
     if source is not None and not resume:
-        _try_out(config.env)
+        _try_out(config.env, tell)
     if run_dir is not None:
         return config, prepare_run_dir(Path(run_dir), resume)
     return config, new_run_dir(Path("runs"), Path(source).stem if source is not None else str(env))
 
 
-def _try_out(env: str) -> None:
+def _try_out(env: str, tell: Callable[[str], None] | None) -> None:
     """Makes the quick check of an environment that is not built in."""
     from muzero_wm import envs
 
     if env not in envs.names():
+        if tell is not None:
+            tell(f"Trying out {env} with random play ...")
         from muzero_wm.envs.check import try_out
 
         try_out(env)
