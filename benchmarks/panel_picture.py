@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import re
 from pathlib import Path
 
 from rich.console import Console
@@ -34,7 +35,9 @@ def main() -> None:
         panel.update(row, {name: value for name, value in row.items() if "/" in name and value is not None})
     console = Console(width=args.width, record=True, file=io.StringIO(), force_terminal=True)
     console.print(panel)
-    args.picture.write_text(console.export_svg(title="muzero-wm train", unique_id="panel"), encoding="utf-8")
+    picture = console.export_svg(title="muzero-wm train", unique_id="panel")
+    own_fonts = re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)  # a document asks no other machine
+    args.picture.write_text(own_fonts, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -111,10 +111,15 @@ def _evaluate(args: argparse.Namespace) -> None:
     from muzero_wm.evaluation import evaluate
 
     trained = agent.load(folder, args.checkpoint)
-    with progress_bar("games") as progress:
+    opponent = args.opponent
+    if opponent is None and trained.spec.num_players == 2:
+        from muzero_wm.evaluation.affordable import affordable_opponent
+
+        opponent = affordable_opponent(trained.spec, args.games, _tell)
+    with progress_bar("games", "moves") as progress:
         report = evaluate(
             trained,
-            opponent=args.opponent,
+            opponent=opponent,
             games=args.games,
             simulations=args.simulations,
             seed=args.seed,

@@ -76,7 +76,9 @@ def build_parser(commands: Mapping[str, Command]) -> CommandParser:
         "train an agent",
         "muzero-wm train connect4 --seed 1 --max-minutes 5 --set search.num_simulations=50",
     )
-    train.add_argument("source", nargs="?", metavar="PRESET|FILE", help="name of a preset, or a YAML file")
+    train.add_argument(
+        "source", nargs="?", metavar="PRESET|FILE|ENV", help="name of a preset, a YAML file, or an environment"
+    )
     train.add_argument("--env", metavar="ENV", help="environment; with it alone, the preset follows from it")
     train.add_argument("--run-dir", metavar="DIR", help="where the run is kept (default: runs/<name>-<n>)")
     train.add_argument("--resume", action="store_true", help="go on with the run in --run-dir")
@@ -93,7 +95,11 @@ def build_parser(commands: Mapping[str, Command]) -> CommandParser:
         "muzero-wm evaluate runs/quickstart --opponent mcts:1000 --games 100 --json result.json",
     )
     _run_argument(evaluate)
-    evaluate.add_argument("--opponent", metavar="O", help="random, perfect or mcts:N (rollouts with the true rules)")
+    evaluate.add_argument(
+        "--opponent",
+        metavar="O",
+        help="random, perfect or mcts:N with N playouts of the true rules (default: the strongest there is time for)",
+    )
     evaluate.add_argument(
         "--checkpoint",
         type=_checkpoint,

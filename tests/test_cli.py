@@ -19,6 +19,7 @@ import muzero_wm
 from muzero_wm import cli, cli_arguments, envs
 from muzero_wm.agent import Agent
 from muzero_wm.cli_play import PlayError, play
+from muzero_wm.cli_reports import progress_bar
 from muzero_wm.envs.registry import KINDS
 from muzero_wm.model.world_model import WorldModel
 from muzero_wm.presets import load_config
@@ -260,6 +261,36 @@ def test_envs_lists_every_environment(tmp_path: Path, capsys: pytest.CaptureFixt
     assert rows["tictactoe"]["actions"] == 9
     out = capsys.readouterr().out
     assert all(name in out for name in [*muzero_wm.envs.names(), *KINDS])
+
+
+def test_no_table_breaks_a_word_at_80_columns(
+    debug_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert cli.main(["envs"]) == 0
+    assert cli.main(["evaluate", str(debug_run), "--games", "2", "--opponent", "random"]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    for whole in (
+        '"openspiel:hex(board_size=5)"', "pettingzoo:classic/connect_four_v3", "docs/custom-environment.md",
+        "tictactoe, 2 games, 4 simulations, seed 0", "raw policy, second", "95 % interval",
+    ):  # fmt: skip
+        assert whole in out
+
+
+def test_an_evaluation_moves_while_no_game_has_ended() -> None:
+    screen = io.StringIO()
+    with progress_bar("games", "moves", Console(file=screen, force_terminal=True, width=100)) as progress:
+        for _ in range(7):
+            progress(0, 200)
+    shown = screen.getvalue()
+    assert "0/200" in shown and "games, 7 moves" in shown
+
+
+def test_an_agent_says_what_it_is(debug_run: Path) -> None:
+    shown = repr(muzero_wm.load(debug_run))
+    assert shown.startswith("<Agent of tictactoe: mlp with ")
+    assert "20 updates; gumbel, " in shown and "\n" not in shown
 
 
 def test_ctrl_c_is_130_and_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
