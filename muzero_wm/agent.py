@@ -47,6 +47,13 @@ class Agent:
         self._translator = Translator(spec)
         self._planners: dict[int, Planner] = {}
 
+    def __repr__(self) -> str:
+        """Returns what it plays, what its network is, how long it has learnt and how it searches."""
+        torso = "conv" if self.model.conv else "mlp"
+        weights = sum(weight.numel() for weight in self.model.parameters())
+        search = f"{self.config.search.algorithm}, {self.config.search.num_simulations} simulations"
+        return f"<Agent of {self.spec.name}: {torso} with {weights:,} weights, {self.updates:,} updates; {search}>"
+
     def _planner(self, rows: int) -> Planner:
         """Returns the planner for a number of observations: what is fastest for one is not for a hundred."""
         size = FEW if rows <= FEW else MANY

@@ -31,13 +31,15 @@ def run(args: argparse.Namespace) -> bool:
     """
     check_writable(args.json)
     from muzero_wm.envs.check import check_env
+    from muzero_wm.envs.registry import full_name
 
-    report = check_env(args.env, args.steps, args.seed)
+    env = full_name(args.env, print)
+    report = check_env(env, args.steps, args.seed)
     if not report.of("error"):
         from muzero_wm.bench.environment import bench_environment
 
         try:
-            report.facts["speed"] = bench_environment(args.env, args.seed)
+            report.facts["speed"] = bench_environment(env, args.seed)
         except EnvError as error:
             remedy = "play these episodes by themselves, and look at the step that is named"
             report.findings.insert(0, Finding("error", "fails when it is played longer", str(error), remedy))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -11,8 +12,9 @@ from typing import Any
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Column, Table
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+from rich.text import Text
 
 from muzero_wm.errors import UserError
 
@@ -58,33 +60,42 @@ def write_json(path: Path | None, report: Any) -> None:
 
 
 @contextmanager
-def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+def progress_bar(
+    what: str, calls: str | None = None, console: Console | None = None
+) -> Iterator[Callable[[int, int], None]]:
     """Shows a progress bar on a terminal, and nothing elsewhere.
 
     Args:
         what: what is counted.
+        calls: what every call stands for; counted too, where `what` alone would stand still: games that are played side
+            by side end at about the same time.
+        console: standard output when None.
 
     Yields:
         A function to call with (done, total).
     """
-    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console()
+    console = console or Console()
+    text = f"{what}, {{task.fields[calls]}} {calls}" if calls else what
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn(text), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        task = bar.add_task("", total=None, calls=0)
+        numbers = itertools.count(1)
+        yield lambda done, total: bar.update(task, completed=done, total=total, calls=next(numbers))
 
 
 def print_evaluation(report: Mapping[str, Any]) -> None:
     """Prints what `evaluate` returned: one row for each set of games in it."""
-    title = f"{report['env']}, {report['games']} games, {report['simulations']} simulations, seed {report['seed']}"
     console = Console(highlight=False)
+    title = f"{report['env']}, {report['games']} games, {report['simulations']} simulations, seed {report['seed']}"
+    console.print(title, style="italic", markup=False)  # not the table's: it would be folded to its width
+    console.print()
     if "mean_return" in report:
-        table = Table("", "return", "95 % interval", title=title, box=box.SIMPLE_HEAD, title_justify="left")
+        table = Table("", "return", "95 % interval", box=box.SIMPLE_HEAD, show_edge=False)
         for name, part in _parts(report, "mean_return"):
             table.add_row(name, f"{part['mean_return']:.2f}", _interval(part.get("ci95"), "{:.2f}"))
     else:
         columns = (f"against {report['opponent']}", "wins", "draws", "losses", "score", "95 % interval")
-        table = Table(*columns, title=title, box=box.SIMPLE_HEAD, title_justify="left")
+        table = Table(*columns, box=box.SIMPLE_HEAD, show_edge=False)
         for name, part in _parts(report, "wins"):
             counts = [str(part[key]) for key in ("wins", "draws", "losses")]
             score = f"{part['score']:.1%}" if "score" in part else ""
@@ -120,11 +131,11 @@ def environments() -> list[dict[str, Any]]:
 
 
 _KINDS = {
-    "gym:ID": ("1, 2", "Gymnasium's: gym:CartPole-v1"),
-    "openspiel:GAME": ("1, 2", 'OpenSpiel\'s: "openspiel:hex(board_size=5)"'),
+    "gym:ID": ("1 or 2", "Gymnasium's: gym:CartPole-v1"),
+    "openspiel:GAME": ("1 or 2", 'OpenSpiel\'s: "openspiel:hex(board_size=5)"'),
     "pettingzoo:ID": ("2", "PettingZoo's: pettingzoo:classic/connect_four_v3"),
     "minatar:GAME": ("1", "MinAtar's: minatar:breakout"),
-    "package.module:factory": ("1, 2", "your own: see docs/custom-environment.md"),
+    "package.module:factory": ("1 or 2", "your own: see docs/custom-environment.md"),
 }
 
 
@@ -132,14 +143,20 @@ def print_environments(rows: list[dict[str, Any]]) -> None:
     """Prints the table of environments."""
     from muzero_wm.envs.registry import KINDS
 
-    name, about = Column("name", no_wrap=True), Column("what it is", overflow="fold")
-    table = Table(name, "players", "observation", "actions", about, box=box.SIMPLE_HEAD)
+    table = Table.grid(padding=(0, 3))
+    table.add_column(no_wrap=True)
     for row in rows:
         shape = " x ".join(map(str, row["observation"]))
-        table.add_row(row["env"], str(row["players"]), shape, str(row["actions"]), row["about"])
+        about = f"{_players(row['players'])}, observation {shape}, {row['actions']} actions\n{row['about']}"
+        table.add_row(Text(row["env"], "bold"), Text(about))
     for kind in KINDS:
-        table.add_row(kind, _KINDS[kind][0], "any", "any", _KINDS[kind][1])
+        players, about = _KINDS[kind]
+        table.add_row(Text(kind, "bold"), Text(f"{_players(players)}\n{about}"))
     Console(highlight=False).print(table)
+
+
+def _players(count: object) -> str:
+    return f"{count} player{'' if str(count) == '1' else 's'}"
 
 
 def _parts(report: Mapping[str, Any], key: str, name: str = "") -> Iterator[tuple[str, Mapping[str, Any]]]:

@@ -7,6 +7,7 @@ Every mistake of the result is reported at once, one line each, with its dotted 
 from __future__ import annotations
 
 import importlib.resources
+import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -114,10 +115,11 @@ def plan_run(
     """Returns the configuration and the folder of a run that is about to start or to go on.
 
     Args:
-        source: as for `load_config`; when resuming, None means the configuration in the newest checkpoint.
+        source: as for `load_config`, or the name of an environment; when resuming, None means the configuration in the
+            newest checkpoint.
         run_dir: the run folder; ``runs/<name>-<n>`` when None.
         resume: go on from the newest checkpoint in the run folder.
-        env: as for `load_config`.
+        env: as for `load_config`; what only Gymnasium knows may be without its "gym:".
         tell: as for `load_config`.
         **settings: the other arguments of `load_config`.
 
@@ -129,26 +131,47 @@ def plan_run(
         EnvError: the environment of a new run fails a quick check.
         RunDirError: the run folder cannot be used.
     """
+    source, env = _meant(source, env, tell)
     if resume and run_dir is None:
         raise RunDirError("resume: name the run to go on with by its run folder (--run-dir)")
     if resume and source is None:
         folder = prepare_run_dir(Path(str(run_dir)), resume)
         return _settle([_saved_settings(folder)], f"{folder}", env, **settings), folder
     if source is None and env is not None:  # settings that follow from it want an environment that works
-        _try_out(env)
+        _try_out(env, tell)
     config = load_config(source, env=env, tell=tell, **settings)
     if source is not None and not resume:
-        _try_out(config.env)
+        _try_out(config.env, tell)
     if run_dir is not None:
         return config, prepare_run_dir(Path(run_dir), resume)
     return config, new_run_dir(Path("runs"), Path(source).stem if source is not None else str(env))
 
 
-def _try_out(env: str) -> None:
+def _meant(
+    source: str | Path | None, env: str | None, tell: Callable[[str], None] | None
+) -> tuple[str | Path | None, str | None]:
+    """Returns preset and environment as they were probably meant, and tells where that is not what was said."""
+    from muzero_wm.envs.registry import full_name
+
+    if env is not None or source is None:
+        return source, full_name(env, tell) if env is not None else None
+    text = str(source)
+    if isinstance(source, Path) or text in preset_names() or text.endswith((".yaml", ".yml")) or Path(text).exists():
+        return source, None
+    if not re.match(r"[A-Za-z_][\w.]+:", text) and full_name(text) == text:
+        return source, None
+    if tell is not None:
+        tell(f"{text} is an environment, no preset: taken as --env {full_name(text)}.")
+    return None, full_name(text)
+
+
+def _try_out(env: str, tell: Callable[[str], None] | None) -> None:
     """Makes the quick check of an environment that is not built in."""
     from muzero_wm import envs
 
     if env not in envs.names():
+        if tell is not None:
+            tell(f"Trying out {env} with random play ...")
         from muzero_wm.envs.check import try_out
 
         try_out(env)
@@ -231,7 +254,10 @@ def _resolve(source: str | Path) -> Path:
     if isinstance(source, Path) or "/" in text or text.endswith((".yaml", ".yml")):
         return Path(source)
     if text not in preset_names():
-        hint = did_you_mean(text, preset_names()) or f", expected one of {', '.join(preset_names())}, or a YAML file"
+        hint = (
+            did_you_mean(text, preset_names())
+            or f", expected one of {', '.join(preset_names())}, a YAML file or an environment"
+        )
         raise ConfigError(f"unknown preset {text!r}{hint}")
     return Path(str(_configs() / f"{text}.yaml"))
 

@@ -46,10 +46,14 @@ class Progress:
     """
 
     def __init__(self, config: Config, learner: Learner, replay: ReplayBuffer) -> None:
-        """Starts at zero; time counts from here."""
+        """Starts at zero; time counts from `begin` on."""
         self.rounds = self.steps = 0
         self._config, self._learner, self._replay = config.learning, learner, replay
         self._before = 0.0
+        self._start: float | None = None
+
+    def begin(self) -> None:
+        """Has time count from here: importing, compiling and measuring before the first round use up no budget."""
         self._start = time.monotonic()
 
     @property
@@ -65,7 +69,7 @@ class Progress:
     @property
     def elapsed(self) -> float:
         """Seconds trained, earlier parts of a resumed run included."""
-        return self._before + time.monotonic() - self._start
+        return self._before + (0.0 if self._start is None else time.monotonic() - self._start)
 
     @property
     def fraction(self) -> float:
@@ -84,7 +88,7 @@ class Progress:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from saved counters."""
         self.rounds, self.steps = int(state["rounds"]), int(state["steps"])
-        self._before, self._start = float(state["elapsed"]), time.monotonic()
+        self._before = float(state["elapsed"])
         if min(self.rounds, self.steps) < 0 or not 0.0 <= self._before < float("inf"):
             raise ValueError(f"expected counters >= 0, got {state}")
 
@@ -211,11 +215,14 @@ def _train(config: Config, folder: Path, resume: bool, stop: StopSignals, on_rou
     health = HealthMonitor(promised=abs(config.model.initial_value or 0.0))
     try:
         with RunLogger(folder, config.run.tensorboard, resume_at=resume_at) as log:
+            stop.show = log.notice
             log.start(config.learning)
             log.message(network.describe())
             log.message(f"learning: {describe(learner.dtype)}")
             if not resume:
                 save(border.now())
+            actor.prepare(stop.check)
+            progress.begin()
             last_log = last_save = progress.elapsed
             while progress.fraction < 1.0:
                 if stop.requested is not None:

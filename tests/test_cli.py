@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shlex
 import subprocess
@@ -15,9 +16,10 @@ import pytest
 from rich.console import Console
 
 import muzero_wm
-from muzero_wm import cli, envs
+from muzero_wm import cli, cli_arguments, envs
 from muzero_wm.agent import Agent
 from muzero_wm.cli_play import PlayError, play
+from muzero_wm.cli_reports import progress_bar
 from muzero_wm.envs.registry import KINDS
 from muzero_wm.model.world_model import WorldModel
 from muzero_wm.presets import load_config
@@ -51,7 +53,7 @@ def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 BAD_CALLS = [
-    ("", "the following arguments are required: COMMAND"),
+    ("--verbos", "unknown option --verbos"),
     ("trian", "unknown command 'trian', did you mean 'train'?"),
     ("evaluat runs/full", "unknown command 'evaluat', did you mean 'evaluate'?"),
     ("envs --verbos", "unknown option --verbos"),
@@ -122,7 +124,7 @@ def test_each_mistake_is_one_line_and_exit_code_2(
     before = sorted(in_tmp.rglob("*"))
     assert cli.main(shlex.split(call)) == 2
     out, err = capsys.readouterr()
-    assert out == ""
+    assert out == "" or (call.startswith("train") and all(line.endswith(" ...") for line in out.splitlines()))
     assert expected in err
     assert err.startswith("muzero-wm")
     assert len(err.splitlines()) == 1
@@ -167,7 +169,7 @@ def test_help_names_an_example_that_parses(command: str, capsys: pytest.CaptureF
     examples = re.findall(r"^  (muzero-wm .*)$", capsys.readouterr().out, re.MULTILINE)
     assert examples
     for example in examples:
-        cli._parser().parse_args(shlex.split(example)[1:])
+        cli_arguments.build_parser(cli.COMMANDS).parse_args(shlex.split(example)[1:])
 
 
 def test_help_does_not_import_what_is_slow() -> None:
@@ -177,6 +179,24 @@ def test_help_does_not_import_what_is_slow() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize(("call", "word"), [("", "check-env"), ("bench", "inference")])
+def test_nothing_to_do_shows_what_there_is(call: str, word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(shlex.split(call)) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("usage: muzero-wm") and word in out and err == ""
+
+
+def test_train_says_what_it_does_before_it_imports_what_is_slow(tmp_path: Path) -> None:
+    command = [sys.executable, "-X", "importtime", "-m", "muzero_wm", "train", "debug", "--set", "model.width=0"]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT, check=False, env=os.environ
+    )
+    lines = done.stdout.splitlines()
+    imported = [line.rpartition("|")[2].strip() for line in lines]
+    said = lines.index("Reading the settings ...")
+    assert all(imported.index(slow) > said for slow in ("pydantic", "numpy", "numba"))
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -243,11 +263,41 @@ def test_envs_lists_every_environment(tmp_path: Path, capsys: pytest.CaptureFixt
     assert all(name in out for name in [*muzero_wm.envs.names(), *KINDS])
 
 
+def test_no_table_breaks_a_word_at_80_columns(
+    debug_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert cli.main(["envs"]) == 0
+    assert cli.main(["evaluate", str(debug_run), "--games", "2", "--opponent", "random"]) == 0
+    out = capsys.readouterr().out
+    assert max(map(len, out.splitlines())) <= 80
+    for whole in (
+        '"openspiel:hex(board_size=5)"', "pettingzoo:classic/connect_four_v3", "docs/custom-environment.md",
+        "tictactoe, 2 games, 4 simulations, seed 0", "raw policy, second", "95 % interval",
+    ):  # fmt: skip
+        assert whole in out
+
+
+def test_an_evaluation_moves_while_no_game_has_ended() -> None:
+    screen = io.StringIO()
+    with progress_bar("games", "moves", Console(file=screen, force_terminal=True, width=100)) as progress:
+        for _ in range(7):
+            progress(0, 200)
+    shown = screen.getvalue()
+    assert "0/200" in shown and "games, 7 moves" in shown
+
+
+def test_an_agent_says_what_it_is(debug_run: Path) -> None:
+    shown = repr(muzero_wm.load(debug_run))
+    assert shown.startswith("<Agent of tictactoe: mlp with ")
+    assert "20 updates; gumbel, " in shown and "\n" not in shown
+
+
 def test_ctrl_c_is_130_and_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def interrupted(args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(cli._COMMANDS, "envs", interrupted)
+    monkeypatch.setitem(cli.COMMANDS, "envs", interrupted)
     assert cli.main(["envs"]) == 130
     assert capsys.readouterr().err == "muzero-wm: interrupted\n"
 
@@ -320,7 +370,7 @@ def test_every_command_in_the_readme_parses() -> None:
         if words[0] == "make":
             assert words[1] in targets, line
         elif words[0] == "muzero-wm":
-            args, unknown = cli._parser().parse_known_args(words[1:])
+            args, unknown = cli_arguments.build_parser(cli.COMMANDS).parse_known_args(words[1:])
             assert not unknown, line
             if getattr(args, "source", None) and not args.source.endswith(".yaml"):
                 load_config(args.source, env=args.env, overrides=args.set)

@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # From the top; a file may import from its own layer or a lower one.
 LAYERS = (
-    ("__main__", "cli", "cli_bench", "cli_check", "cli_play", "cli_reports", "doctor"),
+    ("__main__", "cli", "cli_arguments", "cli_bench", "cli_check", "cli_play", "cli_reports", "doctor"),
     ("training", "bench"),
     ("agent", "evaluation", "learning"),
     ("acting",),

@@ -48,7 +48,7 @@ def test_lines_speeds_and_screen(tmp_path: Path, terminal: bool) -> None:
     assert all(row["positions_per_second"] == pytest.approx(100.0) for row in rows)
     assert all(row["games_per_minute"] == pytest.approx(1200.0) for row in rows)
     text = screen.getvalue()
-    for expected in ("1.5 minutes or 1,000 updates", "10%", "1:30 left", "a word [in between]", "100%", "0:00 left"):
+    for expected in ("1.5 minutes or 1,000 updates", "10%", "1:30 left", "a word [in between]", "100%", "done in 1:40"):
         assert expected in text
     logger.close()
 

@@ -28,7 +28,10 @@ def started(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
     ) as run:  # fmt: skip
         try:
             assert run.stdout is not None
-            assert run.stdout.readline(), run.stderr.read() if run.stderr else ""  # its title: signals are caught now
+            title = ""
+            while not title.startswith(f"{folder}: "):  # signals are caught from here on
+                title = run.stdout.readline()
+                assert title, run.stderr.read() if run.stderr else ""
             yield run
         finally:
             run.kill()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,14 @@ import pytest
 import torch
 
 from muzero_wm import envs, training
+from muzero_wm.acting import worker
+from muzero_wm.acting.worker import ActorHandle
 from muzero_wm.agent import load
 from muzero_wm.config import Config
 from muzero_wm.learning.learner import Learner, NonFiniteLossError
 from muzero_wm.presets import load_config
 from muzero_wm.replay.reanalyze import reanalyze
-from muzero_wm.training import train
+from muzero_wm.training import Progress, train
 from tests.replay.helpers import random_games
 
 SMALL = [
@@ -170,3 +173,26 @@ def _imagined_reward(model: torch.nn.Module, ring: dict, slots: np.ndarray) -> f
         latent = model.represent(torch.from_numpy(ring["observation"][slots]))
         latent = model.step(latent, torch.from_numpy(ring["action"][slots]).long())
         return float(model.reward_support.decode(model.predict(latent).reward_logits).mean())
+
+
+def test_what_comes_before_the_first_round_uses_up_no_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Imports, compiling, measuring backends and the start of the acting process."""
+    ready = []
+
+    def make_actor(*arguments: Any) -> ActorHandle:
+        actor = worker.make_actor(*arguments)
+        prepare = actor.prepare
+        monkeypatch.setattr(actor, "prepare", lambda tick: (prepare(tick), ready.append(time.monotonic())))
+        return actor
+
+    monkeypatch.setattr(training, "make_actor", make_actor)
+    for resume, updates in ((False, 4), (True, 8)):
+        used: list[tuple[float, float]] = []
+        before = metrics(tmp_path / "run")[-1]["elapsed"] if resume else 0.0
+
+        def note(_: Learner, progress: Progress, used: list[tuple[float, float]] = used) -> None:
+            used.append((progress.elapsed, time.monotonic()))
+
+        train(small("acting.process=true", updates=updates), tmp_path / "run", resume=resume, on_round=note)
+        assert used and all(elapsed <= before + now - ready[-1] + 0.1 for elapsed, now in used)
+    assert len(ready) == 2

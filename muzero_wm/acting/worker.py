@@ -7,6 +7,7 @@ that crashed or hangs is replaced by one that plays the same round again.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from abc import ABC, abstractmethod
@@ -69,6 +70,13 @@ class ActorHandle(ABC):
             self._border = _as_arrays(state["actor"])
             if "recent" in state:  # runs of earlier versions kept none
                 self._recent.load_state_dict(state["recent"])
+
+    def prepare(self, tick: Tick = proceed) -> None:  # noqa: B027
+        """Waits until a round can begin at once; `begin` does not need it.
+
+        Args:
+            tick: as for `collect`.
+        """
 
     @abstractmethod
     def begin(self, weights: Weights) -> None:
@@ -176,6 +184,11 @@ class ProcessActor(ActorHandle):
         self._memory = 0.0
         self._waiting_since = time.monotonic()
 
+    def prepare(self, tick: Tick = proceed) -> None:
+        """Waits until the process has imported and compiled what it needs and made its environments."""
+        with contextlib.suppress(_WorkerLostError):  # the round will meet the same end, and restart
+            self._await_start(tick)
+
     def begin(self, weights: Weights) -> None:
         """Sends the round's weights; returns at once.
 
@@ -204,11 +217,14 @@ class ProcessActor(ActorHandle):
                 self._restart(f"the acting process {lost}", keep_episodes)
                 keep_episodes = False
 
+    def _await_start(self, tick: Tick) -> None:
+        goes_on, why = self._receive(tick)
+        self._ready = True
+        self._began(goes_on, why)
+
     def _round(self, tick: Tick) -> ActingResult:
         if not self._ready:
-            goes_on, why = self._receive(tick)
-            self._ready = True
-            self._began(goes_on, why)
+            self._await_start(tick)
             self._send_weights()
         played, border, memory = self._receive(tick)
         self._busy = False

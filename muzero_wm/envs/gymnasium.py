@@ -12,6 +12,7 @@ import gymnasium
 from gymnasium.utils import EzPickle
 
 from muzero_wm.envs.base import EnvError, EnvSpec, mask_kept
+from muzero_wm.envs.guess import missing_namespace
 from muzero_wm.envs.imports import check_module
 from muzero_wm.envs.language import Language
 from muzero_wm.envs.naming import Channels, EnvName
@@ -225,6 +226,8 @@ def make_gymnasium(name: EnvName) -> GymnasiumEnv:
             check_module(name.target.partition(":")[0])
         env = gymnasium.make(name.target, **name.options)
     except Exception as error:  # an environment of a user may fail in any way
+        if isinstance(error, gymnasium.error.NamespaceNotFound) and (remedy := missing_namespace(name.target)):
+            raise EnvError(f"cannot make {name.text!r}: {remedy}") from error
         kind = "" if isinstance(error, EnvError | gymnasium.error.Error | ImportError) else f"{type(error).__name__}: "
         raise EnvError(f"cannot make {name.text!r}: {kind}{' '.join(str(error).split())[:400]}") from error
     return adapt_gymnasium(name.text, env, name.channels)

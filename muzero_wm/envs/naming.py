@@ -50,10 +50,15 @@ def parse_name(text: str) -> EnvName:
     Raises:
         EnvError: it is not of this form.
     """
-    match = _NAME.fullmatch(text) if len(text) <= _MOST_CHARACTERS else None
+    if len(text) > _MOST_CHARACTERS:
+        raise EnvError(
+            f"environment '{text[:40]}...': expected a name of at most {_MOST_CHARACTERS} characters, got {len(text)}; "
+            "options that need more belong into a factory of yours"
+        )
+    match = _NAME.fullmatch(text)
     if match is None:
         raise EnvError(
-            f"environment {text[:_MOST_CHARACTERS]!r}: expected a name like connect4, gym:CartPole-v1, "
+            f"environment {text!r}: expected a name like connect4, gym:CartPole-v1, "
             "openspiel:hex(board_size=5) or my_package.my_module:factory"
         )
     options = _options(text, match["options"] or "")

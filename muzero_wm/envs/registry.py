@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from muzero_wm.envs import games
 from muzero_wm.envs.base import BatchedEnv, EnvError, EnvSpec
+from muzero_wm.envs.guess import known_to_gymnasium
 from muzero_wm.envs.imports import check_module
 from muzero_wm.envs.naming import EnvName, parse_name
 from muzero_wm.envs.probe import once
@@ -45,6 +46,22 @@ _READ_HERE = ("gym", "pettingzoo")  # and what factories make: the others say th
 def names() -> list[str]:
     """Returns the names of the built-in environments, sorted; `KINDS` come on top of them."""
     return sorted(module.name for module in pkgutil.iter_modules(games.__path__))
+
+
+def full_name(name: str, tell: Callable[[str], None] | None = None) -> str:
+    """Returns the name of an environment with its kind, where a person left out that it is Gymnasium's.
+
+    Args:
+        name: as a person said it.
+        tell: called with a line where the name is completed.
+
+    Returns:
+        "gym:CartPole-v1" for "CartPole-v1"; whatever is built in or unknown stays as it is.
+    """
+    full = None if name in names() else known_to_gymnasium(name)
+    if full is not None and tell is not None:
+        tell(f"{name} is one of Gymnasium's environments: taken as {full}.")
+    return full or name
 
 
 def board_game(name: str) -> BoardGame:
@@ -258,4 +275,6 @@ def _known() -> str:
 
 
 def _unknown(name: str) -> EnvError:
-    return EnvError(f"unknown environment {name!r} (known: {_known()}){did_you_mean(name, names())}")
+    meant = known_to_gymnasium(name)
+    hint = f", did you mean {meant!r}?" if meant else did_you_mean(name, names())
+    return EnvError(f"unknown environment {name!r} (known: {_known()}){hint}")

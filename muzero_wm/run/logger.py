@@ -8,26 +8,20 @@ from __future__ import annotations
 
 import json
 import math
-import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console, Group
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
+from rich.console import Console
 
 from muzero_wm.config import LearningConfig
 from muzero_wm.run.files import open_append
 from muzero_wm.run.folder import RunDirError
+from muzero_wm.run.screen import Screen
 
 _WINDOW_SECONDS = 20.0
-_PLAIN_LINE_SECONDS = 10.0
-_RETURN = "episode/return"
 
 
 class LogWarning(UserWarning):
@@ -52,7 +46,7 @@ class RunLogger:
         console: Console | None = None,
         resume_at: tuple[int, int] | None = None,
     ) -> None:
-        self._console = console or Console()
+        self._screen = Screen(console)
         try:
             self._file = open_append(run_dir / "metrics.jsonl", keep=_reached(resume_at))
         except OSError as error:
@@ -62,10 +56,8 @@ class RunLogger:
             from torch.utils.tensorboard import SummaryWriter
 
             self._writer = SummaryWriter(str(run_dir), purge_step=None if resume_at is None else resume_at[1] + 1)
-        self._live: Live | None = None
-        self._name = self._title = str(run_dir)
+        self._name = str(run_dir)
         self._recent: deque[tuple[float, int, int, int]] = deque()
-        self._last_line = -math.inf
         self._failing = False
 
     def __enter__(self) -> RunLogger:
@@ -82,12 +74,7 @@ class RunLogger:
         """
         minutes = f"{budget.max_minutes:g} minutes" if budget.max_minutes is not None else ""
         updates = f"{budget.max_updates:,} updates" if budget.max_updates is not None else ""
-        self._title = f"{self._name}: {' or '.join(filter(None, (minutes, updates)))}"
-        if self._console.is_terminal:
-            self._live = Live(Text(self._title, "bold"), console=self._console, auto_refresh=False)
-            self._live.start()
-        else:
-            self.message(self._title)
+        self._screen.start(f"{self._name}: {' or '.join(filter(None, (minutes, updates)))}")
 
     def log(
         self, metrics: Mapping[str, float], *, updates: int, steps: int, games: int, elapsed: float, fraction: float
@@ -118,17 +105,19 @@ class RunLogger:
                         self._writer.add_scalar(name, value, updates)
         except OSError as error:
             self._lost(error)
-        self._show(row, metrics)
+        self._screen.show(row, metrics)
 
     def message(self, text: str) -> None:
         """Prints a line that stays, above the progress display."""
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        self._screen.message(text)
+
+    def notice(self, text: str) -> bool:
+        """Shows a line in the progress display, from a signal handler too; returns False where there is none."""
+        return self._screen.notice(text)
 
     def close(self) -> None:
         """Closes the display and the files; may be called twice."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        self._screen.close()
         try:
             if self._writer is not None:
                 self._writer.close()
@@ -153,56 +142,6 @@ class RunLogger:
             "updates_per_second": updates * per_second,
             "positions_per_second": steps * per_second,
         }
-
-    def _show(self, row: Mapping[str, float], metrics: Mapping[str, float]) -> None:
-        left = _clock(row["elapsed"] * (1.0 / row["fraction"] - 1.0)) if row["fraction"] > 0 else "?"
-        if self._live is not None:
-            self._live.update(self._panel(row, metrics, left), refresh=True)
-            return
-        now = time.monotonic()
-        if now - self._last_line < _PLAIN_LINE_SECONDS and row["fraction"] < 1.0:
-            return
-        self._last_line = now
-        losses = "  ".join(f"{name} {value:.3f}" for name, value in _losses(metrics).items())
-        result = f"return {metrics[_RETURN]:.4g}  " if _RETURN in metrics else ""
-        self._console.print(
-            f"{row['fraction']:4.0%}  {left} left  {row['updates']:.0f} updates ({row['updates_per_second']:.1f}/s)  "
-            f"{row['games']:.0f} games ({row['games_per_minute']:.0f}/min)  {row['steps']:.0f} steps "
-            f"({row['positions_per_second']:.0f}/s)  {result}{losses}",
-            highlight=False,
-            soft_wrap=True,
-        )
-
-    def _panel(self, row: Mapping[str, float], metrics: Mapping[str, float], left: str) -> Group:
-        head = Text.assemble((self._title, "bold"), f"   {row['fraction']:.0%}, {left} left")
-        bar = ProgressBar(total=1.0, completed=min(row["fraction"], 1.0), width=min(72, self._console.width))
-        counts = Table.grid(padding=(0, 3))
-        for name, count, speed, unit in (
-            ("updates", "updates", "updates_per_second", "/s"),
-            ("steps", "steps", "positions_per_second", "/s"),
-            ("games", "games", "games_per_minute", "/min"),
-        ):
-            counts.add_row(name, f"{row[count]:,.0f}", f"{row[speed]:,.0f} {unit}")
-        if _RETURN in metrics:
-            counts.add_row("return", f"{metrics[_RETURN]:,.4g}", "last 100")
-        losses = Table.grid(padding=(0, 3))
-        for name, value in _losses(metrics).items():
-            losses.add_row(name, f"{value:.4f}")
-        columns = Table.grid(padding=(0, 6))
-        columns.add_row(counts, losses)
-        return Group(head, bar, columns)
-
-
-def _losses(metrics: Mapping[str, float]) -> dict[str, float]:
-    """Returns the metrics called "loss/...", by their last name."""
-    return {name.removeprefix("loss/"): value for name, value in metrics.items() if name.startswith("loss/")}
-
-
-def _clock(seconds: float) -> str:
-    """Returns seconds as m:ss or h:mm:ss."""
-    minutes, second = divmod(round(seconds), 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{hours}:{minute:02d}:{second:02d}" if hours else f"{minute}:{second:02d}"
 
 
 def _reached(resume_at: tuple[int, int] | None) -> Callable[[bytes], bool]:

@@ -50,12 +50,15 @@ class StopSignals:
     Attributes:
         requested: the signal that came, None before.
         seconds_to_save: may be raised when saving turns out to take longer.
+        show: shows a line within a live display, which a line on standard error would tear; returns False where there
+            is none. It is called in the middle of anything, a print included.
     """
 
     def __init__(self, seconds_to_save: float = 1.0) -> None:
         """Catches nothing yet."""
         self.requested: int | None = None
         self.seconds_to_save = seconds_to_save
+        self.show: Callable[[str], bool] = lambda text: False
         self._since = 0.0
         self._before: dict[int, Any] = {}
 
@@ -85,6 +88,6 @@ class StopSignals:
         if self.requested is not None:
             raise Interrupted(number, saved=False)
         self.requested, self._since = number, time.monotonic()
-        # not print: this may interrupt a print
-        text = f"\n{signal.Signals(number).name}: saving a checkpoint, then ending; once more ends at once\n"
-        os.write(2, text.encode())
+        text = f"{signal.Signals(number).name}: saving a checkpoint, then ending; once more ends at once"
+        if not self.show(text):
+            os.write(2, f"\n{text}\n".encode())  # not print: this may interrupt a print

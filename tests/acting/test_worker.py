@@ -63,6 +63,24 @@ def marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
+def test_a_process_that_was_waited_for_plays_the_same() -> None:
+    config = config_for("tictactoe")
+    waited = ProcessActor(config)
+    waited.prepare()
+    ready = waited._child.pipe.poll  # nothing is left to be said before the first round
+    assert not ready(0.0)
+    assert_same_games(play(waited, config), play(InlineActor(config), config))
+
+
+def test_a_process_that_dies_while_it_starts_is_replaced_by_the_round(marker: Path) -> None:
+    config = config_for("tictactoe")
+    actor = ProcessActor(config)
+    os.kill(actor._child.pid, signal.SIGKILL)
+    actor.prepare()
+    (note,) = (note for result in play(actor, config) for note in result.notes)
+    assert "(killed by SIGKILL); restart 1 of at most 5" in note
+
+
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [("ExitOnce", "exit code 3"), ("KillOnce", "killed by SIGKILL"), ("HangOnce", "gave no answer for 2 s")],

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 import mcts
-from muzero_wm import cli, envs
+from muzero_wm import cli, cli_arguments, envs
 from muzero_wm.bench.inference import bench_inference
 from muzero_wm.bench.learner import made_up_games
 from muzero_wm.bench.models import NETWORKS, make_network, observations
@@ -171,7 +171,7 @@ def test_mistakes_are_one_line(
 def test_help_names_an_example_that_parses(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([*shlex.split(command), "--help"]) == 0
     (example,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("  muzero-wm bench"))
-    cli._parser().parse_args(shlex.split(example)[1:])
+    cli_arguments.build_parser(cli.COMMANDS).parse_args(shlex.split(example)[1:])
 
 
 @pytest.mark.parametrize(

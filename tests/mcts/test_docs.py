@@ -87,6 +87,15 @@ def test_other_ways_to_select(capsys):
     assert capsys.readouterr().out
 
 
+def test_noise_that_is_stretched_hides_a_reward_two_moves_away(capsys):
+    names: dict = {}
+    block = next(block for block in BLOCKS if "found[epsilon]" in block)
+    run(block, names)
+    shown = capsys.readouterr().out.strip()
+    assert names["found"][0.1] == 1.0 > names["found"][1e-8]
+    assert f"print(found)  # {shown}\n" in block
+
+
 def own_visits(result):
     """Counts the evaluations that the node of the chosen action had itself."""
     child = next(c for c in result.tree.to_dict()["children"] if c["action"] == result.action[0])
