@@ -6,6 +6,7 @@ one clear line each. What an environment already says (shapes, number of actions
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -208,6 +209,9 @@ class LearningConfig(Section):
     )
     max_updates: Positive | None = Field(None, description="stop after this many updates")
     max_minutes: Annotated[float, Field(gt=0.0)] | None = Field(None, description="stop after this much time")
+    stop_at_score: float | None = Field(
+        None, description="stop where an evaluation finds this: share of points for two players (0 to 1), else return"
+    )
 
     @model_validator(mode="after")
     def _bounded(self) -> LearningConfig:
@@ -234,7 +238,14 @@ class RunConfig(Section):
     checkpoint_every_minutes: Annotated[float, Field(gt=0.0)] = 5.0
     keep_checkpoints: Annotated[StrictInt, Field(ge=1, le=10_000)] = Field(3, description="newest checkpoints kept")
     keep_best: Annotated[str, Field(min_length=1)] | None = Field(
-        None, description="logged metric by which the best checkpoint is kept too (larger is better), episode/return"
+        None, description="metric by which the best checkpoint is kept too, larger is better (see docs/checkpoints.md)"
+    )
+    evaluate_every_minutes: Annotated[float, Field(gt=0.0)] | None = Field(
+        None, description="evaluate the teacher this often while training; takes seconds beside the budget; null: never"
+    )
+    evaluate_games: Annotated[StrictInt, Field(ge=1, le=10_000)] = Field(20, description="games of such an evaluation")
+    evaluate_opponent: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="two players: random, perfect or mcts:N; null: mcts:100"
     )
     on_save_error: Literal["continue", "stop"] = Field(
         "continue", description="when a checkpoint cannot be written (disk full); at the end it is always an error"
@@ -243,6 +254,13 @@ class RunConfig(Section):
         1, description="torch threads of the learner (the actor has one of its own)"
     )
     tensorboard: StrictBool = True
+
+    @field_validator("evaluate_opponent")
+    @classmethod
+    def _known_opponent(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch("random|perfect|mcts:[1-9][0-9]{0,6}", value):
+            raise ValueError(f"expected random, perfect or mcts:N, got {value!r:.40}")
+        return value
 
 
 class Config(Section):
@@ -257,3 +275,15 @@ class Config(Section):
     learning: LearningConfig = LearningConfig(max_minutes=10.0)
     inference: InferenceConfig = InferenceConfig()
     run: RunConfig = RunConfig()
+
+    @model_validator(mode="after")
+    def _evaluated(self) -> Config:
+        if self.run.evaluate_every_minutes is None:
+            for name, needs in (
+                ("learning.stop_at_score", self.learning.stop_at_score is not None),
+                (f"run.keep_best={self.run.keep_best}", (self.run.keep_best or "").startswith("evaluation/")),
+                ("run.evaluate_opponent", self.run.evaluate_opponent is not None),
+            ):
+                if needs:
+                    raise ValueError(f"{name} needs evaluations: set run.evaluate_every_minutes")
+        return self

@@ -25,6 +25,8 @@ from muzero_wm.run.folder import RunDirError, new_run_dir, prepare_run_dir
 
 _BUDGET = ("max_updates", "max_minutes")
 _MAX_LINES = 20
+STRENGTH = {1: ("evaluation/return", "episode/return"), 2: ("evaluation/score",)}
+"""Metrics that say how good an agent is, by the number of players; larger is better."""
 
 
 class ConfigWarning(UserWarning):
@@ -305,11 +307,7 @@ def _validate(merged: dict[Any, Any], where: str, check_env: bool = True) -> Con
         try:
             players = envs.spec(name).num_players
             if config is not None:
-                if players == 2 and config.acting.random_moves > 0.0:
-                    lines.append(
-                        f"acting.random_moves: for one player, {name} has two; they have acting.random_openings, got "
-                        f"{config.acting.random_moves:g}"
-                    )
+                lines += _misfits(config, name, players)
                 check_workers(name, config.acting.env_workers, config.acting.env_timeout_seconds)
         except envs.EnvError as error:
             lines.append(f"env: {error}")
@@ -318,6 +316,29 @@ def _validate(merged: dict[Any, Any], where: str, check_env: bool = True) -> Con
     if lines or config is None:
         raise ConfigError(*(f"{where}: {line}" for line in lines))
     return config
+
+
+def _misfits(config: Config, env: str, players: int) -> list[str]:
+    """Returns a line for each setting that is for another number of players."""
+    lines = []
+    if players == 2 and config.acting.random_moves > 0.0:
+        lines.append(
+            f"acting.random_moves: for one player, {env} has two; they have acting.random_openings, got "
+            f"{config.acting.random_moves:g}"
+        )
+    if players == 1 and config.run.evaluate_opponent is not None:
+        lines.append(f"run.evaluate_opponent: {env} is for one player")
+    if players == 2 and not 0.0 <= (config.learning.stop_at_score or 0.0) <= 1.0:
+        lines.append(
+            "learning.stop_at_score: expected a share of points from 0 to 1, between two players, got "
+            f"{config.learning.stop_at_score:g}"
+        )
+    if (best := config.run.keep_best) not in (None, *STRENGTH[players]):
+        lines.append(
+            f"run.keep_best: expected {' or '.join(STRENGTH[players])}, which a run of {env} measures, got "
+            f"{short(best)}{did_you_mean(str(best), STRENGTH[players])}"
+        )
+    return lines
 
 
 def _explain(problem: Mapping[str, Any]) -> str:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from muzero_wm.acting.actor import acting_network
 from muzero_wm.acting.worker import ActingError, ActorHandle, make_actor
 from muzero_wm.agent import Agent
 from muzero_wm.config import Config
+from muzero_wm.evaluation.during import Measured, TrainingEvaluation
 from muzero_wm.learning.health import HealthMonitor, return_bound
 from muzero_wm.learning.learner import Learner
 from muzero_wm.model.precision import PrecisionWarning, describe, short_name
@@ -80,6 +82,15 @@ class Progress:
         if self._config.max_minutes is not None:
             shares.append(self.elapsed / (60.0 * self._config.max_minutes))
         return min(1.0, max(shares))
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Stops the clock for what is no training."""
+        begin = time.monotonic()
+        try:
+            yield
+        finally:
+            self._start += time.monotonic() - begin
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the counters."""
@@ -212,6 +223,7 @@ def _train(config: Config, folder: Path, resume: bool, stop: StopSignals, on_rou
     actor = make_actor(learner.config, acting_state)
     border = Border(learner, replay, progress, actor)
     resume_at = (progress.steps, progress.updates) if resume else None
+    evaluation = TrainingEvaluation(learner.config, spec, progress.elapsed)
     health = HealthMonitor(promised=abs(config.model.initial_value or 0.0))
     try:
         with RunLogger(folder, config.run.tensorboard, resume_at=resume_at) as log:
@@ -224,7 +236,7 @@ def _train(config: Config, folder: Path, resume: bool, stop: StopSignals, on_rou
             actor.prepare(stop.check)
             progress.begin()
             last_log = last_save = progress.elapsed
-            while progress.fraction < 1.0:
+            while progress.fraction < 1.0 and not evaluation.reached:
                 if stop.requested is not None:
                     save(border.now(), last=True)
                     raise Interrupted(stop.requested, saved=True)
@@ -240,11 +252,18 @@ def _train(config: Config, folder: Path, resume: bool, stop: StopSignals, on_rou
                 _tell(log, acted.notes)
                 if on_round is not None:
                     on_round(learner, progress)
-                if progress.elapsed - last_log >= config.run.log_every_seconds or progress.fraction >= 1.0:
+                measured = _evaluate(evaluation, learner, progress, stop)
+                if measured is not None:
+                    saver.observe(measured.metrics)
+                    metrics |= measured.metrics
+                    log.message(measured.line)
+                due = progress.elapsed - last_log >= config.run.log_every_seconds or progress.fraction >= 1.0
+                if due or measured is not None:
                     last_log = progress.elapsed
                     metrics |= acted.stats | {"replay/steps": float(replay.num_steps)}
                     _log(log, metrics, progress, health, replay)
-                if progress.elapsed - last_save >= 60.0 * config.run.checkpoint_every_minutes:
+                best = measured is not None and config.run.keep_best in measured.metrics
+                if best or progress.elapsed - last_save >= 60.0 * config.run.checkpoint_every_minutes:
                     last_save = progress.elapsed
                     save(border.now())
             save(border.now(), last=True)
@@ -263,6 +282,16 @@ def _train(config: Config, folder: Path, resume: bool, stop: StopSignals, on_rou
     finally:
         actor.close()
     return Agent(config, spec, learner.teacher, learner.updates)
+
+
+def _evaluate(
+    evaluation: TrainingEvaluation, learner: Learner, progress: Progress, stop: StopSignals
+) -> Measured | None:
+    """Evaluates the teacher where it is time, with the run's clock stopped."""
+    if not evaluation.due(progress.elapsed, progress.updates, last=progress.fraction >= 1.0):
+        return None
+    with progress.paused():
+        return evaluation.measure(learner.teacher, progress.updates, progress.elapsed, stop)
 
 
 def _with_backend(config: Config, backend: str) -> Config:

@@ -271,7 +271,8 @@ def test_a_disk_fills_up_in_the_middle_of_a_run(
 
 def test_the_best_by_a_logged_metric_is_kept_and_evaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "run"
-    assert _train(folder, "run.keep_best=replay/reanalyzed", "run.keep_checkpoints=1") == 0
+    often = ("run.evaluate_every_minutes=1e-9", "run.evaluate_games=2", "run.evaluate_opponent=random")
+    assert _train(folder, "run.keep_best=evaluation/score", "run.keep_checkpoints=1", *often) == 0
     call = ["evaluate", str(folder), "--opponent", "random", "--games", "2", "--simulations", "1"]
     assert cli.main([*call, "--checkpoint", "best"]) == 0
     assert cli.main([*call, "--checkpoint", "40"]) == 0

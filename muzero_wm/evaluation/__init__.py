@@ -1,7 +1,7 @@
 """How good an agent is: matches, episodes, exhaustive checks, solved positions."""
 
-from muzero_wm.evaluation.arena import MatchResult, Tally, play_match
-from muzero_wm.evaluation.episodes import play_episodes
+from muzero_wm.evaluation.arena import MatchResult, Tally, play_match, plies_for
+from muzero_wm.evaluation.episodes import Episodes, play_episodes
 from muzero_wm.evaluation.evaluate import evaluate
 from muzero_wm.evaluation.exhaustive import play_every_reply
 from muzero_wm.evaluation.opponents import opponent_from_name
@@ -10,6 +10,7 @@ from muzero_wm.evaluation.solved import share_kept
 
 __all__ = [
     "AgentPlayer",
+    "Episodes",
     "MatchResult",
     "Player",
     "RawPolicyPlayer",
@@ -19,5 +20,6 @@ __all__ = [
     "play_episodes",
     "play_every_reply",
     "play_match",
+    "plies_for",
     "share_kept",
 ]

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from muzero_wm import envs
+from muzero_wm.envs import BatchedEnv, Step
 from muzero_wm.errors import UserError
 from muzero_wm.evaluation.intervals import wilson_interval
+from muzero_wm.evaluation.limits import step_limit
 from muzero_wm.evaluation.players import Player
+from muzero_wm.seeding import pick, stream_keys
 
 Progress = Callable[[int, int], None]
+MOST_OPENING_PLIES = 8
 
 
 @dataclass(frozen=True)
@@ -47,10 +54,16 @@ class MatchResult:
     Attributes:
         first: games in which the player moved first.
         second: games in which the opponent moved first.
+        distinct: how many of the games differ in their moves; players that always answer alike repeat theirs.
+        cut: games that reached the limit of moves; they count as drawn.
+        opening_plies: random moves at the beginning of every game.
     """
 
     first: Tally
     second: Tally
+    distinct: int
+    cut: int = 0
+    opening_plies: int = 0
 
     @property
     def total(self) -> Tally:
@@ -59,11 +72,20 @@ class MatchResult:
         return Tally(a.wins + b.wins, a.draws + b.draws, a.losses + b.losses)
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns counts, score, its 95 % Wilson interval and both seats, ready for JSON."""
+        """Returns counts, score, its 95 % Wilson interval and both seats, ready for JSON.
+
+        A game that was played before says nothing new, so the interval is that of as many games as are distinct.
+        """
         total = self.total
-        low, high = wilson_interval(total.wins + total.draws / 2, total.games)
-        seats = {"first": self.first.to_dict(), "second": self.second.to_dict()}
-        return {**total.to_dict(), "ci95": [low, high], "seats": seats}
+        low, high = wilson_interval(total.score * self.distinct, self.distinct)
+        return {
+            **total.to_dict(),
+            "ci95": [low, high],
+            "distinct_games": self.distinct,
+            "opening_plies": self.opening_plies,
+            "cut": self.cut,
+            "seats": {"first": self.first.to_dict(), "second": self.second.to_dict()},
+        }
 
 
 def play_match(
@@ -73,16 +95,25 @@ def play_match(
     games: int,
     seed: int = 0,
     progress: Progress | None = None,
+    *,
+    opening_plies: int = 0,
+    max_steps: int | None = None,
 ) -> MatchResult:
     """Plays games side by side, the player moving first in half of them (in one more when the number is odd).
+
+    With openings the games come in pairs that begin with the same random moves, once from either seat, so that a
+    beginning which decides the game favours nobody.
 
     Args:
         env_name: a two-player environment.
         player: the player under test.
         opponent: the other one.
         games: number of games, >= 1; each is one slot of one batch.
-        seed: seed of the environment.
+        seed: seed of the environment and of the openings.
         progress: called as progress(finished, games) after every move of the batch.
+        opening_plies: random legal moves at the beginning of every game, see `plies_for`.
+        max_steps: moves after which a game is drawn; None for the environment's own limit, or 5000 where it states
+            none.
 
     Returns:
         The results from the player's view: a game is won where the rewards of all its moves, the opponent's with
@@ -96,25 +127,70 @@ def play_match(
     with closing(envs.make(env_name, games, seed)) as env:
         if env.spec.num_players != 2:
             raise UserError(f"a match needs a two-player environment, {env_name} has {env.spec.num_players} player")
-        step = env.reset()
-        seat = (np.arange(games) >= (games + 1) // 2).astype(np.int8)
+        limit = step_limit(env.spec, max_steps)
+        half = (games + 1) // 2
+        step = _open(env, np.arange(games) % half, opening_plies, seed)
+        seat = (np.arange(games) >= half).astype(np.int8)
         result = np.zeros(games)  # what the player has won so far and the opponent has lost
         playing = np.ones(games, np.bool_)
-        while playing.any():
+        games_so_far = [hashlib.blake2b(step.observation[i].tobytes() + seat[i].tobytes()) for i in range(games)]
+        cut = 0
+        for played in itertools.count(opening_plies + 1):
             mine = step.to_play == seat
             actions = step.legal_actions.argmax(axis=1)  # slots whose game is over idle along in a new one
             for mover, turn in ((player, mine), (opponent, ~mine)):
                 rows = np.flatnonzero(playing & turn)
                 if rows.size:
                     actions[rows] = mover.actions(env, step, rows)
+            for i in np.flatnonzero(playing):
+                games_so_far[i].update(actions[i].tobytes())
             step = env.step(actions)
             result += playing * np.where(mine, step.reward, -step.reward)
             playing &= ~(step.terminated | step.truncated)
+            if played >= limit:
+                cut = int(playing.sum())
+                result[playing] = 0.0
+                playing[:] = False
             if progress is not None:
                 progress(int(games - playing.sum()), games)
-    return MatchResult(_tally(result[seat == 0]), _tally(result[seat == 1]))
+            if not playing.any():
+                break
+    distinct = len({game.digest() for game in games_so_far})
+    return MatchResult(_tally(result[seat == 0]), _tally(result[seat == 1]), distinct, cut, opening_plies)
 
 
-def _tally(result: np.ndarray[Any, np.dtype[np.float64]]) -> Tally:
+def plies_for(env_name: str, games: int) -> int:
+    """Returns how many random moves give the pairs of a match openings of their own.
+
+    Args:
+        env_name: a two-player environment.
+        games: of the match.
+
+    Returns:
+        The fewest plies with at least four times as many sequences of moves as there are pairs, by the numbers of legal
+        moves along one random game; at most `MOST_OPENING_PLIES`.
+    """
+    with closing(envs.make(env_name, 1)) as env:
+        step = env.reset()
+        sequences = 1
+        for plies in range(MOST_OPENING_PLIES):
+            if sequences >= 4 * ((games + 1) // 2):
+                return plies
+            sequences *= int(step.legal_actions[0].sum())
+            step = env.step(pick(step.legal_actions, stream_keys(0, "evaluation/plies", 0, plies)))
+            if step.terminated[0] or step.truncated[0]:
+                return plies
+    return MOST_OPENING_PLIES
+
+
+def _open(env: BatchedEnv, opening: NDArray[np.int64], plies: int, seed: int) -> Step:
+    """Begins all games with random moves, the same ones where `opening` [n] is the same."""
+    step = env.reset()
+    for ply in range(plies):
+        step = env.step(pick(step.legal_actions, stream_keys(seed, "evaluation/opening", opening, ply)))
+    return step
+
+
+def _tally(result: NDArray[np.float64]) -> Tally:
     result = result.round(6)  # partial rewards of 0.1 add up to nothing only almost
     return Tally(int((result > 0).sum()), int((result == 0).sum()), int((result < 0).sum()))

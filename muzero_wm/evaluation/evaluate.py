@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 from muzero_wm.envs import EnvSpec
 from muzero_wm.errors import UserError
-from muzero_wm.evaluation.arena import Progress, play_match
-from muzero_wm.evaluation.episodes import play_episodes, summary
+from muzero_wm.evaluation.arena import Progress, play_match, plies_for
+from muzero_wm.evaluation.episodes import play_episodes
 from muzero_wm.evaluation.exhaustive import play_every_reply
 from muzero_wm.evaluation.opponents import opponent_from_name
 from muzero_wm.evaluation.players import AgentPlayer, RawPolicyPlayer, SearchingAgent
@@ -21,6 +22,11 @@ def default_opponent(env_name: str) -> str:
     return "perfect" if env_name == "tictactoe" else "mcts:1000"
 
 
+def default_openings(env_name: str, games: int) -> int:
+    """Returns the random plies a match begins with when none are asked for: 0 where every reply is played anyway."""
+    return 0 if env_name in EXHAUSTIVE_ENVS else plies_for(env_name, games)
+
+
 def evaluate(
     agent: SearchingAgent,
     opponent: str | None = None,
@@ -28,6 +34,9 @@ def evaluate(
     simulations: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
+    *,
+    opening_plies: int | None = None,
+    max_steps: int | None = None,
 ) -> dict[str, Any]:
     """Measures an agent with its search and, under "raw_policy", by its network alone.
 
@@ -38,17 +47,26 @@ def evaluate(
         simulations: simulations per move, None for the agent's own number.
         seed: seed of games, opponents and searches.
         progress: called as progress(finished, total) with the games of search and raw policy together.
+        opening_plies: two players: random moves that each pair of games begins with; None for as many as give the
+            games beginnings of their own.
+        max_steps: where an episode or a game is cut; None for the environment's own limit, or 5000 where it states
+            none.
 
     Returns:
         Ready for JSON: env, games, seed, simulations; for two players opponent, wins, draws, losses, score, ci95
-        (Wilson), seats, for tic-tac-toe exhaustive; for one player mean_return, ci95 (normal, None for one episode),
-        returns. raw_policy holds the same results for the network alone.
+        (Wilson, of as many games as are distinct), distinct_games, opening_plies, cut, seats, for tic-tac-toe
+        exhaustive; for one player mean_return, ci95 (normal, None for one episode), returns, mean_length, cut,
+        max_steps. raw_policy holds the same results for the network alone.
 
     Raises:
         UserError: the opponent is unknown or not available, or an argument is impossible.
     """
-    if agent.spec.num_players == 1 and opponent is not None:
-        raise UserError(f"opponent {opponent!r}: {agent.spec.name} is for one player")
+    if agent.spec.num_players == 1:
+        for name, value in (("opponent", opponent), ("opening_plies", opening_plies)):
+            if value is not None:
+                raise UserError(f"{name} {value!r}: {agent.spec.name} is for one player")
+    if opening_plies is not None and opening_plies < 0:
+        raise UserError(f"opening_plies must be at least 0, got {opening_plies}")
     searched = AgentPlayer(agent, simulations, seed)
     raw = RawPolicyPlayer(agent)
     report = {
@@ -57,33 +75,43 @@ def evaluate(
         "seed": seed,
         "simulations": agent.config.search.num_simulations if simulations is None else simulations,
     }
+    measure: Callable[[AgentPlayer | RawPolicyPlayer, Progress | None], dict[str, Any]]
     if agent.spec.num_players == 1:
-        measure = _measure_returns
+        measure = partial(_measure_returns, agent.spec, games, seed, max_steps)
     else:
-        opponent = default_opponent(agent.spec.name) if opponent is None else opponent
-        report["opponent"] = opponent
-        measure = partial(_measure_match, opponent)
-    report |= measure(agent.spec, searched, games, seed, _shifted(progress, 0, 2 * games))
-    report["raw_policy"] = measure(agent.spec, raw, games, seed, _shifted(progress, games, 2 * games))
+        report["opponent"] = opponent = opponent or default_opponent(agent.spec.name)
+        plies = default_openings(agent.spec.name, games) if opening_plies is None else opening_plies
+        measure = partial(_measure_match, agent.spec, opponent, games, seed, plies, max_steps)
+    report |= measure(searched, _shifted(progress, 0, 2 * games))
+    report["raw_policy"] = measure(raw, _shifted(progress, games, 2 * games))
     return report
 
 
 def _measure_returns(
-    spec: EnvSpec, player: AgentPlayer | RawPolicyPlayer, games: int, seed: int, progress: Progress | None
+    spec: EnvSpec,
+    games: int,
+    seed: int,
+    max_steps: int | None,
+    player: AgentPlayer | RawPolicyPlayer,
+    progress: Progress | None,
 ) -> dict[str, Any]:
-    return summary(play_episodes(spec.name, player, games, seed, progress=progress))
+    return play_episodes(spec.name, player, games, seed, max_steps=max_steps, progress=progress).summary()
 
 
 def _measure_match(
-    opponent: str,
     spec: EnvSpec,
-    player: AgentPlayer | RawPolicyPlayer,
+    opponent: str,
     games: int,
     seed: int,
+    opening_plies: int,
+    max_steps: int | None,
+    player: AgentPlayer | RawPolicyPlayer,
     progress: Progress | None,
 ) -> dict[str, Any]:
     other = opponent_from_name(opponent, spec, seed)
-    results = play_match(spec.name, player, other, games, seed, progress).to_dict()
+    results = play_match(
+        spec.name, player, other, games, seed, progress, opening_plies=opening_plies, max_steps=max_steps
+    ).to_dict()
     if spec.name in EXHAUSTIVE_ENVS:
         results["exhaustive"] = play_every_reply(spec.name, player.choose)
     return results

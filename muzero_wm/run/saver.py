@@ -82,6 +82,8 @@ class CheckpointSaver:
                 _tell(f"{error}; the run goes on, earlier checkpoints stay, the next save tries again")
             self._failing = True
             return False
+        if (self._config.keep_best or "").startswith("evaluation/"):
+            self._metric = None  # was measured with these very weights, and says nothing of those that follow
         if self._failing:
             _tell(f"{self._folder}: saving works again, step {step} is there")
         self._failing = False

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from muzero_wm import envs
 from muzero_wm.envs import BatchedEnv, EnvError, Step
 from muzero_wm.errors import UserError
-from muzero_wm.evaluation import AgentPlayer, opponent_from_name, play_every_reply, play_match
+from muzero_wm.evaluation import AgentPlayer, opponent_from_name, play_every_reply, play_match, plies_for
 from muzero_wm.evaluation.intervals import mean_interval, wilson_interval
 from tests.evaluation.stubs import FirstLegalAgent, PerfectTicTacToe, RandomAgent
 
@@ -42,7 +42,8 @@ def test_both_seats_are_played_and_told_apart() -> None:
     report = result.to_dict()
     assert report["seats"]["second"] == {"games": 5, "wins": 0, "draws": 0, "losses": 5, "score": 0.0}
     assert (report["wins"], report["draws"], report["losses"], report["score"]) == (5, 0, 5, 0.5)
-    assert report["ci95"] == list(wilson_interval(5, 10))
+    assert (report["distinct_games"], report["cut"], report["opening_plies"]) == (2, 0, 0)
+    assert report["ci95"] == list(wilson_interval(1, 2))  # two games, played five times each
 
 
 def test_every_slot_counts_one_game_only() -> None:
@@ -83,6 +84,49 @@ def test_searches_take_a_stream_for_each_game_and_move(seed: int) -> None:
     assert len(set(first.tolist())) > 3
     np.testing.assert_array_equal(player().actions(env, step, np.arange(9, 25)), first[9:25])
     assert (everyone.actions(env, step, np.arange(40)) != first).any()
+
+
+class Watching:
+    """Takes the first legal move and remembers the boards it saw first."""
+
+    def __init__(self) -> None:
+        self.first: dict[int, bytes] = {}
+
+    def actions(self, env: BatchedEnv, step: Step, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        for row in rows.tolist():
+            self.first.setdefault(row, step.observation[row].tobytes())
+        return step.legal_actions[rows].argmax(axis=1)
+
+
+def test_openings_come_in_pairs(seed: int) -> None:
+    player, opponent = Watching(), Watching()
+    result = play_match("connect4", player, opponent, 24, seed, opening_plies=4)
+    for i in range(12):
+        assert player.first[i] == opponent.first[12 + i]  # the same board, once from either seat
+    assert len({player.first[i] for i in range(12)}) > 9
+    # whoever plays alike from both seats cannot win a pair
+    assert result.total.score == 0.5
+    assert result.first.wins == result.second.losses
+    assert (result.opening_plies, result.distinct) == (4, 2 * len({player.first[i] for i in range(12)}))
+
+
+def test_an_odd_number_of_plies_gives_the_first_move_to_the_second_seat(seed: int) -> None:
+    player, opponent = Watching(), Watching()
+    play_match("connect4", player, opponent, 2, seed, opening_plies=1)
+    assert np.frombuffer(opponent.first[0], np.uint8).reshape(-1, 42)[:2].sum() == 1  # one stone on the board
+    assert opponent.first[0] == player.first[1]
+
+
+@pytest.mark.parametrize(("games", "plies"), [(1, 1), (12, 2), (100, 3), (2000, 5)])
+def test_plies_give_every_pair_a_beginning_of_its_own(games: int, plies: int) -> None:
+    assert plies_for("connect4", games) == plies
+
+
+def test_a_game_without_end_is_drawn_at_the_limit(seed: int) -> None:
+    result = play_match("connect4", Watching(), Watching(), 4, seed, max_steps=3)
+    assert (result.total.draws, result.cut, result.to_dict()["cut"]) == (4, 4, 4)
+    with pytest.raises(UserError, match="max_steps must be at least 1, got 0"):
+        play_match("connect4", Watching(), Watching(), 4, seed, max_steps=0)
 
 
 def test_an_illegal_move_stops_the_match() -> None:

@@ -36,7 +36,7 @@ gymnasium.register("tests/Coin-v0", entry_point=Coin, disable_env_checker=True)
 
 
 def test_short_episodes_are_not_favoured(seed: int) -> None:
-    returns = play_episodes("gym:tests/Coin-v0", AgentPlayer(FirstLegalAgent("gym:tests/Coin-v0")), 600, seed)
+    returns = play_episodes("gym:tests/Coin-v0", AgentPlayer(FirstLegalAgent("gym:tests/Coin-v0")), 600, seed).returns
     assert len(returns) == 600
     assert set(returns) == {1.0, 19.0}
     # Five standard deviations; counting whichever ends first gives a share of long episodes far below.
@@ -48,7 +48,7 @@ def test_every_slot_plays_its_share_of_complete_episodes(seed: int) -> None:
     finished: list[tuple[int, int]] = []
     returns = play_episodes(
         "gym:CartPole-v1", agent, 7, seed, num_envs=3, progress=lambda *counts: finished.append(counts)
-    )
+    ).returns
     assert finished[-1] == (7, 7)
     for first, count, slot in ((0, 3, 0), (3, 2, 1), (5, 2, 2)):
         env = envs.make("gym:CartPole-v1", 3, seed)
@@ -61,6 +61,48 @@ def test_every_slot_plays_its_share_of_complete_episodes(seed: int) -> None:
                 expected.append(running)
                 running = 0.0
         assert returns[first : first + count] == expected
+
+
+class Endless(gymnasium.Env):
+    """Ends with reward 1 after as many steps as its seed says, and never where that is odd."""
+
+    observation_space = gymnasium.spaces.Box(0.0, 1.0, (1,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: object = None) -> tuple[np.ndarray, dict[str, object]]:
+        super().reset(seed=seed)
+        self._left = int(self.np_random.integers(1, 9))
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict[str, object]]:
+        self._left -= 2
+        return np.zeros(1, np.float32), 0.25, self._left == 0, False, {}
+
+
+gymnasium.register("tests/Endless-v0", entry_point=Endless, disable_env_checker=True)
+
+
+def test_an_episode_that_never_ends_is_cut_and_told(seed: int) -> None:
+    player = AgentPlayer(FirstLegalAgent("gym:tests/Endless-v0"))
+    seen: list[tuple[int, int]] = []
+    played = play_episodes(
+        "gym:tests/Endless-v0", player, 40, seed, num_envs=8, max_steps=20, progress=lambda *counts: seen.append(counts)
+    )
+    assert len(played.returns) == len(played.lengths) == 40
+    assert played.returns == [0.25 * length for length in played.lengths]
+    assert set(played.lengths) <= {1, 2, 3, 4, 20}
+    assert 4 < played.cut == played.lengths.count(20) < 36
+    assert seen == sorted(seen)
+    assert seen[-1] == (40, 40)
+    report = evaluate(RandomAgent("gym:tests/Endless-v0"), games=3, seed=seed, max_steps=10)
+    assert (report["max_steps"], report["cut"]) == (10, sum(value == 2.5 for value in report["returns"]))
+
+
+def test_a_policy_that_walks_into_a_wall_for_ever_is_evaluated(seed: int) -> None:
+    played = play_episodes("gym:CliffWalking-v1", AgentPlayer(FirstLegalAgent("gym:CliffWalking-v1")), 2, seed)
+    assert (played.lengths, played.cut, played.max_steps) == ([5000, 5000], 2, 5000)  # always up
+    with pytest.raises(UserError, match="max_steps must be at least 1, got 0"):
+        play_episodes("gym:CliffWalking-v1", AgentPlayer(FirstLegalAgent("gym:CliffWalking-v1")), 2, max_steps=0)
 
 
 def test_report_of_one_player(seed: int) -> None:
@@ -97,6 +139,13 @@ def test_the_agents_own_number_of_simulations_is_reported(seed: int) -> None:
     assert set(agent.simulations_asked) == {None}
     assert "exhaustive" not in report
     assert report == evaluate(RandomAgent("connect4"), "random", games=6, seed=seed)
+    assert report["opening_plies"] == 2  # 7 x 7 beginnings for 3 pairs
+    assert report["distinct_games"] == 6
+    assert evaluate(agent, "random", games=6, opening_plies=0)["opening_plies"] == 0
+    with pytest.raises(UserError, match="opening_plies must be at least 0, got -1"):
+        evaluate(agent, "random", games=6, opening_plies=-1)
+    with pytest.raises(UserError, match="opening_plies 2: gym:CartPole-v1 is for one player"):
+        evaluate(RandomAgent("gym:CartPole-v1"), games=6, opening_plies=2)
 
 
 class SolvedAgent(StubAgent):

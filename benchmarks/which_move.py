@@ -1,0 +1,81 @@
+"""Plays the two moves that a Gumbel search can mean against each other.
+
+Without noise the survivor of sequential halving is the action with the most visits and, among those, the best score; the
+improved policy also ranks actions that were visited less. One agent plays both sides, in pairs of games with the same
+random opening. For example:
+
+    python benchmarks/which_move.py runs/quickstart runs/connect4-1 --games 400 --simulations 16 64
+
+Where a run is for one player, both play the same number of episodes.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from muzero_wm.agent import Agent, load
+from muzero_wm.bench.machine import describe
+from muzero_wm.envs import BatchedEnv, Step
+from muzero_wm.evaluation import play_episodes, play_match, plies_for
+from muzero_wm.seeding import stream_keys
+
+
+class Mover:
+    """Plays by the survivor or by the improved policy, and counts how often they differ."""
+
+    def __init__(self, agent: Agent, simulations: int, improved: bool, seed: int) -> None:
+        self._agent, self._simulations, self._improved, self._seed = agent, simulations, improved, seed
+        self.moves = self.differ = 0
+
+    def actions(self, env: BatchedEnv, step: Step, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Returns a move for each of the games `rows`."""
+        keys = stream_keys(self._seed, "benchmark/move", rows, self.moves)
+        result = self._agent.search(step.observation[rows], step.legal_actions[rows], self._simulations, rng=keys)
+        survivor = result.action.astype(np.int64)
+        best = result.action_weights.argmax(1)
+        self.moves += len(rows)
+        self.differ += int((survivor != best).sum())
+        return best if self._improved else survivor
+
+
+def compare(agent: Agent, simulations: int, games: int, seed: int) -> tuple[str, Mover]:
+    """Returns what came out, from the view of the improved policy, and the player that counted."""
+    improved, survivor = (Mover(agent, simulations, flag, seed) for flag in (True, False))
+    name = agent.spec.name
+    if agent.spec.num_players == 1:
+        means: list[dict[str, Any]] = [play_episodes(name, p, games, seed).summary() for p in (improved, survivor)]
+        return " against ".join(f"{mean['mean_return']:.1f}" for mean in means), improved
+    result = play_match(name, improved, survivor, games, seed, opening_plies=plies_for(name, games))
+    total, report = result.total, result.to_dict()
+    low, high = report["ci95"]
+    counts = f"{total.wins} / {total.draws} / {total.losses}, {report['distinct_games']} distinct"
+    return f"{counts}: {total.score:.1%} ({low:.1%} to {high:.1%})", improved
+
+
+def main() -> None:
+    """Prints a row for each run and number of simulations."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("--games", type=int, default=400)
+    parser.add_argument("--simulations", type=int, nargs="+", default=[16, 64])
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    table = Table("run", "simulations", "moves that differ", "the improved policy's, against the survivor")
+    table.caption = describe()
+    for run in args.runs:
+        agent = load(run)
+        for simulations in args.simulations:
+            text, mover = compare(agent, simulations, args.games, args.seed)
+            table.add_row(str(run), str(simulations), f"{mover.differ / mover.moves:.1%}", text)
+    Console(width=140).print(table)
+
+
+if __name__ == "__main__":
+    main()
