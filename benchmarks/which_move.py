@@ -1,7 +1,7 @@
 """Plays the two moves that a Gumbel search can mean against each other.
 
-Without noise the survivor of sequential halving is the action with the most visits and, among those, the best score; the
-improved policy also ranks actions that were visited less. One agent plays both sides, in pairs of games with the same
+Without noise the survivor of sequential halving is the action with the most visits and, among those, the best score;
+the improved policy also ranks actions that were visited less. One agent plays both sides, in pairs of games with one
 random opening. For example:
 
     python benchmarks/which_move.py runs/quickstart runs/connect4-1 --games 400 --simulations 16 64

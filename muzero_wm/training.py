@@ -86,11 +86,11 @@ class Progress:
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Stops the clock for what is no training."""
-        begin = time.monotonic()
+        elapsed = self.elapsed
         try:
             yield
         finally:
-            self._start += time.monotonic() - begin
+            self._before, self._start = elapsed, time.monotonic()
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the counters."""

@@ -169,8 +169,8 @@ class GymnasiumEnv(SingleEnv):
             return 1 - self._seat
         if seat not in (0, 1):
             raise EnvError(
-                f"{self.spec.name}: info['to_play'] must say in every step of an episode, reset included, whose turn it "
-                f"is, 0 or 1, got {seat}"
+                f"{self.spec.name}: info['to_play'] must say in every step of an episode, reset included, whose turn it is, "
+                f"0 or 1, got {seat}"
             )
         return int(seat)
 

@@ -49,6 +49,7 @@ def test_its_time_is_not_part_of_the_budget(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(training.time, "monotonic", lambda: clock[0])
     config = load_config("tictactoe", overrides=[*SMALL, "learning.max_minutes=1"])
     progress = Progress(config, Learner(config, training.envs.spec("tictactoe")), replay=None)  # type: ignore[arg-type]
+    progress.begin()
     clock[0] += 6.0
     with progress.paused():
         clock[0] += 600.0
