@@ -1,20 +1,21 @@
-"""What ``muzero-wm check-env`` prints: what the environment is, what was found, and the verdict."""
+"""What ``muzero-wm check-env`` prints: what the environment is, what was found, what training would do, the verdict."""
 
 from __future__ import annotations
 
 import argparse
+import shlex
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from muzero_wm import envs
 from muzero_wm.cli_reports import check_writable, write_json
-from muzero_wm.envs.base import EnvError
+from muzero_wm.envs.base import EnvError, EnvSpec
 from muzero_wm.envs.findings import Finding, Report
 
 _COLOURS = {"error": "bold red", "warning": "bold yellow", "note": "bold blue"}
-_WORKERS_HELP_FROM = 0.3  # of the time of acting
 
 
 def run(args: argparse.Namespace) -> bool:
@@ -40,12 +41,27 @@ def run(args: argparse.Namespace) -> bool:
 
         try:
             report.facts["speed"] = bench_environment(env, args.seed)
+            _foresee(report, envs.spec(env))
         except EnvError as error:
             remedy = "play these episodes by themselves, and look at the step that is named"
             report.findings.insert(0, Finding("error", "fails when it is played longer", str(error), remedy))
     show(report)
     write_json(args.json, report.to_dict())
     return not report.of("error")
+
+
+def _foresee(report: Report, spec: EnvSpec) -> None:
+    """Adds what training would choose, what it may expect, and what it could not learn of the observation."""
+    from muzero_wm.acting.shards import available_cores
+    from muzero_wm.bench.forecast import expect, judge_images
+
+    speed = report.facts["speed"]
+    if (finding := judge_images(spec, speed["torso"])) is not None:
+        report.findings.insert(0, finding)
+    report.facts["training"] = {
+        "chosen": speed.pop("chosen"),
+        "expected": expect(report.facts, spec.name in envs.names(), available_cores()),
+    }
 
 
 def show(report: Report, console: Console | None = None) -> None:
@@ -70,6 +86,9 @@ def show(report: Report, console: Console | None = None) -> None:
         found.add_row("", Text(f"-> {finding.remedy}"))
     if report.findings:
         console.print(found)
+    if (training := report.facts.get("training")) is not None:
+        _list(console, f"train --env {shlex.quote(report.env)} would choose", training["chosen"])
+        _list(console, "and may expect", training["expected"])
     console.print(Text(f"\n{_verdict(report)}", "bold"))
 
 
@@ -114,12 +133,15 @@ def _played(facts: dict[str, Any]) -> str:
 
 def _speed(speed: dict[str, Any]) -> str:
     text, share = f"{speed['steps_per_second']:,.0f} steps/s", speed["share"]
-    if share is None:
-        return text
-    text += f", {share:.0%} of acting"
-    if share > _WORKERS_HELP_FROM:
-        return f"{text}; acting.env_workers would help"
-    return f"{text}; the rest is the search"
+    return text if share is None else f"{text}, {share:.0%} of acting; the rest is the search"
+
+
+def _list(console: Console, title: str, lines: list[str]) -> None:
+    table = Table.grid(padding=(0, 1))
+    for line in lines:
+        table.add_row("  -", Text(line))
+    console.print(Text(f"\n{title}", "bold"))
+    console.print(table)
 
 
 def _verdict(report: Report) -> str:

@@ -13,6 +13,7 @@ from gymnasium import spaces
 from muzero_wm import cli
 from muzero_wm.bench import environment
 from muzero_wm.config import Config
+from muzero_wm.derived import derive
 
 SMALL = ["acting.num_envs=4", "acting.process=false", "search.num_simulations=2", "replay.min_steps=8"]
 SMALL += ["learning.batch_size=4", "run.tensorboard=false"]
@@ -60,6 +61,41 @@ def test_a_right_environment_is_fine(capsys: pytest.CaptureFixture[str], tmp_pat
     speed = report["facts"]["speed"]
     steps, searches = speed["steps_per_second"], speed["searches_per_second"]
     assert speed["share"] == pytest.approx((1 / steps) / (1 / steps + 1 / searches))
+
+
+def test_it_says_what_training_would_do_and_may_expect(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    file = tmp_path / "report.json"
+    assert cli.main(["check-env", "gym:tests/Steps-v0", "--steps", "50", "--json", str(file)]) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    report = json.loads(file.read_text())
+    training = report["facts"]["training"]
+    assert training["chosen"] == derive("gym:tests/Steps-v0").lines
+    assert "train --env gym:tests/Steps-v0 would choose - 2 numbers: model.torso mlp" in out
+    assert "and may expect - some" in out
+    assert [line for line in training["expected"] if "steps a second, at most" in line]
+    assert cli.main(["check-env", "tictactoe", "--steps", "50"]) == 0
+    assert "would choose - the preset tictactoe" in " ".join(capsys.readouterr().out.split())
+
+
+class Screen(Steps):
+    observation_space = spaces.Box(0, 255, (48, 40, 3), np.uint8)
+
+    def look(self) -> np.ndarray:
+        return np.full((48, 40, 3), self.t, np.uint8)
+
+
+gymnasium.register("tests/Screen-v0", entry_point=Screen)
+
+
+def test_what_would_not_be_learnt_is_not_fine(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, title in (
+        ("gym:tests/Screen-v0", "an image as flat numbers"),
+        ("gym:FrozenLake-v1", "chance decides much"),
+    ):
+        assert cli.main(["check-env", name, "--steps", "100"]) == 0
+        out = capsys.readouterr().out
+        assert title in out
+        assert out.rstrip().endswith("1 warning: training runs, but look at it first.")
 
 
 def test_errors_are_exit_code_1(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -31,11 +31,13 @@ def bench_environment(name: str, seed: int = 0) -> dict[str, Any]:
         `steps_per_second`, `searches_per_second` (one search is one move of one environment), both the median of
         several timings, `num_envs`, `simulations`, and `share`: of the time of acting that the environment takes. Where
         that preset has no network for the environment, the search cannot be timed, and both it and the share are None.
+        Of the preset `chosen`, what follows from the environment and why, a line each, `torso` and `max_minutes`.
 
     Raises:
         EnvError: the environment failed, as a run would show it.
     """
-    config = load_config(env=name, seed=seed)
+    chosen: list[str] = []
+    config = load_config(env=name, seed=seed, tell=chosen.append)
     steps = _steps_per_second(config, seed)
     searches = _searches_per_second(config, seed)
     return {
@@ -44,6 +46,9 @@ def bench_environment(name: str, seed: int = 0) -> dict[str, Any]:
         "num_envs": config.acting.num_envs,
         "simulations": config.search.num_simulations,
         "share": None if searches is None else searches / (steps + searches),
+        "chosen": chosen or [f"the preset {name}"],
+        "torso": config.model.torso,
+        "max_minutes": config.learning.max_minutes,
     }
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import statistics
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -16,11 +17,12 @@ from typing import Any, TypeVar
 from muzero_wm.envs import registry
 from muzero_wm.envs.base import EnvError
 from muzero_wm.envs.board import BoardGame
+from muzero_wm.envs.chance import Chance, look_for_chance
 from muzero_wm.envs.declared import gymnasium_complaints
 from muzero_wm.envs.findings import Findings, Report
 from muzero_wm.envs.naming import parse_name
 from muzero_wm.envs.slots import Moment, SingleEnv
-from muzero_wm.envs.trial import Trial, first_difference
+from muzero_wm.envs.trial import Episode, Trial, first_difference, replayed
 from muzero_wm.errors import one_line
 
 Made = TypeVar("Made")
@@ -30,14 +32,19 @@ NOT_ANEW = "reset does not begin anew"
 SEED_IGNORED = "the reset seed is not followed"
 NO_END = "no end in sight"
 CHANNELS = "channels first or last?"
+CHANCE = "chance decides much"
 
 QUICK_STEPS = 200
 _QUICK_SECONDS = 1.0
 _SECONDS = 30.0
 _REPLAYED_STEPS, _QUICK_REPLAYED_STEPS = 200, 40
-_TRIED_STEPS = 50  # of an episode, with other seeds
+_DRAWS, _QUICK_DRAWS = 40, 10  # steps at which chance is drawn anew
+_DRAW_SECONDS, _QUICK_DRAW_SECONDS = 2.0, 0.5
+_MUCH_CHANCE = 0.2  # of a step, surely: slippery FrozenLake, which is not learnt, has .7; what is learnt at most .18
 _PATIENT_STEPS = 20_000  # that an episode without a limit is given to end
 _PATIENT_SECONDS = 3.0
+_STUBBORN_STEPS, _STUBBORN_ACTIONS = 2000, 8  # of one action again and again, and how many are tried so
+_STUBBORN_SECONDS = 0.5
 _REWARDED_BY_SEAT = ("openspiel", "pettingzoo")  # these libraries keep one reward for each seat, so none is mixed up
 _UNREPEATABLE = (NONDETERMINISTIC, NOT_ANEW, SEED_IGNORED)
 
@@ -65,12 +72,10 @@ def check_env(env: str | Callable[[], SingleEnv], steps: int = 500, seed: int = 
         report = Report(first.spec.name)
         trial = Trial(first, findings, seed)
         trial.play(min(steps, QUICK_STEPS) if quick else steps, _QUICK_SECONDS if quick else _SECONDS)
-        randomness = None
+        chance = Chance("")
         if trial.kept and not trial.broken:
             others.append(_safely(make))
-            randomness = _check_repetition(
-                trial, others[0], findings, _QUICK_REPLAYED_STEPS if quick else _REPLAYED_STEPS
-            )
+            chance = _check_repetition(trial, others[0], findings, quick)
             if not quick:
                 _check_end(trial, findings)
         for doubt in first.doubts:
@@ -79,7 +84,7 @@ def check_env(env: str | Callable[[], SingleEnv], steps: int = 500, seed: int = 
             )
         by_seat = isinstance(env, str) and parse_name(env).kind in _REWARDED_BY_SEAT
         trial.seats.judge(findings, rewards_may_be_wrong=not by_seat)
-        report.facts = _facts(trial, randomness)
+        report.facts = _facts(trial, chance)
         if not quick and others and first.raw is not None:
             _ask_gymnasium(others[0], findings)
         report.findings = findings.sorted()
@@ -154,29 +159,31 @@ def _safely(make: Callable[[], Made]) -> Made:
         raise EnvError(f"the environment cannot be made: {one_line(error)}") from error
 
 
-def _check_repetition(trial: Trial, fresh: SingleEnv, findings: Findings, steps: int) -> str:
-    """Plays the first episodes again, in another environment and in the same; returns what the reset seed decides."""
-    again = Trial(fresh, Findings(), 0)
-    kept, total = [], 0
+def _check_repetition(trial: Trial, fresh: SingleEnv, findings: Findings, quick: bool) -> Chance:
+    """Plays the first episodes again, in another environment and in the same, and then looks for chance in them."""
+    kept: list[Episode] = []
+    total = 0
     for episode in trial.kept:
-        if total < steps:
+        if total < (_QUICK_REPLAYED_STEPS if quick else _REPLAYED_STEPS):
             kept.append(episode)
             total += len(episode.shown)
     # the other one has the same past, so only chance can differ; in this one every episode follows another than before
-    for same, player, order in ((False, again, kept), (True, trial, kept[::-1])):
+    for same, env, order in ((False, fresh, kept), (True, trial.env, kept[::-1])):
         for episode in order:
-            parted = first_difference(episode.shown, player.again(episode))
+            parted = first_difference(episode.shown, replayed(env, episode))
             if parted is not None:
                 _tell_difference(trial, findings, same, f"reset seed {episode.seed}", *parted)
-                return "does not follow the reset seed"
-    longest = max(kept, key=lambda episode: len(episode.shown))
-    begun = longest._replace(shown=longest.shown[: _TRIED_STEPS + 1])
-    seeds = [(longest.seed + other) % 2**31 for other in range(1, 4)]
-    partings = [first_difference(begun.shown, trial.again(begun, seed)) for seed in seeds]
-    steps_of = [parted[0] for parted in partings if parted is not None]
-    if not steps_of:
-        return "none seen, every reset seed plays the same"
-    return "in how an episode starts" if min(steps_of) == 0 else "during an episode, the start is always the same"
+                return Chance("does not follow the reset seed")
+    tries = (_QUICK_DRAWS, _QUICK_DRAW_SECONDS) if quick else (_DRAWS, _DRAW_SECONDS)
+    chance = look_for_chance(fresh, kept, *tries)
+    if chance.share is not None and chance.surely >= _MUCH_CHANCE:
+        seen = f"drawn anew at {chance.tried} steps, chance changed {chance.share:.0%} of what a step changes"
+        remedy = (
+            "the model is deterministic and will not learn this reliably: take chance out where that is possible (as "
+            "FrozenLake's is_slippery=False does), or expect returns far from the best"
+        )
+        findings.add("warning", CHANCE, seen, remedy)
+    return chance
 
 
 def _tell_difference(trial: Trial, findings: Findings, same: bool, where: str, step: int, what: str) -> None:
@@ -195,17 +202,39 @@ def _tell_difference(trial: Trial, findings: Findings, same: bool, where: str, s
 
 
 def _check_end(trial: Trial, findings: Findings) -> None:
-    """Plays on where no episode has ended yet, and warns when none ends."""
-    if trial.lengths or trial.spec.max_episode_steps is not None or trial.broken:
+    """Warns where no episode ends: of random play, or of one action again and again."""
+    limit = trial.spec.max_episode_steps
+    if trial.broken or (limit is not None and limit <= _PATIENT_STEPS):
         return
-    trial.play(trial.steps + _PATIENT_STEPS, _PATIENT_SECONDS)
+    declared = "no time limit is declared" if limit is None else f"the limit is {limit:,} steps"
+    seen = ""
     if not trial.lengths:
-        seen = f"no episode ended in {trial.steps:,} random steps, and no time limit is declared"
+        trial.play(trial.steps + _PATIENT_STEPS, _PATIENT_SECONDS)
+        seen = "" if trial.lengths else f"no episode ended in {trial.steps:,} random steps, and {declared}"
+    elif trial.spec.num_players == 1 and not trial.masked:
+        stubborn = next((a for a in range(min(trial.spec.num_actions, _STUBBORN_ACTIONS)) if _goes_on(trial, a)), None)
+        if stubborn is not None:
+            seen = f"action {stubborn} again and again ends no episode in {_STUBBORN_STEPS:,} steps, and {declared}"
+    if seen:
         remedy = "set a limit: gymnasium.register(..., max_episode_steps=1000), or gym:ID(max_episode_steps=1000)"
         findings.add("warning", NO_END, seen, remedy)
 
 
-def _facts(trial: Trial, randomness: str | None) -> dict[str, Any]:
+def _goes_on(trial: Trial, action: int) -> bool:
+    """Returns whether an action can be played again and again without an end; False where that takes too long."""
+    end = time.monotonic() + _STUBBORN_SECONDS
+    try:
+        trial.env.reset(trial.kept[0].seed)
+        for _ in range(_STUBBORN_STEPS):
+            moment = trial.env.step(action)
+            if moment.terminated or moment.truncated or time.monotonic() > end:
+                return False
+    except Exception:  # what fails is told by random play
+        return False
+    return True
+
+
+def _facts(trial: Trial, chance: Chance) -> dict[str, Any]:
     spec, lengths = trial.spec, trial.lengths
     facts: dict[str, Any] = {
         "observation_shape": list(spec.observation_shape),
@@ -221,7 +250,8 @@ def _facts(trial: Trial, randomness: str | None) -> dict[str, Any]:
         "episodes": len(lengths),
         "terminated": trial.terminated,
         "lengths": _summary(lengths),
-        "chance": randomness,
+        "chance": chance.told or None,
+        "chance_share": chance.share,
     }
     if spec.num_players == 1:
         return facts | {"returns": _summary(trial.returns)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import traceback
 import warnings
 from typing import Any, NamedTuple
 
@@ -106,10 +107,16 @@ def gymnasium_complaints(env: gymnasium.Env[Any, Any]) -> list[str]:
         try:
             env_checker.check_env(env.unwrapped, skip_render_check=True, skip_close_check=True)
         except (AssertionError, gymnasium.error.Error) as error:
-            return [re.sub(r"\x1b\[[0-9;]*m", "", " ".join(str(error).split()))]
+            return [re.sub(r"\x1b\[[0-9;]*m", "", " ".join(str(error).split())) or _asserted(error)]
         except Exception:  # it plays actions that a mask forbids, and environments may refuse them in any way
             return []
     return []
+
+
+def _asserted(error: Exception) -> str:
+    """Returns the line that raised an error without words, and its file."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.line or type(error).__name__} ({frame.filename.rpartition('/')[2]})"
 
 
 def _misfit(space: Any, value: Any, where: str = "observation") -> Misfit:

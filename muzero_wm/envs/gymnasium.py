@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import gymnasium
+import numpy as np
 from gymnasium.utils import EzPickle
 
 from muzero_wm.envs.base import EnvError, EnvSpec, mask_kept
@@ -130,6 +131,11 @@ class GymnasiumEnv(SingleEnv):
         twin._masks = _mask_method(env)
         return twin
 
+    def stir(self, seed: int) -> bool:
+        """Draws anew what chance decides from here on, as far as it comes from the environment's `np_random`."""
+        self._env.unwrapped.np_random = np.random.default_rng(seed)
+        return True
+
     def close(self) -> None:
         """Closes the environment."""
         self._env.close()
@@ -169,8 +175,8 @@ class GymnasiumEnv(SingleEnv):
             return 1 - self._seat
         if seat not in (0, 1):
             raise EnvError(
-                f"{self.spec.name}: info['to_play'] must say in every step of an episode, reset included, whose turn it is, "
-                f"0 or 1, got {seat}"
+                f"{self.spec.name}: info['to_play'] must say in every step of an episode, reset included, whose turn "
+                f"it is, 0 or 1, got {seat}"
             )
         return int(seat)
 

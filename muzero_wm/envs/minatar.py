@@ -86,6 +86,11 @@ class MinAtarEnv(SingleEnv):
             truncated=self._left == 0 and not terminated,
         )
 
+    def stir(self, seed: int) -> bool:
+        """Draws anew what chance decides from here on."""
+        self._env.seed(seed)
+        return True
+
     def _new(self, name: str) -> Any:
         try:
             from minatar import Environment
@@ -100,7 +105,7 @@ class MinAtarEnv(SingleEnv):
 def _language(shape: tuple[int, int, int], num_actions: int) -> Language:
     """Returns the language of MinAtar's own Gymnasium classes: channels last, actions of the same numbers as here."""
     height, width, channels = (int(size) for size in shape)
-    seen = Part((), f"{height} x {width} x {channels} bits", (height, width, channels), "uint8", (2, 0, 1),
+    seen = Part((), f"bits of {(height, width, channels)}", (height, width, channels), "uint8", (2, 0, 1),
                 (channels, height, width))  # fmt: skip
     return Language(Observed((seen,)), Acted(f"Discrete({num_actions})", (num_actions,), (0,)))
 

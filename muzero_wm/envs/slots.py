@@ -76,6 +76,17 @@ class SingleEnv(ABC):
         """
         raise EnvError(f"{self.spec.name} cannot be copied, so its true rules cannot be searched")
 
+    def stir(self, seed: int) -> bool:
+        """Lets what chance decides from here on follow from a seed, the episode so far stays as it is.
+
+        Args:
+            seed: of the draws that follow, >= 0.
+
+        Returns:
+            Whether that is possible; False where chance cannot be reached, or there is none.
+        """
+        return False
+
     def mcts_move(self, num_simulations: int, seed: int) -> int | None:
         """Returns a move of the environment's own fast tree search with random rollouts.
 

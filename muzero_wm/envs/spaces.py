@@ -294,5 +294,6 @@ def _around(bounds: list[Bounds]) -> Bounds:
 
 
 def space_text(space: spaces.Space[Any]) -> str:
-    """Returns how a space is written, in one line of at most 80 characters."""
-    return " ".join(str(space).split())[:_SHOWN]
+    """Returns how a space is written, in one line of at most 80 characters; a Box without its limits."""
+    text = f"Box of {space.shape} {space.dtype}" if isinstance(space, spaces.Box) else str(space)
+    return " ".join(text.split())[:_SHOWN]

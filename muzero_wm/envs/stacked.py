@@ -63,6 +63,10 @@ class StackedEnv(SingleEnv):
         twin._seen = {seat: seen.copy() for seat, seen in self._seen.items()}
         return twin
 
+    def stir(self, seed: int) -> bool:
+        """Draws anew what chance decides from here on, where the environment can."""
+        return self._env.stir(seed)
+
     def close(self) -> None:
         """Closes the environment."""
         self._env.close()

@@ -102,22 +102,6 @@ class Trial:
                 self._crashes += 1
                 self._episode = Episode(0, [], [])
 
-    def again(self, episode: Episode, seed: int | None = None) -> list[Shown]:
-        """Plays an episode once more, with another reset seed where one is given; returns what is shown until it ends.
-
-        Nothing is noted. A list that is shorter than what was shown means that it ended, or failed, before.
-        """
-        trace: list[Shown] = []
-        try:
-            trace.append(shown(self.env.reset(episode.seed if seed is None else seed), self.spec))
-            for action in episode.actions[: len(episode.shown) - 1]:
-                if any(trace[-1].ended):
-                    break
-                trace.append(shown(self.env.step(action), self.spec))
-        except Exception:  # it failed where it did not before: that is what the caller wants to know
-            return trace
-        return trace
-
     def _begin(self, seed: int) -> None:
         self._begun += 1
         self._episode, self._return = Episode(seed, [], []), 0.0
@@ -243,6 +227,29 @@ class Trial:
 
     def _note(self, severity: Severity, title: str, seen: str, remedy: str) -> None:
         self._findings.add(severity, title, f"{seen} ({self._where})", remedy)
+
+
+def replayed(env: SingleEnv, episode: Episode, seed: int | None = None) -> list[Shown]:
+    """Plays an episode once more.
+
+    Args:
+        env: where to play it.
+        episode: its actions are played as long as something was shown after them.
+        seed: another reset seed; None: its own.
+
+    Returns:
+        What is shown until it ends. A list shorter than what was shown means that it ended, or failed, before.
+    """
+    trace: list[Shown] = []
+    try:
+        trace.append(shown(env.reset(episode.seed if seed is None else seed), env.spec))
+        for action in episode.actions[: len(episode.shown) - 1]:
+            if any(trace[-1].ended):
+                break
+            trace.append(shown(env.step(action), env.spec))
+    except Exception:  # it failed where it did not before: that is what the caller wants to know
+        return trace
+    return trace
 
 
 def _misfit(moment: Moment, spec: EnvSpec, watched: bool) -> Misfit | None:

@@ -16,13 +16,14 @@ from muzero_wm.envs.check import check_env, try_out
 from muzero_wm.envs.findings import Finding
 from muzero_wm.envs.gymnasium import GymnasiumEnv
 from muzero_wm.envs.slots import Moment, SingleEnv
+from tests.envs import toys
 from tests.envs.toys import Echo
 
 BOX = spaces.Box(-1.0, 1.0, (3,), np.float32)
 
 
 class Walk(gymnasium.Env):
-    """A right one: a walk by chance that ends after 7 steps; the broken ones change one thing of it."""
+    """A right one: a walk that ends after 7 steps, its pace by chance; the broken ones change one thing of it."""
 
     observation_space: spaces.Space[Any] = BOX
     action_space = spaces.Discrete(2)
@@ -32,11 +33,12 @@ class Walk(gymnasium.Env):
         super().reset(seed=seed)
         self.t = 0
         self.place = self.np_random.uniform(-1, 1, 3)
+        self.pace = self.np_random.uniform(0, 0.1, 3)
         return self.look(), self.told()
 
     def step(self, action: int) -> Any:
         self.t += 1
-        self.place = np.clip(self.place + (action - 0.5) * self.np_random.uniform(0, 0.1, 3), -1, 1)
+        self.place = np.clip(self.place + (action - 0.5) * self.pace, -1, 1)
         return self.look(), float(action), self.t >= self.length, False, self.told()
 
     def look(self) -> Any:
@@ -228,7 +230,7 @@ CLEAN = [
     "gym:tests/CheckWalk-v0",
     "gym:tests/CheckLimited-v0",
     "gym:CartPole-v1",
-    "gym:FrozenLake-v1",
+    "gym:FrozenLake-v1(is_slippery=False)",
     "gym:Taxi-v4",
     "gym:MountainCar-v0",
     "tictactoe",
@@ -254,12 +256,119 @@ def test_what_is_declared_nondeterministic_is_only_noted() -> None:
     assert [(finding.severity, finding.title) for finding in report.findings] == [("note", "not repeatable")]
 
 
-def test_chance_is_found_where_it_is() -> None:
-    facts = {name: check_env(name, quick=True).facts["chance"] for name in ("gym:CartPole-v1", "tictactoe")}
-    assert facts["gym:CartPole-v1"] == "in how an episode starts"
-    assert facts["tictactoe"].startswith("none seen")
-    assert check_env("gym:FrozenLake-v1").facts["chance"].startswith("during an episode")
-    assert check_env("gym:FrozenLake-v1(is_slippery=False)").facts["chance"].startswith("none seen")
+class Gust(Walk):
+    """The wind blows it somewhere; `always` the same start; `own` draws come from where no seed reaches our draws."""
+
+    def __init__(self, strength: float = 1.0, always: bool = False, own: bool = False) -> None:
+        self.strength, self.always, self.own = strength, always, own
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        shown = super().reset(seed=seed)
+        self.wind = np.random.default_rng(seed) if self.own else self.np_random
+        if self.always:
+            self.place = np.zeros(3)
+            return self.look(), {}
+        return shown
+
+    def step(self, action: int) -> Any:
+        _, *rest = super().step(action)
+        wind = self.wind if self.own else self.np_random
+        self.place = (1 - self.strength) * self.place + self.strength * wind.uniform(-1, 1, 3)
+        return self.look(), *rest
+
+
+gymnasium.register("tests/CheckGust-v0", entry_point=Gust, disable_env_checker=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "low", "high"),
+    [
+        ("gym:CartPole-v1", "in how an episode starts (none later in 40 tries)", 0.0, 0.0),
+        ("tictactoe", "none seen, other reset seeds play the same", None, None),
+        ("gym:FrozenLake-v1(is_slippery=False)", "none seen, other reset seeds and ", 0.0, 0.0),
+        ("gym:FrozenLake-v1", "during an episode, the start is always the same (sure: ", 0.3, 1.0),
+        ("gym:Blackjack-v1", "during an episode, and in how it starts (sure: ", 0.1, 1.0),
+        ("gym:tests/CheckGust-v0", "during an episode, and in how it starts (sure: ", 0.5, 1.0),
+        ("gym:tests/CheckGust-v0(frame_stack=2)", "during an episode, and in how it starts (sure: ", 0.2, 1.0),
+        ("gym:tests/CheckGust-v0(strength=0.001)", "during an episode, and in how it starts (sure: ", 1e-4, 0.2),
+        ("gym:tests/CheckGust-v0(own=True, always=True)", "probably during an episode, the start is always", 0.0, 0.0),
+    ],
+)
+def test_chance_is_found_where_it_is(name: str, told: str, low: float | None, high: float | None, seed: int) -> None:
+    facts = check_env(name, seed=seed).facts
+    assert facts["chance"].startswith(told)
+    assert facts["chance_share"] == low if low is None else low <= facts["chance_share"] <= high
+
+
+@pytest.mark.parametrize("game", ["breakout", "asterix"])
+def test_the_chance_of_minatar_is_found(game: str) -> None:
+    pytest.importorskip("minatar")
+    assert check_env(f"minatar:{game}").facts["chance"].startswith("during an episode")
+    still = check_env("minatar:breakout(sticky_action_prob=0)", steps=100).facts["chance"]
+    assert "none later" in still or "none seen" in still
+
+
+@pytest.mark.parametrize("name", ["gym:FrozenLake-v1", "gym:tests/CheckGust-v0", "gym:tests/CheckGust-v0(always=True)"])
+def test_chance_that_decides_much_is_a_warning(name: str, seed: int) -> None:
+    (finding,) = check_env(name, seed=seed).findings
+    assert (finding.severity, finding.title) == ("warning", "chance decides much")
+    assert "will not learn this reliably" in finding.remedy
+    assert check_env("gym:tests/CheckGust-v0(strength=0.001)", seed=seed).findings == []
+
+
+def test_chance_that_cannot_be_drawn_anew_is_said_to_be_unknown(seed: int) -> None:
+    facts = check_env(lambda: toys.Walk(), seed=seed).facts
+    assert facts["chance"] == "in how an episode starts (not known whether later: it cannot be drawn anew)"
+    assert facts["chance_share"] is None
+
+
+class Waits(Walk):
+    """Ends after 7 steps, if anybody ever goes to the right; or hardly ever."""
+
+    def __init__(self, rarely: bool = False) -> None:
+        self.rarely, self.gone = rarely, 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        self.gone = 0
+        return super().reset(seed=seed)
+
+    def step(self, action: int) -> Any:
+        observation, reward, _, _, info = super().step(action)
+        self.gone += action
+        return observation, reward, self.gone >= 7 and not self.rarely, False, info
+
+
+gymnasium.register("tests/CheckWaits-v0", entry_point=Waits, disable_env_checker=True)
+gymnasium.register("tests/CheckWaitsLimited-v0", entry_point=Waits, disable_env_checker=True, max_episode_steps=100)
+
+
+def test_an_agent_that_stands_still_for_ever_is_foreseen(seed: int) -> None:
+    (finding,) = check_env("gym:tests/CheckWaits-v0", seed=seed).findings
+    assert (finding.severity, finding.title) == ("warning", "no end in sight")
+    assert finding.seen == "action 0 again and again ends no episode in 2,000 steps, and no time limit is declared"
+    assert check_env("gym:tests/CheckWaitsLimited-v0", seed=seed).findings == []
+
+
+def test_a_limit_beyond_all_patience_is_none(seed: int) -> None:
+    name = "gym:tests/CheckWaits-v0(rarely=True, max_episode_steps=1000000)"
+    (finding,) = check_env(name, seed=seed).findings
+    assert finding.title == "no end in sight"
+    assert finding.seen.endswith("and the limit is 1,000,000 steps")
+
+
+class Wordless(Walk):
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        if options == {}:  # as Gymnasium's checker tries
+            raise AssertionError
+        return super().reset(seed=seed)
+
+
+gymnasium.register("tests/CheckWordless-v0", entry_point=Wordless, disable_env_checker=True)
+
+
+def test_an_objection_without_words_shows_the_line_that_raised_it() -> None:
+    (note,) = check_env("gym:tests/CheckWordless-v0").findings
+    assert (note.title, note.seen) == ("Gymnasium's own checker objects", "raise AssertionError (test_check.py)")
 
 
 class Cube(Walk):
@@ -286,22 +395,22 @@ def test_channels_that_may_be_first_or_last_are_asked_for(seed: int) -> None:
 def test_it_is_said_how_every_space_is_read() -> None:
     def read(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> list[str]:
         env = GymnasiumEnv("toy", Echo(observation_space, action_space, observation_space.sample()))
-        return check_env(lambda: env, steps=5).facts["read_as"]
+        return check_env(lambda: env, steps=5, quick=True).facts["read_as"]
 
     assert read(spaces.Box(0, 1, (8, 8, 20), np.uint8), spaces.Discrete(3, start=-1)) == [
-        "Box(0, 1, (8, 8, 20), uint8): 20 planes of 8 x 8, channels last",
+        "Box of (8, 8, 20) uint8: 20 planes of 8 x 8, channels last",
         "Discrete(3, start=-1): 3 actions",
     ]
     parts = {"a": spaces.Discrete(5), "action_mask": spaces.MultiBinary(6), "b": spaces.Box(0, 1, (3, 8, 8), np.uint8)}
     assert read(spaces.Dict(parts | {"c": spaces.Box(0, 1, ())}), spaces.MultiDiscrete([3, 2])) == [
         "['a'] Discrete(5): one-hot, 5 numbers",
-        "['b'] Box(0, 1, (3, 8, 8), uint8): 3 planes of 8 x 8, channels first, flattened",
-        "['c'] Box(0.0, 1.0, (), float32): 1 number",
+        "['b'] Box of (3, 8, 8) uint8: 3 planes of 8 x 8, channels first, flattened",
+        "['c'] Box of () float32: 1 number",
         "['action_mask'] the mask of legal actions",
         "MultiDiscrete([3 2]): 6 actions, all combinations",
     ]
     assert read(spaces.Box(0, 1, (8, 9)), spaces.MultiBinary(2)) == [
-        "Box(0.0, 1.0, (8, 9), float32): 1 plane of 8 x 9",
+        "Box of (8, 9) float32: 1 plane of 8 x 9",
         "MultiBinary(2): 4 actions, all combinations",
     ]
     assert check_env("tictactoe", steps=5).facts["read_as"] == []
