@@ -102,6 +102,7 @@ def print_evaluation(report: Mapping[str, Any]) -> None:
             table.add_row(name, *counts, score, _interval(part.get("ci95"), "{:.1%}"))
     console.print(table)
     if (exhaustive := report.get("exhaustive")) is not None:
+        console.print()
         console.print(
             f"Against every sequence of replies, both seats: {exhaustive['losses']} losses in "
             f"{exhaustive['games']:,} games."
