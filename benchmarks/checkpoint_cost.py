@@ -111,8 +111,8 @@ def measure(preset: str, seconds: float) -> dict[str, Any]:
 
 def fill(buffer: ReplayBuffer, source: ReplayBuffer, steps: int, rng: np.random.Generator) -> None:
     """Stores whole episodes of another ring, in random order, until there are so many steps."""
-    starts = np.cumsum([0, *source._episodes])[:-1]
-    lengths = np.array(source._episodes)
+    starts = np.cumsum([0, *source._segments])[:-1]
+    lengths = np.array(source._segments)
     order = source._order()
     stored = 0
     while stored < steps:

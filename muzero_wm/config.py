@@ -163,13 +163,17 @@ class ActingConfig(Section):
 class ReplayConfig(Section):
     """Stored experience and the targets made from it."""
 
-    max_mib: Annotated[float, Field(ge=0.1, le=2**24)] = Field(512.0, description="memory bound of the store in MiB")
+    max_mib: Annotated[float, Field(ge=0.1, le=2**24)] = Field(
+        512.0, description="memory bound in MiB of what is stored, unfinished episodes included"
+    )
     max_steps: Positive = Field(400_000, description="most recent steps kept")
-    min_steps: Positive = Field(4_000, description="steps collected before the first update")
+    min_steps: Positive = Field(4_000, description="steps played before updates are due")
     unroll_steps: Annotated[StrictInt, Field(ge=1, le=1000)] = Field(
         3, description="K, steps the model is unrolled in training"
     )
-    n_step: Count = Field(0, description="bootstrap horizon; 0: until the end of the episode")
+    n_step: Count = Field(
+        0, description="bootstrap horizon; 0: until the end of the episode, which is waited for (long ones: set it)"
+    )
     bootstrap: Literal["search", "teacher"] = Field(
         "search", description="value after n_step steps: the search's when it was played, or the EMA teacher's of now"
     )

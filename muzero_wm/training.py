@@ -25,9 +25,11 @@ from muzero_wm.config import Config
 from muzero_wm.evaluation.during import Measured, TrainingEvaluation
 from muzero_wm.learning.health import HealthMonitor, return_bound
 from muzero_wm.learning.learner import Learner
+from muzero_wm.learning.pace import Pace
 from muzero_wm.model.precision import PrecisionWarning, describe, short_name
 from muzero_wm.presets import dump_config, parse_config
 from muzero_wm.replay.buffer import ReplayBuffer
+from muzero_wm.replay.room import share_room
 from muzero_wm.run.checkpoint import load_checkpoint
 from muzero_wm.run.dump import dump_arrays
 from muzero_wm.run.files import write_atomic
@@ -50,6 +52,7 @@ class Progress:
     def __init__(self, config: Config, learner: Learner, replay: ReplayBuffer) -> None:
         """Starts at zero; time counts from `begin` on."""
         self.rounds = self.steps = 0
+        self.pace = Pace(config)
         self._config, self._learner, self._replay = config.learning, learner, replay
         self._before = 0.0
         self._start: float | None = None
@@ -94,7 +97,7 @@ class Progress:
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the counters."""
-        return {"rounds": self.rounds, "steps": self.steps, "elapsed": self.elapsed}
+        return {"rounds": self.rounds, "steps": self.steps, "elapsed": self.elapsed} | self.pace.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from saved counters."""
@@ -102,6 +105,7 @@ class Progress:
         self._before = float(state["elapsed"])
         if min(self.rounds, self.steps) < 0 or not 0.0 <= self._before < float("inf"):
             raise ValueError(f"expected counters >= 0, got {state}")
+        self.pace.load_state_dict(state)
 
 
 OnRound = Callable[[Learner, Progress], None]
@@ -111,7 +115,8 @@ class Border:
     """A recent border of rounds in memory, for when the running round cannot be finished.
 
     Weights, counters and actor are copied; the replay only notes from here on what it overwrites. A copy is taken again
-    when it has become so old that copying costs little: at every border where rounds are long.
+    when it has become so old that copying costs little: at every border where rounds are long. It is taken again too
+    when the replay's notes have grown large.
 
     Args:
         learner: of the run.
@@ -122,6 +127,7 @@ class Border:
 
     SHORTEST_AGE = 2.0  # seconds
     LARGEST_SHARE = 0.005  # of the run's time
+    LARGEST_NOTES = 0.125  # of replay.max_mib
 
     def __init__(self, learner: Learner, replay: ReplayBuffer, progress: Progress, actor: ActorHandle) -> None:
         """Takes the first copy; the run is at a border."""
@@ -133,7 +139,9 @@ class Border:
     def refresh(self) -> None:
         """Takes a new copy if it is time; the run is at a border."""
         now = time.monotonic()
-        if self._copies and now - self._taken < max(self.SHORTEST_AGE, self._cost / self.LARGEST_SHARE):
+        young = now - self._taken < max(self.SHORTEST_AGE, self._cost / self.LARGEST_SHARE)
+        few = self._replay.undo_nbytes < self.LARGEST_NOTES * self._replay.config.max_mib * 2**20
+        if self._copies and young and few:
             return
         self._copies = {
             "learner": self._learner.anchor(),
@@ -188,8 +196,9 @@ def _train(config: Config, folder: Path, resume: bool, stop: StopSignals, on_rou
     torch.set_num_threads(config.run.threads)
     keep_freed_memory()
     spec = envs.spec(config.env)
+    room = share_room(spec, config)
     learner = Learner(config, spec, folder)
-    replay = ReplayBuffer(spec, config.replay, config.search.discount)
+    replay = ReplayBuffer(spec, config.replay, config.search.discount, room.open_bytes)
     progress = Progress(config, learner, replay)
     acting_state = None
     if resume:
@@ -231,6 +240,8 @@ def _train(config: Config, folder: Path, resume: bool, stop: StopSignals, on_rou
             log.start(config.learning)
             log.message(network.describe())
             log.message(f"learning: {describe(learner.dtype)}")
+            for line in room.describe():
+                log.message(line)
             if not resume:
                 save(border.now())
             actor.prepare(stop.check)
@@ -324,11 +335,11 @@ def _learn(
     config: Config,
     tick: Tick = proceed,
 ) -> dict[str, float]:
-    if replay.total_steps < config.replay.min_steps or replay.num_steps == 0:
-        return {}
-    updates = config.learning.updates_per_round
+    updates = progress.pace.round(progress.steps, replay)
     if config.learning.max_updates is not None:
         updates = min(updates, config.learning.max_updates - learner.updates)
+    if updates == 0:
+        return {}
     return learner.run_round(replay, progress.rounds, updates, progress.fraction, tick)
 
 

@@ -41,6 +41,7 @@ CASES = {
     "gym-mlp": ("gym:CartPole-v1", ()),
     "gym-exploration": ("gym:CartPole-v1", (*PRIORITIES, *EXPLORATION, "replay.bootstrap=teacher", "replay.n_step=3")),
     "gym-workers": ("gym:CartPole-v1", (*PROCESS, "acting.env_workers=2", "acting.env_timeout_seconds=60")),
+    "gym-long": ("gym:tests.replay.endless:Rare-v0", (*PROCESS, *PRIORITIES, *REANALYZE, "replay.n_step=4")),
     "gym-process": ("gym:CartPole-v1", (*PROCESS, *PRIORITIES, *REANALYZE, "replay.n_step=5")),
 }
 CLOCKS = ("elapsed", "games_per_minute", "updates_per_second", "positions_per_second", "acting/memory_mib")

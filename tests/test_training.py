@@ -77,14 +77,6 @@ def test_same_seed_same_run_whoever_acts(tmp_path: Path) -> None:
     assert not all(torch.equal(inline[name], other[name]) for name in inline)
 
 
-def test_ratio_of_updates_to_steps_is_exact(tmp_path: Path) -> None:
-    train(small("run.log_every_seconds=0.001", updates=40), tmp_path / "run")
-    rows = [row for row in metrics(tmp_path / "run") if row["updates"] > 0]
-    assert len(rows) == 10
-    steps, updates = np.array([(row["steps"], row["updates"]) for row in rows]).T
-    assert set(np.diff(steps)) == {16 * 4} and set(np.diff(updates)) == {4}
-
-
 def test_resume_goes_on_where_the_run_stopped(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     before = weights(train(small(), folder))

@@ -1,7 +1,9 @@
 """What acting hands over at the border of a round, and how episodes are put together from it.
 
-Whoever plays keeps no history: every step crosses once, at the end of its round. So the unfinished episodes live where
-the replay lives, and a player that dies takes nothing with it but the round it was in.
+An episode is handed over when it ends, and in parts before that when it is long: when learning begins and how much
+memory is held must not depend on how long episodes are. Whoever plays keeps no history: every step crosses once, at the
+end of its round. So the unfinished episodes live where the replay lives, and a player that dies takes nothing with it
+but the round it was in.
 """
 
 from __future__ import annotations
@@ -14,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muzero_wm.envs.base import EnvError, EnvSpec
+from muzero_wm.replay.room import Room, step_layout
 from muzero_wm.replay.trajectory import Trajectories
 
-FIRST_LENGTH = 64
 RECENT = 100
 
 
@@ -48,7 +50,7 @@ class ActingResult:
     """What one round of acting brings.
 
     Attributes:
-        trajectories: finished episodes; None when none ended.
+        trajectories: episodes that ended, and parts of long ones that go on; None when there are none.
         steps: environment steps taken.
         stats: named means for the log.
         notes: what happened on the way that somebody should know, one line each.
@@ -60,47 +62,72 @@ class ActingResult:
     notes: list[str] = field(default_factory=list)
 
 
+@dataclass
+class Absorbed:
+    """What a round makes of the episodes in progress.
+
+    Attributes:
+        trajectories: the episodes that ended, by step, then by environment, and then what was cut off of others; None
+            when there are none.
+        lengths: [E] int64, steps of the episodes that ended, from their beginning.
+        results: [E] float64, their returns; for two players the reward of the last move, seen by the first of them.
+    """
+
+    trajectories: Trajectories | None
+    lengths: NDArray[np.int64]
+    results: NDArray[np.float64]
+
+
 class OpenEpisodes:
-    """Episodes in progress: one row per environment, filled a column per step, packed when done.
+    """Episodes in progress: one row per environment, filled a column per step, handed over when done or long.
+
+    Where targets look a bounded number of steps ahead, a long episode is cut at the border of a round, and what the
+    targets of its last steps need stays in the row: the next segment begins with it. Where targets wait for the end,
+    only an episode that outgrows its row is cut, and nothing is repeated.
 
     Args:
         spec: shapes.
         num_envs: rows.
+        room: how long the rows are and when episodes are cut.
     """
 
-    def __init__(self, spec: EnvSpec, num_envs: int) -> None:
-        """Allocates room for the longest episode where it is known, else grows by doubling."""
-        columns = FIRST_LENGTH if spec.max_episode_steps is None else min(spec.max_episode_steps + 1, 1024)
+    def __init__(self, spec: EnvSpec, num_envs: int, room: Room) -> None:
+        """Allocates the rows, which do not grow."""
         self.length = np.zeros(num_envs, np.int64)
+        self._spec, self._room = spec, room
         self._rows = np.arange(num_envs)
-        shape, actions = spec.observation_shape, spec.num_actions
+        self._moves = 0  # of every environment, since the run began
+        self._repeated = np.zeros(num_envs, np.int64)  # steps of the row that were handed over before
+        self._steps = np.zeros(num_envs, np.int64)  # of the whole episode
+        self._return = np.zeros(num_envs, np.float64)
+        self._columns: dict[str, NDArray[Any]] = {}
+        self._allocate(room.columns)
+
+    def _allocate(self, columns: int) -> None:
         self._columns = {
-            "observation": np.zeros((num_envs, columns, *shape), spec.observation_dtype),
-            "legal_actions": np.zeros((num_envs, columns, actions), np.bool_),
-            "to_play": np.zeros((num_envs, columns), np.int8),
-            "action": np.zeros((num_envs, columns), np.int32),
-            "reward": np.zeros((num_envs, columns), np.float32),
-            "policy": np.zeros((num_envs, columns, actions), np.float32),
-            "value": np.zeros((num_envs, columns), np.float32),
+            name: np.zeros((len(self._rows), columns, *shape), dtype)
+            for name, (shape, dtype) in step_layout(self._spec).items()
         }
 
-    def absorb(self, played: Played) -> Trajectories | None:
+    def absorb(self, played: Played) -> Absorbed:
         """Takes in a round.
 
         Args:
             played: T steps of every environment.
 
         Returns:
-            The episodes that ended, by step, then by environment; None where none did.
+            The episodes that ended, and parts of long ones.
         """
-        finished = []
+        parts, lengths, results = [], [np.zeros(0, np.int64)], [np.zeros(0)]
         ended = 0
         for t, done in enumerate(played.done):
             self.append(**{name: column[t] for name, column in played.steps.items()})
             rows = np.flatnonzero(done)
             if len(rows):
                 part = slice(ended, ended := ended + len(rows))
-                finished.append(
+                lengths.append(self._steps[rows])
+                results.append(self._results(rows))
+                parts.append(
                     self.pack(
                         rows,
                         played.terminated[t, rows],
@@ -109,14 +136,21 @@ class OpenEpisodes:
                         played.final_to_play[part],
                     )
                 )
-        return Trajectories.concatenate(finished) if finished else None
+        self._moves += len(played.done)
+        long = np.flatnonzero(self.length > self._longest(len(played.done)))
+        if len(long):
+            parts.append(self._cut(long))
+        return Absorbed(
+            Trajectories.concatenate(parts) if parts else None, np.concatenate(lengths), np.concatenate(results)
+        )
 
     def append(self, **values: NDArray) -> None:
         """Writes one step of every environment; names are those of Trajectories."""
-        self._reserve(int(self.length.max()) + 2)
         for name, value in values.items():
             self._columns[name][self._rows, self.length] = value
         self.length += 1
+        self._steps += 1
+        self._return += values["reward"]
 
     def pack(
         self,
@@ -136,25 +170,77 @@ class OpenEpisodes:
             to_play: [E] int8 player to move at the final observation.
 
         Returns:
-            The finished episodes, in row order.
+            What is in the rows: the finished episodes, or what is left of them, in row order.
         """
         last = self.length[rows]
         final = {"observation": observation, "to_play": to_play, "value": value, "action": -1}
         for name, column in self._columns.items():
             column[rows, last] = final.get(name, 0)
-        inside = np.arange(self._columns["action"].shape[1])[None, :] <= last[:, None]
-        packed = {name: column[rows][inside] for name, column in self._columns.items()}
-        self.length[rows] = 0
-        return Trajectories(lengths=last.copy(), terminated=terminated.copy(), **packed)
+        segments = self._segments(rows, last, terminated.copy(), cut=False)
+        self._clear(rows)
+        return segments
+
+    def _longest(self, round_moves: int) -> int:
+        """Returns the most steps that an episode may have at this border without being cut."""
+        first = self._room.first_moves
+        if self._room.reach and self._moves - round_moves < first <= self._moves:
+            return self._room.reach  # the first update is due, and wants all that there is
+        return self._room.cut_at
+
+    def _cut(self, rows: NDArray[np.int64]) -> Trajectories:
+        """Hands over the rows up to their last step, whose observation and value are known; the episodes go on."""
+        last = self.length[rows] - 1
+        segments = self._segments(rows, last, np.zeros(len(rows), np.bool_), cut=True)
+        ends = np.cumsum(last + 1) - 1
+        segments.action[ends], segments.reward[ends], segments.policy[ends] = -1, 0.0, 0.0
+        # the first of these steps is the first whose targets look beyond the cut
+        keep = max(self._room.reach, 1)
+        for row in rows:
+            kept = slice(self.length[row] - keep, self.length[row])
+            for column in self._columns.values():
+                column[row, :keep] = column[row, kept].copy()
+        self.length[rows], self._repeated[rows] = keep, keep - 1
+        return segments
+
+    def _segments(
+        self, rows: NDArray[np.int64], last: NDArray[np.int64], terminated: NDArray[np.bool_], cut: bool
+    ) -> Trajectories:
+        width = int(last.max()) + 1
+        inside = np.arange(width)[None, :] <= last[:, None]
+        return Trajectories(
+            lengths=last.copy(),
+            terminated=terminated,
+            cut=np.full(len(rows), cut),
+            repeated=self._repeated[rows],
+            **{name: column[rows, :width][inside] for name, column in self._columns.items()},
+        )
+
+    def _results(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+        if self._spec.num_players == 1:
+            return self._return[rows]
+        last = self.length[rows] - 1
+        reward = self._columns["reward"][rows, last].astype(np.float64)
+        return np.where(self._columns["to_play"][rows, last] == 0, reward, -reward)
+
+    def _clear(self, rows: NDArray[Any]) -> None:
+        self.length[rows] = self._repeated[rows] = self._steps[rows] = 0
+        self._return[rows] = 0.0
 
     def drop(self, rows: NDArray[np.bool_]) -> None:
         """Forgets the unfinished episodes of the rows in `rows` [n] bool."""
-        self.length[rows] = 0
+        self._clear(rows)
 
-    def state_dict(self) -> dict[str, NDArray[Any]]:
+    def state_dict(self) -> dict[str, Any]:
         """Returns copies of the unfinished episodes, laid end to end."""
-        inside = np.arange(self._columns["action"].shape[1])[None, :] < self.length[:, None]
-        return {"length": self.length.copy()} | {name: column[inside] for name, column in self._columns.items()}
+        width = int(self.length.max())
+        inside = np.arange(width)[None, :] < self.length[:, None]
+        return {
+            "length": self.length.copy(),
+            "repeated": self._repeated.copy(),
+            "steps": self._steps.copy(),
+            "return": self._return.copy(),
+            "moves": self._moves,
+        } | {name: column[:, :width][inside] for name, column in self._columns.items()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restores `state_dict` of as many environments.
@@ -169,19 +255,18 @@ class OpenEpisodes:
                 f"{len(self.length)}; resume with the old number"
             )
         self.length[:] = length
-        self._reserve(int(length.max()) + 2)
-        inside = np.arange(self._columns["action"].shape[1])[None, :] < length[:, None]
+        # a run with other settings, or of an earlier version, may have kept more of an episode; it is cut next
+        self._allocate(max(self._room.columns, int(length.max()) + self._room.columns - self._room.cut_at))
+        width = int(length.max())
+        inside = np.arange(width)[None, :] < length[:, None]
         for name, column in self._columns.items():
-            column[inside] = np.asarray(state[name])
-
-    def _reserve(self, needed: int) -> None:
-        have = self._columns["action"].shape[1]
-        if needed <= have:
-            return
-        for name, column in self._columns.items():
-            grown = np.zeros((column.shape[0], max(needed, 2 * have), *column.shape[2:]), column.dtype)
-            grown[:, :have] = column
-            self._columns[name] = grown
+            column[:, :width][inside] = np.asarray(state[name])
+        # runs of earlier versions kept whole episodes, and did not count moves here
+        self._repeated[:] = np.asarray(state.get("repeated", 0))
+        self._steps[:] = np.asarray(state.get("steps", length))
+        rewards = np.where(inside, self._columns["reward"][:, :width], 0.0)
+        self._return[:] = np.asarray(state.get("return", rewards.sum(1)))
+        self._moves = int(state.get("moves", self._room.first_moves))
 
 
 class RecentEpisodes:
@@ -197,20 +282,15 @@ class RecentEpisodes:
         self._counted, self._num_players = counted, num_players
         self._recent = np.zeros((0, 2))  # length; return, or reward of the last move seen by the first player
 
-    def add(self, data: Trajectories, rows: NDArray[np.int64]) -> None:
+    def add(self, lengths: NDArray[np.int64], results: NDArray[np.float64], rows: NDArray[np.int64]) -> None:
         """Takes in finished episodes.
 
         Args:
-            data: E episodes.
+            lengths: [E] int64 steps.
+            results: [E] float64 returns, or rewards of the last move seen by the first player.
             rows: [E] int64, environment of each.
         """
-        ends = np.cumsum(data.lengths + 1)
-        if self._num_players == 1:
-            result = np.add.reduceat(data.reward, ends - data.lengths - 1)
-        else:
-            last = ends - 2
-            result = np.where(data.to_play[last] == 0, data.reward[last], -data.reward[last])
-        fresh = np.stack([data.lengths, result], 1)[self._counted[rows]]
+        fresh = np.stack([lengths, results], 1)[self._counted[rows]]
         self._recent = np.concatenate([self._recent, fresh])[-max(RECENT, len(fresh)) :]
 
     def stats(self) -> dict[str, float]:

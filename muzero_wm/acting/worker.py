@@ -27,6 +27,7 @@ from muzero_wm.config import Config
 from muzero_wm.errors import UserError
 from muzero_wm.model.world_model import WorldModel
 from muzero_wm.processes import Child, RemoteTraceback, remote_traceback
+from muzero_wm.replay.room import share_room
 from muzero_wm.run.malloc import keep_freed_memory
 from muzero_wm.run.signals import Tick, proceed
 
@@ -61,10 +62,12 @@ class ActorHandle(ABC):
     def __init__(self, config: Config, state: Mapping[str, Any] | None = None) -> None:
         """Makes room for the unfinished episodes."""
         self._config, self._spec = config, envs.spec(config.env)
-        self._open = OpenEpisodes(self._spec, config.acting.num_envs)
+        self._room = share_room(self._spec, config)
+        self._open = OpenEpisodes(self._spec, config.acting.num_envs, self._room)
         self._recent = RecentEpisodes(counted_slots(config.acting), self._spec.num_players)
         self._border: Mapping[str, Any] | None = None
         self._notes: list[str] = []
+        self._told = False  # that there are episodes without an end
         if state:
             self._open.load_state_dict(state["open"])
             self._border = _as_arrays(state["actor"])
@@ -110,14 +113,18 @@ class ActorHandle(ABC):
             self._notes.append(f"{lost} of {len(goes_on)} unfinished episodes were dropped, the next begin: {why}")
 
     def _take(self, played: Played, border: Mapping[str, Any]) -> ActingResult:
-        trajectories = self._open.absorb(played)
+        absorbed = self._open.absorb(played)
         self._border = border
-        stats = dict(played.stats)
-        if trajectories is not None:
-            self._recent.add(trajectories, np.nonzero(played.done)[1])
-        stats |= self._recent.stats()
+        self._recent.add(absorbed.lengths, absorbed.results, np.nonzero(played.done)[1])
+        stats = played.stats | self._recent.stats()
+        if not self._told and not self._room.reach and absorbed.trajectories and absorbed.trajectories.cut.any():
+            self._told = True
+            self._notes.append(
+                f"{self._spec.name}: an episode has not ended after {self._room.cut_at} steps; returns end with the "
+                "search's value there, since replay.n_step 0 waits for an end: set replay.n_step, or limit the episodes"
+            )
         notes, self._notes = self._notes, []
-        return ActingResult(trajectories, played.done.size, stats, notes)
+        return ActingResult(absorbed.trajectories, played.done.size, stats, notes)
 
 
 class InlineActor(ActorHandle):

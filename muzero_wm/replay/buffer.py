@@ -1,4 +1,4 @@
-"""The replay ring: whole episodes in preallocated arrays, bounded in bytes, sampled through a sum tree."""
+"""The replay ring: episodes and parts of them in preallocated arrays, bounded in bytes, sampled through a sum tree."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from muzero_wm.envs.base import EnvSpec
 from muzero_wm.errors import UserError
 from muzero_wm.model.observation import Statistics
 from muzero_wm.replay.packs import Packs
+from muzero_wm.replay.room import ring_capacity, ring_layout, targets_reach
 from muzero_wm.replay.statistics import observation_statistics
 from muzero_wm.replay.sum_tree import SumTree
 from muzero_wm.replay.targets import Targets, make_targets
@@ -44,45 +45,37 @@ class Batch:
 
 
 class ReplayBuffer:
-    """Most recent episodes, evicted whole and oldest first.
+    """Most recent episodes, or parts of them, evicted whole and oldest first.
+
+    Parts of an episode overlap by what targets look ahead (`targets_reach`): a step is sampled in the one part that
+    holds all that its targets need, so they are those of the whole episode.
 
     Args:
         spec: shapes of what is stored.
         config: bounds and sampling constants.
         discount: per step, in [0, 1]; signs between players come from `to_play`.
+        open_bytes: what unfinished episodes take of `config.max_mib`.
 
     Raises:
         UserError: the byte bound is too small for two slots.
     """
 
-    def __init__(self, spec: EnvSpec, config: ReplayConfig, discount: float) -> None:
+    def __init__(self, spec: EnvSpec, config: ReplayConfig, discount: float, open_bytes: int = 0) -> None:
         """Allocates the ring; see the class for the arguments."""
         self.config, self.discount = config, discount
-        layout: dict[str, tuple[tuple[int, ...], Any]] = {
-            "observation": (spec.observation_shape, spec.observation_dtype),
-            "legal_actions": ((spec.num_actions,), np.bool_),
-            "to_play": ((), np.int8),
-            "action": ((), np.int32),
-            "reward": ((), np.float32),
-            "policy": ((spec.num_actions,), np.float32),
-            "value": ((), np.float32),
-            "terminated": ((), np.bool_),
-            "to_end": ((), np.int32),
+        layout = ring_layout(spec)
+        self.capacity = ring_capacity(spec, config, open_bytes)
+        self.ring: dict[str, NDArray[Any]] = {
+            name: np.zeros((self.capacity, *shape), dtype) for name, (shape, dtype) in layout.items()
         }
-        # a sum tree of the next power of two leaves holds less than this per slot, with one byte for what was renewed
-        more_bytes = 65 if config.bootstrap == "search" else 69
-        per_slot = sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in layout.values()) + more_bytes
-        self.capacity = min(int(config.max_mib * 2**20) // per_slot, config.max_steps)
-        if self.capacity < 2:
-            raise UserError(f"replay.max_mib: {config.max_mib} MiB hold no episode, one slot takes {per_slot} bytes")
-        self.ring = {name: np.zeros((self.capacity, *shape), dtype) for name, (shape, dtype) in layout.items()}
         self._renewed = np.zeros(self.capacity if config.bootstrap == "teacher" else 0, np.float32)
         self._bootstrap = self.ring["value"]  # what returns end with
         self._tree = SumTree(self.capacity)
         self._packs = Packs(layout, self.capacity)
-        self._episodes: deque[int] = deque()  # slots of each stored episode, oldest first
+        self._segments: deque[int] = deque()  # slots of each stored segment, oldest first
         self._head = 0  # slot that is written next
         self._used = 0
+        self._num_steps = 0
         self._max_priority = 1.0
         self.total_steps = 0
         self.total_episodes = 0
@@ -98,16 +91,21 @@ class ReplayBuffer:
     @property
     def num_steps(self) -> int:
         """Steps that can be sampled now."""
-        return self._used - len(self._episodes)
+        return self._num_steps
+
+    @property
+    def undo_nbytes(self) -> int:
+        """Bytes held for `rewind`, beyond `nbytes`."""
+        return 0 if self._undo is None else self._undo.nbytes
 
     def extend(self, data: Trajectories) -> None:
-        """Stores finished episodes, evicting the oldest where room is needed.
+        """Stores episodes or parts of them, evicting the oldest where room is needed.
 
         Args:
-            data: packed episodes.
+            data: packed segments.
 
         Raises:
-            UserError: an episode is longer than the whole ring.
+            UserError: a segment is longer than the whole ring.
             ValueError: a reward, value or policy is not finite.
         """
         for name in ("reward", "value", "policy"):
@@ -124,19 +122,19 @@ class ReplayBuffer:
         while start < len(data):  # at most one ring at a time
             base = ends[start] - slots_of[start]
             stop = int(np.searchsorted(ends, base + self.capacity, side="right"))
-            self._write(data, slots_of[start:stop], data.terminated[start:stop], int(base), int(ends[stop - 1]))
+            self._write(data, slice(start, stop), slots_of[start:stop], int(base), int(ends[stop - 1]))
             start = stop
         self.total_steps += data.num_steps
-        self.total_episodes += len(data)
+        self.total_episodes += int((~data.cut).sum())
 
-    def _write(
-        self, data: Trajectories, slots_of: NDArray[np.int64], terminated: NDArray[np.bool_], begin: int, end: int
-    ) -> None:
+    def _write(self, data: Trajectories, part: slice, slots_of: NDArray[np.int64], begin: int, end: int) -> None:
         count = end - begin
         tail = (self._head - self._used) % self.capacity
         while self._used + count > self.capacity:
-            evicted = self._episodes.popleft()
-            self._put("priority", (tail + np.arange(evicted)) % self.capacity, np.zeros(evicted))
+            evicted = self._segments.popleft()
+            gone = (tail + np.arange(evicted)) % self.capacity
+            self._num_steps -= int((self._tree.get(gone) > 0.0).sum())
+            self._put("priority", gone, np.zeros(evicted))
             tail = (tail + evicted) % self.capacity
             self._used -= evicted
             self._packs.evict(evicted)
@@ -146,9 +144,15 @@ class ReplayBuffer:
         last = np.repeat(np.cumsum(slots_of) - 1, slots_of)
         to_end = last - np.arange(count)
         self._put("to_end", where, to_end)
-        self._put("terminated", where, np.repeat(terminated, slots_of))
-        self._put("priority", where, np.where(to_end > 0, self._max_priority, 0.0))
-        self._episodes.extend(int(n) for n in slots_of)
+        cut = np.repeat(data.cut[part], slots_of)
+        self._put("terminated", where, np.repeat(data.terminated[part], slots_of))
+        self._put("cut", where, cut)
+        # before a cut, what looks beyond it is sampled in the next segment, which begins with it; where targets look
+        # for an end that did not come, returns end with the value there, as at a truncation
+        sampled = to_end >= np.where(cut, max(targets_reach(self.config), 1), 1)
+        self._put("priority", where, np.where(sampled, self._max_priority, 0.0))
+        self._num_steps += int(sampled.sum())
+        self._segments.extend(int(n) for n in slots_of)
         self._packs.append(where)
         self._head = (self._head + count) % self.capacity
         self._used += count
@@ -157,7 +161,7 @@ class ReplayBuffer:
         """Draws steps in proportion to their priorities.
 
         Of every batch a share of `terminal_fraction` is moved forward to within K steps of its episode's end, where
-        rewards of board games live.
+        rewards of board games live; not in a segment that was cut, whose episode's end is elsewhere.
 
         Args:
             count: number of draws.
@@ -167,7 +171,7 @@ class ReplayBuffer:
             [count] int64 ring slots, never a final one.
         """
         slots = self._tree.sample(rng.random(count))
-        near_end = rng.random(count) < self.config.terminal_fraction
+        near_end = (rng.random(count) < self.config.terminal_fraction) & ~self.ring["cut"][slots]
         to_end = self.ring["to_end"][slots]
         back = 1 + (rng.random(count) * np.minimum(self.config.unroll_steps, to_end)).astype(np.int64)
         return np.where(near_end, (slots + to_end - back) % self.capacity, slots)
@@ -271,8 +275,8 @@ class ReplayBuffer:
     def mark(self) -> None:
         """Remembers this moment for `rewind`; from here on overwritten values are kept until the next mark."""
         self._undo = UndoLog()
-        names = ("_head", "_used", "_max_priority", "total_steps", "total_episodes")
-        self._marked = {name: getattr(self, name) for name in names} | {"_episodes": self._episodes.copy()}
+        names = ("_head", "_used", "_num_steps", "_max_priority", "total_steps", "total_episodes")
+        self._marked = {name: getattr(self, name) for name in names} | {"_segments": self._segments.copy()}
 
     def rewind(self) -> None:
         """Goes back to the last mark, exactly, and keeps nothing more until the next.
@@ -344,15 +348,17 @@ class ReplayBuffer:
             raise ValueError(f"head {head}, largest priority {max_priority}")
         self._head, self._used = head, used
         order = self._order()
-        episodes = self._packs.load_state_dict(state, self.ring, order)
+        segments = self._packs.load_state_dict(state, self.ring, order)
         if priority.dtype != np.float64 or priority.shape != (used,):
             raise ValueError(f"expected {used} float64 priorities")
         if ((priority > 0.0) & (self.ring["to_end"][order] == 0)).any() or (priority > max_priority).any():
             raise ValueError("a final slot has a priority, or one is above the largest")
         self._tree = SumTree(self.capacity)
         self._tree.update(order, priority)
-        self._episodes = deque(episodes)
-        if total_episodes < len(episodes) or total_steps < self.num_steps:
+        self._segments = deque(segments)
+        self._num_steps = int((priority > 0.0).sum())
+        ended = int(((self.ring["to_end"][order] == 0) & ~self.ring["cut"][order]).sum())
+        if total_episodes < ended or total_steps < self.num_steps:
             raise ValueError(f"counters {total_steps}, {total_episodes} are smaller than what is stored")
         self.total_steps, self.total_episodes = total_steps, total_episodes
         self._max_priority = max_priority

@@ -137,7 +137,7 @@ class Packs:
         for pack in state["packs"]:
             if not isinstance(pack, EpisodePack):
                 raise ValueError("a pack of episodes is none")
-            arrays = pack.arrays(max_bytes=2 * self._capacity * slot_bytes)
+            arrays = _arrays(pack, max_bytes=2 * self._capacity * slot_bytes)
             lengths = self._checked_lengths(arrays)
             span = _Span(slots=int(lengths.sum()), evicted=skip, pack=pack)
             ends = np.cumsum(lengths)
@@ -223,7 +223,7 @@ def contents(state: Mapping[str, Any]) -> dict[str, Any]:
     Returns:
         What the slots hold, by name; where episodes end; priorities and counters.
     """
-    packs = [pack.arrays() for pack in state["packs"]]
+    packs = [_arrays(pack) for pack in state["packs"]]
     lengths = [pack.pop("lengths") for pack in packs]
     out: dict[str, Any] = {name: np.concatenate([pack[name] for pack in packs]) for name in (packs or [{}])[0]}
     out = {name: array[state["evicted"] :].copy() for name, array in out.items()}
@@ -233,6 +233,14 @@ def contents(state: Mapping[str, Any]) -> dict[str, Any]:
     out["episode_ends"] = np.cumsum(np.concatenate([np.zeros(0, np.int64), *lengths])) - state["evicted"]
     out["episode_ends"] = out["episode_ends"][out["episode_ends"] > 0]
     return out | {name: state[name] for name in ("capacity", "head", "priority", "max_priority", "counters")}
+
+
+def _arrays(pack: EpisodePack, max_bytes: int | None = None) -> dict[str, NDArray]:
+    """Returns what a pack holds; those of earlier versions, which stored whole episodes only, were never cut."""
+    arrays = pack.arrays(max_bytes=max_bytes)
+    if "cut" not in arrays and "action" in arrays:
+        arrays["cut"] = np.zeros(len(arrays["action"]), np.bool_)
+    return arrays
 
 
 def _starts(to_end: NDArray[np.int32]) -> NDArray[np.int64]:

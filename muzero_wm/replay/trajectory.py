@@ -1,8 +1,8 @@
-"""Finished episodes, packed: the currency between actor and replay."""
+"""Episodes and parts of episodes, packed: the currency between actor and replay."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 @dataclass
 class Trajectories:
-    """E episodes laid end to end; an episode of T steps takes T + 1 slots, the last for its final observation.
+    """E segments laid end to end; one of T steps takes T + 1 slots, the last for the observation behind it.
+
+    A segment is a whole episode, or a part of one that is (or was) still being played.
 
     Attributes:
-        lengths: [E] int64, steps T of each episode, >= 1.
-        terminated: [E] bool; False means truncated: the final slot's value is then a bootstrap, else 0.
+        lengths: [E] int64, steps T of each segment, >= 1.
+        terminated: [E] bool; False means truncated or cut: the final slot's value is then a bootstrap, else 0.
         observation: [M, *shape] with M = sum(T + 1).
         legal_actions: [M, A] bool; meaningless in final slots.
         to_play: [M] int8.
@@ -22,6 +24,10 @@ class Trajectories:
         reward: [M] float32, of the action taken here, seen by the player who took it.
         policy: [M, A] float32, the search's policy target; 0 in final slots.
         value: [M] float32, the search's root value seen by the player to move.
+        cut: [E] bool; True where the episode goes on behind the segment, which is no end of any kind. All False when
+            left out.
+        repeated: [E] int64, steps at the beginning that the segment before it of the same episode holds too. All 0
+            when left out.
     """
 
     lengths: NDArray[np.int64]
@@ -33,18 +39,27 @@ class Trajectories:
     reward: NDArray[np.float32]
     policy: NDArray[np.float32]
     value: NDArray[np.float32]
+    cut: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    repeated: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+
+    def __post_init__(self) -> None:
+        """Takes the segments for whole episodes where nothing else is said."""
+        if not len(self.cut):
+            self.cut = np.zeros(len(self.lengths), np.bool_)
+        if not len(self.repeated):
+            self.repeated = np.zeros(len(self.lengths), np.int64)
 
     @property
     def num_steps(self) -> int:
-        """Steps in all episodes together."""
-        return int(self.lengths.sum())
+        """Steps in all segments together, each counted once."""
+        return int(self.lengths.sum() - self.repeated.sum())
 
     def __len__(self) -> int:
-        """Returns the number of episodes."""
+        """Returns the number of segments."""
         return len(self.lengths)
 
     @classmethod
     def concatenate(cls, parts: list[Trajectories]) -> Trajectories:
         """Lays several packs end to end, in order; at least one."""
-        names = [field.name for field in fields(cls)]
+        names = [each.name for each in fields(cls)]
         return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})

@@ -13,6 +13,7 @@ from muzero_wm.acting.episodes import OpenEpisodes
 from muzero_wm.acting.worker import ActingError, InlineActor, ProcessActor
 from muzero_wm.config import ActingConfig, Config, InferenceConfig, ModelConfig, SearchConfig
 from muzero_wm.model.world_model import WorldModel
+from muzero_wm.replay.room import share_room
 from muzero_wm.replay.trajectory import Trajectories
 
 
@@ -33,7 +34,9 @@ def model_for(config: Config) -> WorldModel:
 
 def play(config: Config, steps: int, actor: Actor | None = None) -> Trajectories:
     actor = actor or Actor(config, model_for(config))
-    trajectories = OpenEpisodes(actor.env.spec, config.acting.num_envs).absorb(actor.play(steps))
+    spec = actor.env.spec
+    rows = OpenEpisodes(spec, config.acting.num_envs, share_room(spec, config))
+    trajectories = rows.absorb(actor.play(steps)).trajectories
     assert trajectories is not None
     return trajectories
 
@@ -205,9 +208,9 @@ def test_a_failing_process_says_why(countdown: str) -> None:
         actor.close()
 
 
-def test_open_episodes_grow_past_their_first_length() -> None:
+def test_rows_hold_long_episodes_whole_where_targets_wait_for_the_end() -> None:
     spec = envs.EnvSpec("long", (1,), np.dtype(np.float32), 2, 1)
-    rows = OpenEpisodes(spec, 2)
+    rows = OpenEpisodes(spec, 2, share_room(spec, small()))
     for t in range(300):
         rows.append(
             observation=np.full((2, 1), t, np.float32),

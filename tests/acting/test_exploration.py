@@ -8,8 +8,6 @@ import pytest
 from muzero_wm.acting.episodes import RECENT, RecentEpisodes
 from muzero_wm.acting.exploration import LONGEST, Exploration, counted_slots, random_shares
 from muzero_wm.config import ActingConfig
-from muzero_wm.replay.trajectory import Trajectories
-from tests.replay.helpers import make_episode
 
 SEARCHED = -1  # stands for what the search found
 
@@ -99,8 +97,7 @@ def test_the_last_hundred_episodes_that_count() -> None:
     recent = RecentEpisodes(np.array([True, False]), num_players=1)
     assert recent.stats() == {}
     for i in range(RECENT + 20):
-        pair = [make_episode([float(i), 1.0], players=1), make_episode([1000.0], players=1)]
-        recent.add(Trajectories.concatenate(pair), np.array([0, 1]))
+        recent.add(np.array([2, 1]), np.array([i + 1.0, 1000.0]), np.array([0, 1]))
     assert recent.stats() == {"episode/length": 2.0, "episode/return": np.mean(np.arange(20, RECENT + 20)) + 1.0}
     again = RecentEpisodes(np.array([True, False]), num_players=1)
     again.load_state_dict(recent.state_dict())
@@ -109,8 +106,7 @@ def test_the_last_hundred_episodes_that_count() -> None:
 
 def test_results_of_two_players_are_those_of_the_first() -> None:
     recent = RecentEpisodes(np.ones(3, np.bool_), num_players=2)
-    games = [[0.0, 0.0, 1.0], [0.0, 1.0], [0.0, 0.0]]  # won by the first, by the second, drawn
-    recent.add(Trajectories.concatenate([make_episode(game, players=2) for game in games]), np.arange(3))
+    recent.add(np.array([3, 2, 2]), np.array([1.0, -1.0, 0.0]), np.arange(3))  # won by the first, the second, drawn
     assert recent.stats() == pytest.approx(
         {"episode/length": 7 / 3, "episode/first_player_score": 0.5, "episode/draws": 1 / 3}
     )

@@ -100,7 +100,7 @@ def assert_same(first: ReplayBuffer, second: ReplayBuffer) -> None:
     for name, array in first.ring.items():
         assert np.array_equal(array[used], second.ring[name][used]), name
     assert np.array_equal(first._tree._tree, second._tree._tree), "leaves and sums"
-    assert list(first._episodes) == list(second._episodes)
+    assert list(first._segments) == list(second._segments)
     for name in ("_head", "_used", "_max_priority", "total_steps", "total_episodes", "num_steps", "nbytes"):
         assert getattr(first, name) == getattr(second, name), name
     if first.num_steps:

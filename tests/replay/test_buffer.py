@@ -148,10 +148,12 @@ def test_rewind_undoes_whatever_happened_since_the_mark(seed: int, before: int, 
     for tag in range(before):
         buffer.extend(make_episode([0.0] * int(rng.integers(1, 9)), players=2, tag=tag))
     buffer.mark()
-    state, tree = buffer.state_dict(), buffer._tree._tree.copy()
+    state, tree, steps = buffer.state_dict(), buffer._tree._tree.copy(), buffer.num_steps
     for change in changes:
         if change == "e":
-            buffer.extend(make_episode([1.0] * int(rng.integers(1, 60)), players=2, tag=99))
+            episode = make_episode([1.0] * int(rng.integers(1, 60)), players=2, tag=99)
+            episode.cut[:] = rng.random() < 0.5
+            buffer.extend(episode)
         elif buffer.num_steps:
             slots = buffer.sample_slots(5, rng)
             if change == "p":
@@ -161,7 +163,7 @@ def test_rewind_undoes_whatever_happened_since_the_mark(seed: int, before: int, 
                 buffer.renew(slots, rng.random((len(slots), 3)), rng.random(len(slots)))
     buffer.rewind()
     assert same(buffer.state_dict(), state)
-    assert np.array_equal(buffer._tree._tree, tree)
+    assert np.array_equal(buffer._tree._tree, tree) and buffer.num_steps == steps
     with pytest.raises(RuntimeError, match="nothing was marked"):
         buffer.rewind()
 

@@ -20,7 +20,7 @@ from muzero_wm.run.checkpoint import CheckpointError, load_checkpoint, save_chec
 from muzero_wm.run.episodes import EpisodePack
 from tests.replay.helpers import assert_same, make_episode, make_spec, random_games
 
-CONFIG = ReplayConfig(max_steps=300, priority_exponent=0.7)
+CONFIG = ReplayConfig(max_steps=300, priority_exponent=0.7, n_step=2, unroll_steps=2)
 
 
 def empty(config: ReplayConfig = CONFIG) -> ReplayBuffer:
@@ -28,10 +28,12 @@ def empty(config: ReplayConfig = CONFIG) -> ReplayBuffer:
 
 
 def work(buffer: ReplayBuffer, rng: np.random.Generator, episodes: int) -> None:
-    """Does to a ring what a run does: new episodes, new priorities, renewed targets."""
+    """Does to a ring what a run does: new episodes and parts of them, new priorities, renewed targets."""
     for _ in range(episodes):
-        length = int(rng.integers(1, 20))
-        buffer.extend(make_episode(list(rng.normal(size=length)), players=2, tag=int(rng.integers(1000))))
+        length = int(rng.integers(5, 20))
+        episode = make_episode(list(rng.normal(size=length)), players=2, tag=int(rng.integers(1000)))
+        episode.cut[:] = rng.random() < 0.3
+        buffer.extend(episode)
         slots = buffer.sample_slots(6, rng)
         buffer.update_priorities(slots, rng.normal(size=6).astype(np.float32))
         slots = np.unique(buffer.sample_slots(4, rng))
@@ -222,6 +224,20 @@ def test_states_that_make_no_sense_are_one_line(change: Callable[[dict[str, Any]
     with pytest.raises(CheckpointError, match=message) as caught:
         empty().load_state_dict(state)
     assert "\n" not in str(caught.value) and len(str(caught.value)) < 400
+
+
+def test_packs_of_an_earlier_version_hold_whole_episodes() -> None:
+    buffer = empty()
+    for tag in range(6):
+        buffer.extend(make_episode([0.5] * 5, players=2, tag=tag))
+    state = buffer.state_dict()
+    arrays = state["packs"][0].arrays()
+    del arrays["cut"]
+    state["packs"] = [EpisodePack(arrays)]
+    copy = empty()
+    copy.load_state_dict(state)
+    assert_same(buffer, copy)
+    assert contents(state)["cut"].sum() == 0
 
 
 def test_tensors_are_as_good_as_arrays() -> None:
