@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -93,13 +94,14 @@ class Agent:
                 informed; "auto" takes several for few roots with many simulations.
 
         Returns:
-            mcts.SearchResult over the n roots.
+            mcts.SearchResult over the n roots. Without noise `action` is what `action_weights` prefer: Gumbel's halving
+            may end with another, which is not stronger (docs/LOG.md).
 
         Raises:
             ValueError: shapes do not fit the environment, or a row has no legal action.
         """
         observations, legal = self._check(observations, legal_actions)
-        return self._planner(len(observations)).search(
+        result = self._planner(len(observations)).search(
             observations,
             legal,
             rng,
@@ -107,6 +109,7 @@ class Agent:
             gumbel_scale=gumbel_scale,
             leaves_per_step=leaves_per_step,
         )
+        return result if gumbel_scale else _preferred(result)
 
     def policy(
         self, observations: ArrayLike, legal_actions: ArrayLike | None = None
@@ -162,6 +165,14 @@ class Agent:
         if len(empty):
             raise ValueError(f"legal_actions: row {empty[0]} has no legal action, every row needs at least one")
         return array, legal
+
+
+def _preferred(result: SearchResult) -> SearchResult:
+    """Returns a result whose actions are those its weights prefer; of equals the search's own."""
+    weights = result.action_weights
+    own = np.take_along_axis(weights, result.action[:, None].astype(np.int64), 1)[:, 0]
+    best = np.where(own >= weights.max(1), result.action, weights.argmax(1))
+    return replace(result, action=best.astype(np.int32))
 
 
 def load(run_dir: str | Path, checkpoint: Which = "last") -> Agent:

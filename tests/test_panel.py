@@ -69,7 +69,7 @@ def test_strength_of_one_player_and_of_two() -> None:
     assert numbers(TWO) == {"first player": "54%", "draws": "31%", "length": "7.2"}
     # evaluations come now and then, and stay until the next
     assert numbers(TWO, {"evaluation/score": 0.625}, TWO)["evaluation"] == "62%"
-    assert numbers(ONE, {"evaluation/score": 412.5}, ONE)["evaluation"] == "412.5"
+    assert numbers(ONE, {"evaluation/return": 412.5}, ONE)["evaluation"] == "412.5"
 
 
 def test_the_bar_stands_apart_from_the_first_row() -> None:

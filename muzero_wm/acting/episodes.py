@@ -70,7 +70,7 @@ class Absorbed:
         trajectories: the episodes that ended, by step, then by environment, and then what was cut off of others; None
             when there are none.
         lengths: [E] int64, steps of the episodes that ended, from their beginning.
-        results: [E] float64, their returns; for two players the reward of the last move, seen by the first of them.
+        results: [E] float64, their undiscounted returns, between two players the first one's.
     """
 
     trajectories: Trajectories | None
@@ -126,7 +126,7 @@ class OpenEpisodes:
             if len(rows):
                 part = slice(ended, ended := ended + len(rows))
                 lengths.append(self._steps[rows])
-                results.append(self._results(rows))
+                results.append(self._return[rows])
                 parts.append(
                     self.pack(
                         rows,
@@ -150,7 +150,7 @@ class OpenEpisodes:
             self._columns[name][self._rows, self.length] = value
         self.length += 1
         self._steps += 1
-        self._return += values["reward"]
+        self._return += _seen_first(values["reward"], values["to_play"])
 
     def pack(
         self,
@@ -215,13 +215,6 @@ class OpenEpisodes:
             **{name: column[rows, :width][inside] for name, column in self._columns.items()},
         )
 
-    def _results(self, rows: NDArray[np.int64]) -> NDArray[np.float64]:
-        if self._spec.num_players == 1:
-            return self._return[rows]
-        last = self.length[rows] - 1
-        reward = self._columns["reward"][rows, last].astype(np.float64)
-        return np.where(self._columns["to_play"][rows, last] == 0, reward, -reward)
-
     def _clear(self, rows: NDArray[Any]) -> None:
         self.length[rows] = self._repeated[rows] = self._steps[rows] = 0
         self._return[rows] = 0.0
@@ -264,9 +257,14 @@ class OpenEpisodes:
         # runs of earlier versions kept whole episodes, and did not count moves here
         self._repeated[:] = np.asarray(state.get("repeated", 0))
         self._steps[:] = np.asarray(state.get("steps", length))
-        rewards = np.where(inside, self._columns["reward"][:, :width], 0.0)
-        self._return[:] = np.asarray(state.get("return", rewards.sum(1)))
+        rewards = _seen_first(self._columns["reward"][:, :width], self._columns["to_play"][:, :width])
+        self._return[:] = np.asarray(state.get("return", np.where(inside, rewards, 0.0).sum(1)))
         self._moves = int(state.get("moves", self._room.first_moves))
+
+
+def _seen_first(reward: NDArray[np.float32], to_play: NDArray[np.int8]) -> NDArray[np.float64]:
+    """Returns rewards of who moved as the first player sees them, who is the only one where there is one."""
+    return np.where(to_play == 0, reward, -reward).astype(np.float64)
 
 
 class RecentEpisodes:
@@ -280,14 +278,14 @@ class RecentEpisodes:
     def __init__(self, counted: NDArray[np.bool_], num_players: int) -> None:
         """Starts with no episode; see the class for the arguments."""
         self._counted, self._num_players = counted, num_players
-        self._recent = np.zeros((0, 2))  # length; return, or reward of the last move seen by the first player
+        self._recent = np.zeros((0, 2))  # length; return, between two players the first one's
 
     def add(self, lengths: NDArray[np.int64], results: NDArray[np.float64], rows: NDArray[np.int64]) -> None:
         """Takes in finished episodes.
 
         Args:
             lengths: [E] int64 steps.
-            results: [E] float64 returns, or rewards of the last move seen by the first player.
+            results: [E] float64 undiscounted returns, between two players the first one's.
             rows: [E] int64, environment of each.
         """
         fresh = np.stack([lengths, results], 1)[self._counted[rows]]
@@ -300,10 +298,12 @@ class RecentEpisodes:
         length, result = self._recent.mean(0)
         if self._num_players == 1:
             return {"episode/length": float(length), "episode/return": float(result)}
+        # a game is won by whoever gets more, whatever a point is worth; partial rewards add up to nothing only almost
+        won = np.sign(self._recent[:, 1].round(6))
         return {
             "episode/length": float(length),
-            "episode/first_player_score": float((result + 1.0) / 2.0),
-            "episode/draws": float((self._recent[:, 1] == 0).mean()),
+            "episode/first_player_score": float((won.mean() + 1.0) / 2.0),
+            "episode/draws": float((won == 0).mean()),
         }
 
     def state_dict(self) -> NDArray[np.float64]:

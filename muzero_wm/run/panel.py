@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 RETURN, SCORE, DRAWS, LENGTH = "episode/return", "episode/first_player_score", "episode/draws", "episode/length"
-EVALUATION = "evaluation/score"
+EVALUATED = {"evaluation/return": "{:,.4g}", "evaluation/score": "{:.0%}"}
 
 _COUNTS = (
     ("updates", "updates_per_second", "/s"),
@@ -79,7 +79,7 @@ class RunPanel:
         self._title = title
         self._row: Mapping[str, float] = {}
         self._metrics: dict[str, float] = {}
-        self._histories = {RETURN: History(), EVALUATION: History()}
+        self._histories = {name: History() for name in (RETURN, *EVALUATED)}
         self._since = time.monotonic()
 
     def update(self, row: Mapping[str, float], metrics: Mapping[str, float]) -> None:
@@ -168,7 +168,7 @@ def play_numbers(metrics: Mapping[str, float]) -> list[tuple[str, str, str]]:
         (SCORE, "first player", "{:.0%}"),
         (DRAWS, "draws", "{:.0%}"),
         (LENGTH, "length", "{:,.1f}"),
-        (EVALUATION, "evaluation", "{:,.4g}" if RETURN in metrics else "{:.0%}"),
+        *((name, "evaluation", form) for name, form in EVALUATED.items()),
     )
     return [(label, form.format(metrics[name]), name) for name, label, form in forms if name in metrics]
 

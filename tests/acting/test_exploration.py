@@ -110,3 +110,11 @@ def test_results_of_two_players_are_those_of_the_first() -> None:
     assert recent.stats() == pytest.approx(
         {"episode/length": 7 / 3, "episode/first_player_score": 0.5, "episode/draws": 1 / 3}
     )
+
+
+def test_rewards_on_the_way_and_other_bounds_count_by_who_has_more() -> None:
+    recent = RecentEpisodes(np.ones(4, np.bool_), num_players=2)
+    recent.add(np.array([3, 2, 2, 4]), np.array([24.0, -0.5, 0.1 + 0.2 - 0.3, 3.0]), np.arange(4))
+    assert recent.stats() == pytest.approx(
+        {"episode/length": 11 / 4, "episode/first_player_score": 2.5 / 4, "episode/draws": 1 / 4}
+    )
