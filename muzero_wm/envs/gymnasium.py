@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import random
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -132,8 +133,14 @@ class GymnasiumEnv(SingleEnv):
         return twin
 
     def stir(self, seed: int) -> bool:
-        """Draws anew what chance decides from here on, as far as it comes from the environment's `np_random`."""
+        """Draws anew what chance decides from here on: `np_random`, and generators that are attributes of any layer."""
         self._env.unwrapped.np_random = np.random.default_rng(seed)
+        for layer in _layers(self._env):
+            for name, held in list(vars(layer).items()):
+                if isinstance(held, np.random.Generator):
+                    setattr(layer, name, np.random.default_rng(seed))
+                elif isinstance(held, np.random.RandomState | random.Random):
+                    held.seed(seed)
         return True
 
     def close(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import gymnasium
@@ -257,14 +258,16 @@ def test_what_is_declared_nondeterministic_is_only_noted() -> None:
 
 
 class Gust(Walk):
-    """The wind blows it somewhere; `always` the same start; `own` draws come from where no seed reaches our draws."""
+    """The wind blows it somewhere; `always` the same start; `own`: a generator of its own, or a "hidden" one."""
 
-    def __init__(self, strength: float = 1.0, always: bool = False, own: bool = False) -> None:
+    def __init__(self, strength: float = 1.0, always: bool = False, own: str = "") -> None:
         self.strength, self.always, self.own = strength, always, own
 
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         shown = super().reset(seed=seed)
-        self.wind = np.random.default_rng(seed) if self.own else self.np_random
+        makers = {"generator": np.random.default_rng, "old": np.random.RandomState, "python": random.Random}
+        made = makers.get(self.own, np.random.default_rng)(seed)
+        self.wind = [made] if self.own == "hidden" else made
         if self.always:
             self.place = np.zeros(3)
             return self.look(), {}
@@ -272,8 +275,9 @@ class Gust(Walk):
 
     def step(self, action: int) -> Any:
         _, *rest = super().step(action)
-        wind = self.wind if self.own else self.np_random
-        self.place = (1 - self.strength) * self.place + self.strength * wind.uniform(-1, 1, 3)
+        wind = self.wind[0] if isinstance(self.wind, list) else self.wind if self.own else self.np_random
+        blown = np.array([wind.uniform(-1, 1) for _ in range(3)])
+        self.place = (1 - self.strength) * self.place + self.strength * blown
         return self.look(), *rest
 
 
@@ -291,7 +295,15 @@ gymnasium.register("tests/CheckGust-v0", entry_point=Gust, disable_env_checker=T
         ("gym:tests/CheckGust-v0", "during an episode, and in how it starts (sure: ", 0.5, 1.0),
         ("gym:tests/CheckGust-v0(frame_stack=2)", "during an episode, and in how it starts (sure: ", 0.2, 1.0),
         ("gym:tests/CheckGust-v0(strength=0.001)", "during an episode, and in how it starts (sure: ", 1e-4, 0.2),
-        ("gym:tests/CheckGust-v0(own=True, always=True)", "probably during an episode, the start is always", 0.0, 0.0),
+        ("gym:tests/CheckGust-v0(own=generator)", "during an episode, and in how it starts (sure: ", 0.5, 1.0),
+        ("gym:tests/CheckGust-v0(own=old)", "during an episode, and in how it starts (sure: ", 0.5, 1.0),
+        ("gym:tests/CheckGust-v0(own=python)", "during an episode, and in how it starts (sure: ", 0.5, 1.0),
+        (
+            "gym:tests/CheckGust-v0(own=hidden, always=True)",
+            "probably during an episode, the start is always",
+            0.0,
+            0.0,
+        ),
     ],
 )
 def test_chance_is_found_where_it_is(name: str, told: str, low: float | None, high: float | None, seed: int) -> None:
