@@ -28,6 +28,7 @@ from muzero_wm.learning.learner import Learner
 from muzero_wm.learning.pace import Pace
 from muzero_wm.model.precision import PrecisionWarning, describe, short_name
 from muzero_wm.presets import dump_config, parse_config
+from muzero_wm.processes import check_may_start
 from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.replay.room import share_room
 from muzero_wm.run.checkpoint import load_checkpoint
@@ -180,6 +181,7 @@ def train(config: Config, run_dir: str | Path, *, resume: bool = False, on_round
         The agent with the EMA weights at the end of the budget.
 
     Raises:
+        StartError: this is called by a module that is imported only for the environment in it.
         RunDirError: the folder holds a run and `resume` is False, or the other way round; or another process trains
             in it.
         CheckpointError: there is no intact checkpoint to resume from, or it does not fit the configuration.
@@ -188,6 +190,7 @@ def train(config: Config, run_dir: str | Path, *, resume: bool = False, on_round
         NonFiniteLossError: training diverged; the checkpoints from before stay.
         Interrupted: SIGINT or SIGTERM ended the run; a border is saved.
     """
+    check_may_start()
     with open_run(Path(run_dir), resume) as folder, StopSignals() as stop:
         return _train(config, folder, resume, stop, on_round)
 

@@ -8,7 +8,8 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+
+from muzero_wm.handlers import OwnHandlers
 
 Tick = Callable[[], None]
 """Called several times a second by what takes long; may raise to give it up."""
@@ -60,17 +61,17 @@ class StopSignals:
         self.seconds_to_save = seconds_to_save
         self.show: Callable[[str], bool] = lambda text: False
         self._since = 0.0
-        self._before: dict[int, Any] = {}
+        self._handlers: OwnHandlers | None = None
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._caught) for number in _SIGNALS}
+            self._handlers = OwnHandlers(_SIGNALS, self._caught)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
+        if self._handlers is not None:
+            self._handlers.remove()
+        self._handlers = None
 
     def check(self) -> None:
         """Returns while there is time to go on with the round.
