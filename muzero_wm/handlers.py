@@ -6,6 +6,7 @@ is not, where another program is executed. Only a fork keeps it, and there the h
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterable
@@ -36,12 +37,25 @@ class OwnHandlers:
             signal.siginterrupt(number, False)  # a call that C code is waiting in goes on
         _installed.append(self)
 
+    def keep(self) -> None:
+        """Puts the handler in place again where other code has put its own; only the main thread may do so."""
+        for number in self._before:
+            if signal.getsignal(number) != self._handler:
+                signal.signal(number, self._handler)
+                signal.siginterrupt(number, False)
+
     def remove(self) -> None:
-        """Puts the handlers from before back, where these are still in place."""
+        """Puts the handlers from before back."""
+        for number, before in self._before.items():
+            signal.signal(number, before)
+        with contextlib.suppress(ValueError):  # in a fork
+            _installed.remove(self)
+
+    def forked(self) -> None:
+        """Puts the handlers from before back in a fork, unless other code has put its own."""
         for number, before in self._before.items():
             if signal.getsignal(number) == self._handler:
                 signal.signal(number, before)
-        _installed.remove(self)
 
 
 def ignore(number: int, frame: FrameType | None) -> None:
@@ -49,8 +63,8 @@ def ignore(number: int, frame: FrameType | None) -> None:
 
 
 def _forked() -> None:
-    for handlers in _installed[::-1]:
-        handlers.remove()
+    while _installed:
+        _installed.pop().forked()
 
 
 os.register_at_fork(after_in_child=_forked)

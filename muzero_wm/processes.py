@@ -28,6 +28,7 @@ from typing import Any
 
 from muzero_wm.errors import UserError, one_line
 from muzero_wm.handlers import STOP_SIGNALS, OwnHandlers, ignore
+from muzero_wm.output import outlast
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _FIRST = 10  # multiprocessing waits for its processes at exit; what has a priority runs before
@@ -206,6 +207,7 @@ def begin(pipe: Connection) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
     if sys.platform.startswith("linux"):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    outlast()
     # Every process would repeat the warnings of libraries; our own come from the parent.
     warnings.simplefilter("ignore")
     with contextlib.suppress(*_GONE):  # the parent is gone
