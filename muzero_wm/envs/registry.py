@@ -26,6 +26,7 @@ from muzero_wm.envs.imports import check_module
 from muzero_wm.envs.naming import EnvName, parse_name
 from muzero_wm.envs.probe import once
 from muzero_wm.errors import did_you_mean
+from muzero_wm.foreign import foreign
 
 if TYPE_CHECKING:
     from muzero_wm.envs.board import BoardGame
@@ -83,6 +84,7 @@ def board_game(name: str) -> BoardGame:
     return found
 
 
+@foreign
 def spec(name: str) -> EnvSpec:
     """Returns what a model must know about an environment; it is asked once per process.
 
@@ -153,6 +155,7 @@ def make(
     return BoardEnv(found, num_envs, seed, **openings)
 
 
+@foreign
 def find(name: str) -> Callable[[], SingleEnv] | BoardGame:
     """Returns the rules of a board game, or what makes one environment of another kind.
 

@@ -94,5 +94,6 @@ class StopSignals:
             raise Interrupted(number, saved=False)
         self.requested, self._since = number, time.monotonic()
         text = f"{signal.Signals(number).name}: saving a checkpoint, then ending; once more ends at once"
-        if not self.show(text):
+        # Where the terminal is gone, this is also how standard error comes to last.
+        if number == signal.SIGHUP or not self.show(text):
             write_last(2, f"\n{text}\n")
