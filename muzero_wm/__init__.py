@@ -10,7 +10,7 @@ Importing this package is quick: PyTorch and Numba are imported by what needs th
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +27,7 @@ __version__ = "0.1.0"
 def train(
     preset_or_file: str | Path | None = None,
     *,
-    env: str | None = None,
+    env: str | Callable[..., Any] | None = None,
     run_dir: str | Path | None = None,
     resume: bool = False,
     seed: int | None = None,
@@ -39,7 +39,9 @@ def train(
 
     Args:
         preset_or_file: name of a preset or a YAML file; None: it follows from `env` or from the run that is resumed.
-        env: environment name that replaces the preset's.
+        env: environment that replaces the preset's: a name, or a class or function that makes one, defined at the top
+            of a module, which means "package.module:factory". One of the program itself is acted in by a process of its
+            own only if the program is a script with a main guard; else acting shares the process of the learner.
         run_dir: where the run is kept; ``runs/<name>-<n>`` when None.
         resume: go on from the newest checkpoint in `run_dir`.
         seed: seed that replaces the preset's, >= 0.
@@ -54,12 +56,16 @@ def train(
         UserError: the configuration, the environment, the run folder or the checkpoint cannot be used.
     """
     from muzero_wm.planner_package import check_planner
+    from muzero_wm.processes import check_may_start
+
+    check_may_start()  # before there is a folder
+    check_planner()
+    from muzero_wm.envs.imports import name_of
     from muzero_wm.presets import plan_run
 
-    check_planner()
     config, folder = plan_run(
         preset_or_file,
-        env=env,
+        env=env if env is None or isinstance(env, str) else name_of(env),
         run_dir=run_dir,
         resume=resume,
         seed=seed,

@@ -35,8 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 (also where no command was named, and the help is shown), 1 when `doctor` or `check-env` found
         something broken, 2 for a mistake in the input, 130 or 143 when SIGINT or SIGTERM ended the command.
     """
-    if arguments is None:
-        os.environ["PYTHONSAFEPATH"] = "1"  # the processes we start do not search the current folder either
     try:
         args, unknown = build_parser(COMMANDS).parse_known_args(arguments)
         if unknown:

@@ -7,6 +7,7 @@ Every mistake of the result is reported at once, one line each, with its dotted 
 from __future__ import annotations
 
 import importlib.resources
+import os
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -119,7 +120,7 @@ def plan_run(
     Args:
         source: as for `load_config`, or the name of an environment; when resuming, None means the configuration in the
             newest checkpoint.
-        run_dir: the run folder; ``runs/<name>-<n>`` when None.
+        run_dir: the run folder, where `~` is the home; ``runs/<name>-<n>`` when None.
         resume: go on from the newest checkpoint in the run folder.
         env: as for `load_config`; what only Gymnasium knows may be without its "gym:".
         tell: as for `load_config`.
@@ -136,16 +137,17 @@ def plan_run(
     source, env = _meant(source, env, tell)
     if resume and run_dir is None:
         raise RunDirError("resume: name the run to go on with by its run folder (--run-dir)")
+    place = None if run_dir is None else Path(os.path.expanduser(run_dir))
     if resume and source is None:
-        folder = prepare_run_dir(Path(str(run_dir)), resume)
+        folder = prepare_run_dir(Path(str(place)), resume)
         return _settle([_saved_settings(folder)], f"{folder}", env, **settings), folder
     if source is None and env is not None:  # settings that follow from it want an environment that works
         _try_out(env, tell)
     config = load_config(source, env=env, tell=tell, **settings)
     if source is not None and not resume:
         _try_out(config.env, tell)
-    if run_dir is not None:
-        return config, prepare_run_dir(Path(run_dir), resume)
+    if place is not None:
+        return config, prepare_run_dir(place, resume)
     return config, new_run_dir(Path("runs"), Path(source).stem if source is not None else str(env))
 
 

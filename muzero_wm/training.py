@@ -8,6 +8,7 @@ run that is resumed there does what it would have done.
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -27,7 +28,9 @@ from muzero_wm.learning.health import HealthMonitor, return_bound
 from muzero_wm.learning.learner import Learner
 from muzero_wm.learning.pace import Pace
 from muzero_wm.model.precision import PrecisionWarning, describe, short_name
+from muzero_wm.output import lasting_output
 from muzero_wm.presets import dump_config, parse_config
+from muzero_wm.processes import check_may_start
 from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.replay.room import share_room
 from muzero_wm.run.checkpoint import load_checkpoint
@@ -172,7 +175,7 @@ def train(config: Config, run_dir: str | Path, *, resume: bool = False, on_round
 
     Args:
         config: all settings.
-        run_dir: where config, metrics and checkpoints go.
+        run_dir: where config, metrics and checkpoints go; `~` is the home.
         resume: go on with the run that is there.
         on_round: called at the border of every round, for example to measure the strength on the way.
 
@@ -180,15 +183,19 @@ def train(config: Config, run_dir: str | Path, *, resume: bool = False, on_round
         The agent with the EMA weights at the end of the budget.
 
     Raises:
+        StartError: this is called by a module that is imported only for the environment in it.
         RunDirError: the folder holds a run and `resume` is False, or the other way round; or another process trains
             in it.
         CheckpointError: there is no intact checkpoint to resume from, or it does not fit the configuration.
         SaveError: a checkpoint could not be written, at the end or with `run.on_save_error: stop`.
         ActingError: an environment or the acting process failed; the last border is saved.
         NonFiniteLossError: training diverged; the checkpoints from before stay.
-        Interrupted: SIGINT or SIGTERM ended the run; a border is saved.
+        Interrupted: SIGINT, SIGTERM or SIGHUP ended the run; a border is saved.
     """
-    with open_run(Path(run_dir), resume) as folder, StopSignals() as stop:
+    check_may_start()
+    # Absolute before foreign code runs, which may go elsewhere.
+    path = Path(os.path.expanduser(run_dir)).absolute()
+    with open_run(path, resume) as folder, StopSignals() as stop, lasting_output():
         return _train(config, folder, resume, stop, on_round)
 
 

@@ -18,7 +18,8 @@ LAYERS = (
     ("run", "presets", "derived", "plain_yaml"),
     ("model", "envs"),
     ("config", "seeding", "compiling", "planner_package", "processes"),
-    ("errors",),
+    ("foreign",),
+    ("errors", "handlers", "output"),
 )
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 FILES = sorted(path for path in (ROOT / "muzero_wm").rglob("*.py") if path != ROOT / "muzero_wm/__init__.py")

@@ -24,9 +24,10 @@ from muzero_wm.acting.actor import Actor, SearchError
 from muzero_wm.acting.episodes import ActingResult, OpenEpisodes, Played, RecentEpisodes
 from muzero_wm.acting.exploration import counted_slots
 from muzero_wm.config import Config
+from muzero_wm.envs.handover import Handover, handover
 from muzero_wm.errors import UserError
 from muzero_wm.model.world_model import WorldModel
-from muzero_wm.processes import Child, RemoteTraceback, remote_traceback
+from muzero_wm.processes import Child, RemoteTraceback, StartError, remote_traceback
 from muzero_wm.replay.room import share_room
 from muzero_wm.run.malloc import keep_freed_memory
 from muzero_wm.run.signals import Tick, proceed
@@ -133,11 +134,13 @@ class InlineActor(ActorHandle):
     Args:
         config: the run's configuration.
         state: where to go on; None begins.
+        note: told with the first round.
     """
 
-    def __init__(self, config: Config, state: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, config: Config, state: Mapping[str, Any] | None = None, note: str = "") -> None:
         """Builds the actor."""
         super().__init__(config, state)
+        self._notes += [note] if note else []
         self._actor = _build(config, self._border)
         self._began(self._actor.goes_on, self._actor.env.not_restored)
 
@@ -183,10 +186,12 @@ class ProcessActor(ActorHandle):
         blame = here and config.env not in envs.names()
         self._hint = "; if it is the environment, acting.env_workers=1 names its seed and step" if blame else ""
         self._weights: dict[str, NDArray[Any]] = {}
+        self._along = handover(config.env)
         self._start()
 
     def _start(self, keep_episodes: bool = True) -> None:
-        self._child = Child(_serve, (self._config, self._border, keep_episodes), "actor")
+        arguments = (self._config, self._along, self._border, keep_episodes)
+        self._child = Child(_serve, arguments, "actor", needs_main=self._along.needs_main)
         self._ready = self._busy = False
         self._memory = 0.0
         self._waiting_since = time.monotonic()
@@ -255,7 +260,9 @@ class ProcessActor(ActorHandle):
                 tick()
                 if limit is not None and time.monotonic() - self._waiting_since > limit:
                     raise _WorkerLostError(f"gave no answer for {limit:g} s (acting.timeout_seconds)")
-            kind, *content = self._child.pipe.recv()
+            kind, *content = self._child.receive()
+        except StartError as error:
+            raise ActingError(f"acting failed: {error}") from None
         except (EOFError, OSError):
             raise _WorkerLostError(f"ended unexpectedly ({self._child.exit_reason()})") from None
         if kind == "error":
@@ -281,25 +288,34 @@ class ProcessActor(ActorHandle):
 
 
 def make_actor(config: Config, state: Mapping[str, Any] | None = None) -> ActorHandle:
-    """Returns the actor that `acting.process` asks for.
+    """Returns the actor that `acting.process` asks for, or an inline one where the environment is in this process only.
 
     Args:
         config: the run's configuration.
         state: where to go on (`ActorHandle.state_dict`); None or empty begins.
     """
-    return ProcessActor(config, state) if config.acting.process else InlineActor(config, state)
+    if not config.acting.process:
+        return InlineActor(config, state)
+    try:
+        return ProcessActor(config, state)
+    except envs.EnvError as error:
+        here = config.model_copy(update={"acting": config.acting.model_copy(update={"process": False})})
+        return InlineActor(here, state, note=f"acting shares the process of the learner: {error}")
 
 
 def _build(config: Config, state: Mapping[str, Any] | None, keep_episodes: bool = True) -> Actor:
     return Actor(config, WorldModel(config.model, envs.spec(config.env)), state, keep_episodes)
 
 
-def _serve(pipe: Connection, config: Config, state: Mapping[str, Any] | None, keep_episodes: bool) -> None:
+def _serve(
+    pipe: Connection, config: Config, along: Handover, state: Mapping[str, Any] | None, keep_episodes: bool
+) -> None:
     """Plays rounds until told to stop, or until the learner is gone."""
     torch.set_num_threads(1)
     keep_freed_memory()
     actor: Actor | None = None
     try:
+        along.take(config.env)
         actor = _build(config, state, keep_episodes)
         pipe.send(("ready", actor.goes_on, actor.env.not_restored))
         while (weights := pipe.recv()) is not None:

@@ -24,6 +24,7 @@ from muzero_wm.envs.naming import parse_name
 from muzero_wm.envs.slots import Moment, SingleEnv
 from muzero_wm.envs.trial import Episode, Trial, first_difference, replayed
 from muzero_wm.errors import one_line
+from muzero_wm.foreign import foreign
 
 Made = TypeVar("Made")
 
@@ -49,6 +50,7 @@ _REWARDED_BY_SEAT = ("openspiel", "pettingzoo")  # these libraries keep one rewa
 _UNREPEATABLE = (NONDETERMINISTIC, NOT_ANEW, SEED_IGNORED)
 
 
+@foreign
 def check_env(env: str | Callable[[], SingleEnv], steps: int = 500, seed: int = 0, quick: bool = False) -> Report:
     """Plays random episodes of an environment and reports what is wrong with it.
 

@@ -21,6 +21,7 @@ from muzero_wm.envs.naming import EnvName
 from muzero_wm.envs.pettingzoo import adapt_aec, is_aec
 from muzero_wm.envs.slots import SingleEnv
 from muzero_wm.errors import did_you_mean, one_line
+from muzero_wm.processes import only_importing
 
 _RETURNS = "a gymnasium.Env, a PettingZoo AECEnv, a muzero_wm SingleEnv or a BoardGame"
 
@@ -41,7 +42,8 @@ def find_factory(name: EnvName) -> Callable[..., Any]:
     if name.kind.partition(".")[0] in sys.stdlib_module_names:
         raise EnvError(f"cannot make {name.text!r}: {name.kind} belongs to Python itself and makes no environments")
     try:
-        module = importlib.import_module(name.kind)
+        with only_importing(name.kind):
+            module = importlib.import_module(name.kind)
     except Exception as error:  # a module of a user may fail in any way
         raise EnvError(f"cannot make {name.text!r}: importing {name.kind} raised {one_line(error)[:400]}") from error
     factory = getattr(module, name.target, None)

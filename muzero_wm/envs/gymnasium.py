@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import math
 import random
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from muzero_wm.envs.slots import Moment, SingleEnv
 from muzero_wm.envs.spaces import read_action_space, read_observation_space
 from muzero_wm.envs.translate import MASK, at
 from muzero_wm.errors import one_line
+from muzero_wm.processes import only_importing
 
 TO_PLAY = "to_play"
 _ASSUMED_BOUNDS = (-1.0, 1.0)
@@ -236,7 +238,10 @@ def make_gymnasium(name: EnvName) -> GymnasiumEnv:
     """
     try:
         if ":" in name.target:
-            check_module(name.target.partition(":")[0])
+            module = name.target.partition(":")[0]
+            check_module(module)
+            with only_importing(module):
+                importlib.import_module(module)
         env = gymnasium.make(name.target, **name.options)
     except Exception as error:  # an environment of a user may fail in any way
         if isinstance(error, gymnasium.error.NamespaceNotFound) and (remedy := missing_namespace(name.target)):

@@ -21,10 +21,12 @@ from typing import TYPE_CHECKING, Any
 from muzero_wm.envs import games
 from muzero_wm.envs.base import BatchedEnv, EnvError, EnvSpec
 from muzero_wm.envs.guess import known_to_gymnasium
+from muzero_wm.envs.handover import handover
 from muzero_wm.envs.imports import check_module
 from muzero_wm.envs.naming import EnvName, parse_name
 from muzero_wm.envs.probe import once
 from muzero_wm.errors import did_you_mean
+from muzero_wm.foreign import foreign
 
 if TYPE_CHECKING:
     from muzero_wm.envs.board import BoardGame
@@ -82,6 +84,7 @@ def board_game(name: str) -> BoardGame:
     return found
 
 
+@foreign
 def spec(name: str) -> EnvSpec:
     """Returns what a model must know about an environment; it is asked once per process.
 
@@ -152,6 +155,7 @@ def make(
     return BoardEnv(found, num_envs, seed, **openings)
 
 
+@foreign
 def find(name: str) -> Callable[[], SingleEnv] | BoardGame:
     """Returns the rules of a board game, or what makes one environment of another kind.
 
@@ -180,7 +184,7 @@ def maker(name: str) -> Callable[[], SingleEnv]:
 
 
 def check_workers(name: str, workers: int, timeout: float | None) -> None:
-    """Checks that an environment can be stepped in processes as asked; imports nothing.
+    """Checks that an environment can be stepped in processes as asked; makes none.
 
     Args:
         name: one of `names()`, or of `KINDS`.
@@ -188,17 +192,23 @@ def check_workers(name: str, workers: int, timeout: float | None) -> None:
         timeout: seconds for a step, or None.
 
     Raises:
-        EnvError: it is a board game that is built in, or a number is impossible.
+        EnvError: it is a board game that is built in, no other process can make it, or a number is impossible.
     """
     if workers < 0:
         raise EnvError(f"workers must be at least 0, got {workers}")
     if timeout is not None and not 0.0 < timeout < math.inf:
         raise EnvError(f"timeout must be a positive number of seconds, got {timeout}")
-    if (workers or timeout is not None) and parse_name(name).target in names() and not parse_name(name).kind:
+    if not workers and timeout is None:
+        return
+    if parse_name(name).target in names() and not parse_name(name).kind:
         raise EnvError(
             f"{name} is built in and steps thousands of games at once: it takes no workers and no time-out (leave "
             "acting.env_workers 0 and acting.env_timeout_seconds null)"
         )
+    try:
+        handover(name)
+    except EnvError as error:
+        raise EnvError(f"{error}; or leave acting.env_workers 0 and acting.env_timeout_seconds null") from error
 
 
 def _stacked(name: EnvName) -> Callable[[], SingleEnv] | BoardGame:

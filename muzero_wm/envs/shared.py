@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from multiprocessing import get_context
+import mmap
+import os
+import tempfile
 from typing import Any
 
 import numpy as np
@@ -18,9 +20,10 @@ class SharedSlots:
     """Actions and steps of n slots, and what each of W workers is doing.
 
     The memory has no name anywhere, so nothing is left when its processes end in whatever way. It can be sent to a
-    process that is being started, and only there.
+    process that is being started with `file` open, and only there.
 
     Attributes:
+        file: descriptor of the memory.
         action: [n] int64, to be played.
         place: [W, 4] int64, what a worker calls or called last: slot, episode, step, and 1 for a reset.
         since: [W] float64, the monotonic time at which it called, 0 while it calls nothing.
@@ -40,14 +43,14 @@ class SharedSlots:
 
     _COPIED = ("observation", "legal_actions", "to_play", "reward", "terminated", "truncated", "final_to_play")
 
-    def __init__(self, spec: EnvSpec, num_envs: int, workers: int, memory: Any = None) -> None:
+    def __init__(self, spec: EnvSpec, num_envs: int, workers: int, file: int | None = None) -> None:
         """Lays the arrays out.
 
         Args:
             spec: gives the shapes.
             num_envs: n.
             workers: W.
-            memory: where they lie already; None: new memory, all zero.
+            file: descriptor of the memory where they lie already; None: new memory, all zero.
         """
         seen = ((num_envs, *spec.observation_shape), spec.observation_dtype)
         fields: dict[str, tuple[tuple[int, ...], Any]] = {
@@ -64,7 +67,8 @@ class SharedSlots:
             "since": ((workers,), np.float64),
         }
         sizes = [-(-math.prod(shape) * np.dtype(dtype).itemsize // _ALIGN) * _ALIGN for shape, dtype in fields.values()]
-        self._memory = get_context("spawn").RawArray("b", sum(sizes)) if memory is None else memory
+        self.file = _new_memory(sum(sizes)) if file is None else file
+        self._memory = mmap.mmap(self.file, sum(sizes))
         self._made_of = spec, num_envs, workers
         offset = 0
         for (name, (shape, dtype)), size in zip(fields.items(), sizes, strict=True):
@@ -72,7 +76,11 @@ class SharedSlots:
             offset += size
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return SharedSlots, (*self._made_of, self._memory)
+        return SharedSlots, (*self._made_of, self.file)
+
+    def close(self) -> None:
+        """Closes the file; the arrays stay, and can be sent no more."""
+        os.close(self.file)
 
     def write(self, step: Step, rows: slice) -> None:
         """Puts a step of some of the slots there."""
@@ -87,3 +95,14 @@ class SharedSlots:
         final = np.zeros_like(self.final_observation)
         final[ended] = self.final_observation[ended]
         return Step(final_observation=final, **{name: getattr(self, name).copy() for name in self._COPIED})
+
+
+def _new_memory(size: int) -> int:
+    """Returns the descriptor of zeros that have no name."""
+    if hasattr(os, "memfd_create"):
+        file = os.memfd_create("slots")
+    else:
+        with tempfile.TemporaryFile() as unnamed:
+            file = os.dup(unnamed.fileno())
+    os.ftruncate(file, size)
+    return file

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from muzero_wm.envs.base import BatchedEnv, EnvError, EnvSpec, Step, checked_openings, mask_kept
 from muzero_wm.errors import one_line
+from muzero_wm.foreign import foreign, foreign_step
 from muzero_wm.seeding import episode_seeds, stream_keys
 
 
@@ -126,6 +127,7 @@ class SlotEnv(BatchedEnv):
         envs: [n] the environments themselves; `clone` one to try something out.
     """
 
+    @foreign
     def __init__(
         self,
         make: Callable[[], SingleEnv],
@@ -167,6 +169,7 @@ class SlotEnv(BatchedEnv):
         self._played = np.zeros((num_envs, 64), np.int32)  # actions of the unfinished episodes, openings left out
         self._shown = self._empty_step().observation
 
+    @foreign
     def reset(self) -> Step:
         """Starts a new episode in every slot.
 
@@ -175,6 +178,7 @@ class SlotEnv(BatchedEnv):
         """
         return self._quiet_step(self._start_episode)
 
+    @foreign_step
     def step(self, actions: NDArray[np.integer[Any]]) -> Step:
         """Plays one action in every slot and starts the next episode where one ended.
 
@@ -216,6 +220,7 @@ class SlotEnv(BatchedEnv):
             "legal_actions": self._legal.copy(),
         }
 
+    @foreign
     def restore(self, snapshot: Mapping[str, Any], keep_episodes: bool = True) -> tuple[Step, NDArray[np.bool_]]:
         """Plays the unfinished episodes again and checks that they show what they showed.
 
@@ -249,6 +254,7 @@ class SlotEnv(BatchedEnv):
 
         return self._quiet_step(resume), goes_on
 
+    @foreign
     def close(self) -> None:
         """Closes every environment, also after one that does not let itself be closed."""
         for env in self.envs:

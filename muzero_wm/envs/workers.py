@@ -17,10 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muzero_wm.envs.base import BatchedEnv, EnvError, EnvSpec, Step, checked_openings
+from muzero_wm.envs.handover import Handover, handover
 from muzero_wm.envs.shared import SharedSlots
 from muzero_wm.envs.slots import Moment, SingleEnv, SlotEnv, place
 from muzero_wm.errors import one_line
-from muzero_wm.processes import Child, RemoteTraceback, remote_traceback
+from muzero_wm.processes import Child, RemoteTraceback, StartError, remote_traceback
 
 _SECONDS_TO_CLOSE = 2.0
 _LOOK_UP_SECONDS = 0.1
@@ -60,7 +61,7 @@ class WorkerEnv(BatchedEnv):
             max_random_plies: such a start has 1 to this many uniformly random legal moves.
 
         Raises:
-            EnvError: an environment cannot be made, or an option is impossible.
+            EnvError: an environment cannot be made, or not in another process, or an option is impossible.
         """
         checked_openings(spec, random_openings, max_random_plies)
         self.spec, self.num_envs = spec, num_envs
@@ -72,11 +73,13 @@ class WorkerEnv(BatchedEnv):
         self._shared.place[:, 1] = -1
         self._children: list[Child] = []
         self._busy = [True] * count
+        along = handover(name)
         options = {"random_openings": random_openings, "max_random_plies": max_random_plies}
         try:
             for w, rows in enumerate(self._parts):
                 arguments = (
                     name,
+                    along,
                     spec,
                     self._shared,
                     w,
@@ -84,7 +87,16 @@ class WorkerEnv(BatchedEnv):
                     seed,
                     {"first_slot": first_slot + rows.start, **options},
                 )
-                self._children.append(Child(_serve, arguments, f"environments-{w}"))
+                self._children.append(
+                    Child(
+                        _serve,
+                        arguments,
+                        f"environments-{w}",
+                        files=(self._shared.file,),
+                        needs_main=along.needs_main,
+                    )
+                )
+            self._shared.close()
             for w in range(count):
                 self._answer(w)
         except BaseException:
@@ -190,9 +202,11 @@ class WorkerEnv(BatchedEnv):
         try:
             while self._timeout is not None and not pipe.poll(min(_LOOK_UP_SECONDS, self._timeout / 4.0)):
                 self._check_time(w, self._timeout)
-            kind, *content = pipe.recv()
+            kind, *content = self._children[w].receive()
         except (EOFError, ConnectionResetError):
             raise EnvError(f"{self._name}: the process of {self._lost(w)}") from None
+        except StartError as error:
+            raise EnvError(f"{self._name}: {error}") from None
         self._busy[w] = False
         if kind == "error":
             raise EnvError(content[0]) from RemoteTraceback(content[1])
@@ -214,7 +228,7 @@ class WorkerEnv(BatchedEnv):
         slots = f"slot {first}" if first == last else f"slots {first} to {last}"
         reason = self._children[w].exit_reason()
         if self._shared.place[w, 1] < 0:
-            return f"{slots} ended at its start: {reason} (a script must begin under `if __name__ == '__main__':`)"
+            return f"{slots} ended at its start: {reason}"
         what, where = self._called(w)
         return f"{slots} ended {'in' if self._shared.since[w] > 0.0 else 'after'} {what}: {reason} ({where})"
 
@@ -253,6 +267,7 @@ class _WatchedSlots(SlotEnv):
 def _serve(
     pipe: Connection,
     name: str,
+    along: Handover,
     spec: EnvSpec,
     shared: SharedSlots,
     w: int,
@@ -262,9 +277,11 @@ def _serve(
 ) -> None:
     """Answers questions about a part of the slots until told to stop."""
     env: SlotEnv | None = None
+    shared.close()
     try:
         from muzero_wm.envs.registry import maker
 
+        along.take(name)
         env = _WatchedSlots(maker(name), rows.stop - rows.start, seed, shared, w, **options)
         if env.spec != spec:
             raise EnvError(f"{name}: is something else every time it is made: {spec}, then {env.spec}")

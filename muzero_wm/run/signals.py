@@ -1,20 +1,20 @@
-"""Ctrl-C and SIGTERM: the first ends a run in order and within seconds, the second at once."""
+"""Ctrl-C, SIGTERM and a closed terminal: the first ends a run in order and within seconds, the second at once."""
 
 from __future__ import annotations
 
-import os
 import signal
 import threading
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Any
+
+from muzero_wm.handlers import STOP_SIGNALS, OwnHandlers
+from muzero_wm.output import write_last
 
 Tick = Callable[[], None]
 """Called several times a second by what takes long; may raise to give it up."""
 
 SECONDS_TO_END = 10.0
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def proceed() -> None:
@@ -42,7 +42,8 @@ class RoundTooLongError(Exception):
 class StopSignals:
     """Turns signals into a wish that the training loop looks up; a context manager.
 
-    In a thread that is not the main one nothing can be caught, and signals do what they always did.
+    In a thread that is not the main one nothing can be caught, and signals do what they always did. SIGHUP stays
+    ignored where it is, as by nohup.
 
     Args:
         seconds_to_save: time to set aside for writing the checkpoint.
@@ -60,24 +61,28 @@ class StopSignals:
         self.seconds_to_save = seconds_to_save
         self.show: Callable[[str], bool] = lambda text: False
         self._since = 0.0
-        self._before: dict[int, Any] = {}
+        self._handlers: OwnHandlers | None = None
 
     def __enter__(self) -> StopSignals:
         if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._caught) for number in _SIGNALS}
+            hangup_ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+            caught = [number for number in STOP_SIGNALS if number != signal.SIGHUP or not hangup_ignored]
+            self._handlers = OwnHandlers(caught, self._caught)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
+        if self._handlers is not None:
+            self._handlers.remove()
+        self._handlers = None
 
     def check(self) -> None:
-        """Returns while there is time to go on with the round.
+        """Returns while there is time to go on with the round; signals are caught again where foreign code caught them.
 
         Raises:
             RoundTooLongError: a signal came and its time is nearly over.
         """
+        if self._handlers is not None:
+            self._handlers.keep()
         if self.requested is None:
             return
         left = SECONDS_TO_END - 2.0 * self.seconds_to_save - 1.0
@@ -89,5 +94,6 @@ class StopSignals:
             raise Interrupted(number, saved=False)
         self.requested, self._since = number, time.monotonic()
         text = f"{signal.Signals(number).name}: saving a checkpoint, then ending; once more ends at once"
-        if not self.show(text):
-            os.write(2, f"\n{text}\n".encode())  # not print: this may interrupt a print
+        # Where the terminal is gone, this is also how standard error comes to last.
+        if number == signal.SIGHUP or not self.show(text):
+            write_last(2, f"\n{text}\n")
