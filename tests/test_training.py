@@ -122,7 +122,7 @@ def test_divergence_is_named_and_the_checkpoint_stays(tmp_path: Path) -> None:
 def test_reanalyze_renews_the_sampled_positions_and_only_them() -> None:
     config = small()
     buffer = random_games("tictactoe", config.replay, 30, seed=0)
-    slots = np.unique(buffer.sample_slots(5, np.random.default_rng(1)))
+    slots = np.unique(buffer.sample_slots(5, np.random.default_rng(1)).slot)
     to_end, unroll = buffer.ring["to_end"], config.replay.unroll_steps
     expected = {int(slot) + k for slot in slots for k in range(min(unroll + 1, to_end[slot]))}
 
@@ -188,3 +188,24 @@ def test_what_comes_before_the_first_round_uses_up_no_budget(tmp_path: Path, mon
         train(small("acting.process=true", updates=updates), tmp_path / "run", resume=resume, on_round=note)
         assert used and all(elapsed <= before + now - ready[-1] + 0.1 for elapsed, now in used)
     assert len(ready) == 2
+
+
+def test_weights_are_those_of_the_draw() -> None:
+    """A round is drawn beforehand; what its first updates do to priorities changes no weight of the later ones."""
+    config = small("replay.priority_exponent=0.8", "replay.priority_beta=1.0", "replay.terminal_fraction=0")
+    buffer = random_games("tictactoe", config.replay, 60, seed=0)
+    slots = np.flatnonzero(buffer._tree.get(np.arange(buffer.capacity)) > 0.0)
+    buffer.update_priorities(slots, np.random.default_rng(1).uniform(0.1, 9.0, len(slots)).astype(np.float32))
+    before, batch_of, batches = buffer._tree.get(np.arange(buffer.capacity)).copy(), buffer.batch, []
+
+    def watched(*arguments: Any) -> Any:
+        batches.append(batch_of(*arguments))
+        return batches[-1]
+
+    buffer.batch = watched  # type: ignore[method-assign]
+    Learner(config, envs.spec("tictactoe")).run_round(buffer, 0, 8, 0.0)
+    assert not np.array_equal(before, buffer._tree.get(np.arange(buffer.capacity)))
+    assert len(batches) == 8
+    for batch in batches:
+        expected = 1.0 / before[batch.slot]
+        assert batch.weight == pytest.approx(expected / expected.max(), rel=1e-5)

@@ -125,7 +125,8 @@ class Learner:
         """
         learning, replay = self.config.learning, self.config.replay
         rng = np.random.default_rng(derive_seed(self.config.seed, f"learner/{round_index}"))
-        slots = buffer.sample_slots(updates * learning.batch_size, rng).reshape(updates, -1)
+        draws = buffer.sample_slots(updates * learning.batch_size, rng)
+        slots, odds = draws.slot.reshape(updates, -1), draws.odds.reshape(updates, -1)
         self._know_observations(buffer)
         if replay.bootstrap == "teacher":
             self._renew_bootstraps(buffer, slots, tick)
@@ -136,9 +137,9 @@ class Learner:
         value_targets = []
         outside = {"value/outside": 0.0, "reward/outside": 0.0}
         rate = self.learning_rate(fraction)
-        for row in slots:
+        for row, row_odds in zip(slots, odds, strict=True):
             tick()
-            batch = buffer.batch(row, beta, rng)
+            batch = buffer.batch(row, beta, rng, row_odds)
             if replay.symmetries:
                 apply_symmetries(batch, self.spec.symmetries, rng)
             rate = self.learning_rate(fraction)

@@ -26,6 +26,19 @@ PRIORITY_FLOOR = 1e-6
 
 
 @dataclass
+class Draws:
+    """Steps to learn from, and how likely they were.
+
+    Attributes:
+        slot: [n] int64 ring slots, never a final one.
+        odds: [n] float64, how many times as likely as among equals each draw was, at the time of the draw.
+    """
+
+    slot: NDArray[np.int64]
+    odds: NDArray[np.float64]
+
+
+@dataclass
 class Batch:
     """Samples for updates.
 
@@ -76,7 +89,6 @@ class ReplayBuffer:
         self._head = 0  # slot that is written next
         self._used = 0
         self._num_steps = 0
-        self._max_priority = 1.0
         self.total_steps = 0
         self.total_episodes = 0
         self._undo: UndoLog | None = None
@@ -118,16 +130,20 @@ class ReplayBuffer:
                 f"into {self.capacity} slots; raise them, or limit the length of an episode"
             )
         ends = np.cumsum(slots_of)
+        # of what is there now, so that one large error long ago does not count for ever
+        priority = self._tree.largest or 1.0
         start = 0
         while start < len(data):  # at most one ring at a time
             base = ends[start] - slots_of[start]
             stop = int(np.searchsorted(ends, base + self.capacity, side="right"))
-            self._write(data, slice(start, stop), slots_of[start:stop], int(base), int(ends[stop - 1]))
+            self._write(data, slice(start, stop), slots_of[start:stop], int(base), int(ends[stop - 1]), priority)
             start = stop
         self.total_steps += data.num_steps
         self.total_episodes += int((~data.cut).sum())
 
-    def _write(self, data: Trajectories, part: slice, slots_of: NDArray[np.int64], begin: int, end: int) -> None:
+    def _write(
+        self, data: Trajectories, part: slice, slots_of: NDArray[np.int64], begin: int, end: int, priority: float
+    ) -> None:
         count = end - begin
         tail = (self._head - self._used) % self.capacity
         while self._used + count > self.capacity:
@@ -150,31 +166,35 @@ class ReplayBuffer:
         # before a cut, what looks beyond it is sampled in the next segment, which begins with it; where targets look
         # for an end that did not come, returns end with the value there, as at a truncation
         sampled = to_end >= np.where(cut, max(targets_reach(self.config), 1), 1)
-        self._put("priority", where, np.where(sampled, self._max_priority, 0.0))
+        self._put("priority", where, np.where(sampled, priority, 0.0))
         self._num_steps += int(sampled.sum())
         self._segments.extend(int(n) for n in slots_of)
         self._packs.append(where)
         self._head = (self._head + count) % self.capacity
         self._used += count
 
-    def sample_slots(self, count: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    def sample_slots(self, count: int, rng: np.random.Generator) -> Draws:
         """Draws steps in proportion to their priorities.
 
         Of every batch a share of `terminal_fraction` is moved forward to within K steps of its episode's end, where
         rewards of board games live; not in a segment that was cut, whose episode's end is elsewhere.
+
+        The odds of a step that was moved are those of the step that was drawn. Weights that undo them leave equal draws
+        of which the share is moved: what the priorities do is corrected, what `terminal_fraction` is for is not.
 
         Args:
             count: number of draws.
             rng: source of randomness.
 
         Returns:
-            [count] int64 ring slots, never a final one.
+            The steps and their odds.
         """
         slots = self._tree.sample(rng.random(count))
+        odds = self._tree.get(slots) * (self.num_steps / self._tree.total)
         near_end = (rng.random(count) < self.config.terminal_fraction) & ~self.ring["cut"][slots]
         to_end = self.ring["to_end"][slots]
         back = 1 + (rng.random(count) * np.minimum(self.config.unroll_steps, to_end)).astype(np.int64)
-        return np.where(near_end, (slots + to_end - back) % self.capacity, slots)
+        return Draws(np.where(near_end, (slots + to_end - back) % self.capacity, slots), odds)
 
     def observation_statistics(self, per_channel: bool) -> Statistics:
         """Returns the statistics of all stored observations, final ones included; at least one episode is stored.
@@ -184,13 +204,17 @@ class ReplayBuffer:
         """
         return observation_statistics(self.ring["observation"], self._order(), per_channel)
 
-    def batch(self, slots: NDArray[np.int64], beta: float, rng: np.random.Generator) -> Batch:
+    def batch(
+        self, slots: NDArray[np.int64], beta: float, rng: np.random.Generator, odds: NDArray[np.float64] | None = None
+    ) -> Batch:
         """Gathers observations and builds targets.
 
         Args:
             slots: [B] from `sample_slots`.
             beta: exponent of the importance weights in [0, 1].
             rng: draws the actions of absorbing states.
+            odds: [B] from `sample_slots`: priorities may have changed since. None for slots that were not drawn, whose
+                weights are 1.
 
         Returns:
             Samples for one or several updates.
@@ -206,7 +230,7 @@ class ReplayBuffer:
             outcome_weight=self.config.outcome_weight,
             filler=rng.integers(0, actions, (len(slots), unroll), dtype=np.int32),
         )
-        weight = (self._tree.total / (self.num_steps * self._tree.get(slots))) ** beta
+        weight = np.ones(len(slots)) if odds is None else odds**-beta
         observation = self.ring["observation"]
         return Batch(
             observation=observation[slots],
@@ -228,7 +252,6 @@ class ReplayBuffer:
         if self.config.priority_exponent == 0.0:
             return
         priorities = (np.abs(td_errors.astype(np.float64)) + PRIORITY_FLOOR) ** self.config.priority_exponent
-        self._max_priority = max(self._max_priority, float(priorities.max()))
         self._put("priority", slots, priorities)
 
     def renew(self, slots: NDArray[np.int64], policy: NDArray[np.float32], value: NDArray[np.float32]) -> None:
@@ -275,7 +298,7 @@ class ReplayBuffer:
     def mark(self) -> None:
         """Remembers this moment for `rewind`; from here on overwritten values are kept until the next mark."""
         self._undo = UndoLog()
-        names = ("_head", "_used", "_num_steps", "_max_priority", "total_steps", "total_episodes")
+        names = ("_head", "_used", "_num_steps", "total_steps", "total_episodes")
         self._marked = {name: getattr(self, name) for name in names} | {"_segments": self._segments.copy()}
 
     def rewind(self) -> None:
@@ -313,7 +336,6 @@ class ReplayBuffer:
             "capacity": self.capacity,
             "head": self._head,
             "priority": self._tree.get(order),
-            "max_priority": self._max_priority,
             "counters": [self.total_steps, self.total_episodes],
         }
         return state
@@ -343,16 +365,15 @@ class ReplayBuffer:
             )
         head = int(state["head"]) if same_ring else used % self.capacity
         total_steps, total_episodes = (int(n) for n in state["counters"])
-        max_priority = float(state["max_priority"])
-        if not 0 <= head < self.capacity or not 0.0 < max_priority < np.inf:
-            raise ValueError(f"head {head}, largest priority {max_priority}")
+        if not 0 <= head < self.capacity:
+            raise ValueError(f"head {head}")
         self._head, self._used = head, used
         order = self._order()
         segments = self._packs.load_state_dict(state, self.ring, order)
         if priority.dtype != np.float64 or priority.shape != (used,):
             raise ValueError(f"expected {used} float64 priorities")
-        if ((priority > 0.0) & (self.ring["to_end"][order] == 0)).any() or (priority > max_priority).any():
-            raise ValueError("a final slot has a priority, or one is above the largest")
+        if ((priority > 0.0) & (self.ring["to_end"][order] == 0)).any():
+            raise ValueError("a final slot has a priority")
         self._tree = SumTree(self.capacity)
         self._tree.update(order, priority)
         self._segments = deque(segments)
@@ -361,7 +382,6 @@ class ReplayBuffer:
         if total_episodes < ended or total_steps < self.num_steps:
             raise ValueError(f"counters {total_steps}, {total_episodes} are smaller than what is stored")
         self.total_steps, self.total_episodes = total_steps, total_episodes
-        self._max_priority = max_priority
 
     def _order(self) -> NDArray[np.int64]:
         """Returns the slots in use, oldest first."""

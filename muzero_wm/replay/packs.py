@@ -232,7 +232,7 @@ def contents(state: Mapping[str, Any]) -> dict[str, Any]:
             out[name][np.asarray(state["renewed"]["index"])] = np.asarray(state["renewed"][name])
     out["episode_ends"] = np.cumsum(np.concatenate([np.zeros(0, np.int64), *lengths])) - state["evicted"]
     out["episode_ends"] = out["episode_ends"][out["episode_ends"] > 0]
-    return out | {name: state[name] for name in ("capacity", "head", "priority", "max_priority", "counters")}
+    return out | {name: state[name] for name in ("capacity", "head", "priority", "counters")}
 
 
 def _arrays(pack: EpisodePack, max_bytes: int | None = None) -> dict[str, NDArray]:

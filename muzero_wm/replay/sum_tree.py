@@ -61,6 +61,12 @@ class SumTree:
         return float(self._tree[1])
 
     @property
+    def largest(self) -> float:
+        """Largest priority of all."""
+        first = len(self._tree) // 2
+        return float(self._tree[first : first + self.capacity].max())
+
+    @property
     def nbytes(self) -> int:
         """Bytes held."""
         return self._tree.nbytes

@@ -18,7 +18,7 @@ def test_turned_samples_still_follow_the_rules(name: str, seed: int) -> None:
     """The cell that differs between a turned board and the next one is where the turned action puts its stone."""
     buffer = random_games(name, CONFIG, 20, seed)
     rng = np.random.default_rng(seed)
-    slots = buffer.sample_slots(400, rng)
+    slots = buffer.sample_slots(400, rng).slot
     plain, turned = buffer.batch(slots, 0.0, rng), buffer.batch(slots, 0.0, rng)
     symmetries = envs.spec(name).symmetries
     apply_symmetries(turned, symmetries, rng)
@@ -37,7 +37,7 @@ def test_turned_samples_still_follow_the_rules(name: str, seed: int) -> None:
 def test_without_symmetries_nothing_changes(seed: int) -> None:
     buffer = random_games("tictactoe", CONFIG, 20, seed)
     rng = np.random.default_rng(seed)
-    batch = buffer.batch(buffer.sample_slots(50, rng), 0.0, rng)
+    batch = buffer.batch(buffer.sample_slots(50, rng).slot, 0.0, rng)
     before = batch.observation.copy()
     apply_symmetries(batch, (), rng)
     assert np.array_equal(batch.observation, before)

@@ -101,8 +101,8 @@ def assert_same(first: ReplayBuffer, second: ReplayBuffer) -> None:
         assert np.array_equal(array[used], second.ring[name][used]), name
     assert np.array_equal(first._tree._tree, second._tree._tree), "leaves and sums"
     assert list(first._segments) == list(second._segments)
-    for name in ("_head", "_used", "_max_priority", "total_steps", "total_episodes", "num_steps", "nbytes"):
+    for name in ("_head", "_used", "total_steps", "total_episodes", "num_steps", "nbytes"):
         assert getattr(first, name) == getattr(second, name), name
     if first.num_steps:
-        drawn = [buffer.sample_slots(500, np.random.default_rng(7)) for buffer in (first, second)]
+        drawn = [buffer.sample_slots(500, np.random.default_rng(7)).slot for buffer in (first, second)]
         assert np.array_equal(*drawn)

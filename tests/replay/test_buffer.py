@@ -33,7 +33,7 @@ def test_newest_episodes_are_kept_whole(seed: int) -> None:
             break
         kept.append(index)
     rng = np.random.default_rng(seed)
-    drawn = buffer.sample_slots(4000, rng)
+    drawn = buffer.sample_slots(4000, rng).slot
     observation = buffer.ring["observation"][drawn]
     assert set(observation[:, 0].astype(int)) == set(kept)
     assert buffer.num_steps == sum(int(episodes[i].lengths[0]) for i in kept)
@@ -42,7 +42,7 @@ def test_newest_episodes_are_kept_whole(seed: int) -> None:
 
 def test_every_step_is_drawn_equally_often(seed: int) -> None:
     buffer, _ = filled(seed)
-    drawn = buffer.sample_slots(50 * buffer.num_steps, np.random.default_rng(seed))
+    drawn = buffer.sample_slots(50 * buffer.num_steps, np.random.default_rng(seed)).slot
     counts = np.bincount(drawn)[np.unique(drawn)]
     assert len(counts) == buffer.num_steps
     assert abs(counts.mean() - 50) < 1e-9 and counts.std() < 9
@@ -60,10 +60,10 @@ def test_bytes_stay_below_the_bound(seed: int) -> None:
 
 def test_terminal_fraction_moves_samples_to_the_end(seed: int) -> None:
     buffer, _ = filled(seed, terminal_fraction=0.5, unroll_steps=3)
-    drawn = buffer.sample_slots(4000, np.random.default_rng(seed))
+    drawn = buffer.sample_slots(4000, np.random.default_rng(seed)).slot
     near = (buffer.ring["to_end"][drawn] <= 3).mean()
     plain, _ = filled(seed, unroll_steps=3)
-    base = (plain.ring["to_end"][plain.sample_slots(4000, np.random.default_rng(seed))] <= 3).mean()
+    base = (plain.ring["to_end"][plain.sample_slots(4000, np.random.default_rng(seed)).slot] <= 3).mean()
     assert near == pytest.approx(0.5 + 0.5 * base, abs=0.04)
     assert np.all(buffer.ring["action"][drawn] >= 0)
 
@@ -71,24 +71,62 @@ def test_terminal_fraction_moves_samples_to_the_end(seed: int) -> None:
 def test_priorities_steer_the_draws_and_the_weights_undo_it(seed: int) -> None:
     buffer, _ = filled(seed, priority_exponent=1.0)
     rng = np.random.default_rng(seed)
-    slots = np.unique(buffer.sample_slots(5000, rng))
+    slots = np.unique(buffer.sample_slots(5000, rng).slot)
     errors = np.where(np.arange(len(slots)) % 2 == 0, 3.0, 1.0).astype(np.float32)
     buffer.update_priorities(slots, errors)
-    drawn = buffer.sample_slots(40_000, rng)
+    draws = buffer.sample_slots(40_000, rng)
+    drawn = draws.slot
     high = np.isin(drawn, slots[::2])
     assert high.mean() == pytest.approx(errors[::2].sum() / errors.sum(), abs=0.02)
-    weight = buffer.batch(drawn, 1.0, rng).weight
+    weight = buffer.batch(drawn, 1.0, rng, draws.odds).weight
     assert weight[high].max() == pytest.approx(1 / 3, rel=1e-4) and weight[~high].min() == pytest.approx(1.0)
-    assert buffer.batch(drawn, 0.0, rng).weight.tolist() == [1.0] * len(drawn)
+    assert buffer.batch(drawn, 0.0, rng, draws.odds).weight.tolist() == [1.0] * len(drawn)
 
 
 def test_new_data_enters_at_the_highest_priority(seed: int) -> None:
     buffer, _ = filled(seed, priority_exponent=1.0)
-    slots = np.unique(buffer.sample_slots(5000, np.random.default_rng(seed)))
+    slots = np.unique(buffer.sample_slots(5000, np.random.default_rng(seed)).slot)
     buffer.update_priorities(slots, np.full(len(slots), 7.0, np.float32))
     buffer.extend(make_episode([0.0] * 5, players=2, tag=999))
     fresh = np.flatnonzero((buffer.ring["observation"][:, 0] == 999) & (buffer.ring["action"] >= 0))
     assert buffer._tree.get(fresh) == pytest.approx([7.0] * 5)
+
+
+def test_new_data_follows_the_highest_priority_down(seed: int) -> None:
+    """One large error is not remembered when nothing stored has it any more, nor when a run is resumed."""
+    buffer, _ = filled(seed, priority_exponent=1.0)
+    slots = np.unique(buffer.sample_slots(5000, np.random.default_rng(seed)).slot)
+    for largest in (682.0, 0.25):
+        buffer.update_priorities(slots, np.full(len(slots), largest, np.float32))
+    again = ReplayBuffer(make_spec(2), buffer.config, 1.0)
+    again.load_state_dict(buffer.state_dict())
+    for ring in (buffer, again):
+        for tag in (998, 999):
+            ring.extend(make_episode([0.0] * 5, players=2, tag=tag))
+            fresh = np.flatnonzero((ring.ring["observation"][:, 0] == tag) & (ring.ring["action"] >= 0))
+            assert ring._tree.get(fresh) == pytest.approx([0.25] * 5, rel=1e-4)
+
+
+def test_weighted_draws_are_equal_draws_of_which_a_share_is_moved_to_the_end(seed: int) -> None:
+    """The weights undo the priorities, and leave what `terminal_fraction` is there for."""
+    rng, share, unroll = np.random.default_rng(seed), 0.5, 3
+    config = ReplayConfig(max_steps=100, priority_exponent=1.0, terminal_fraction=share, unroll_steps=unroll)
+    buffer = ReplayBuffer(make_spec(1), config, 1.0)
+    lengths = [9, 2, 5]
+    buffer.extend(Trajectories.concatenate([make_episode([0.0] * n, players=1) for n in lengths]))
+    slots = np.flatnonzero(buffer.ring["to_end"] > 0)
+    buffer.update_priorities(slots, rng.uniform(0.5, 3.0, len(slots)).astype(np.float32))
+    expected, begin = np.zeros(buffer.capacity), 0
+    for length in lengths:
+        for t in range(length):  # every step is as likely, and moved to one of the last ones it can be moved to
+            expected[begin + t] += 1 - share
+            ends = [begin + u for u in range(t, length) if u >= length - unroll]
+            expected[ends] += share / len(ends)
+        begin += length + 1
+    draws = buffer.sample_slots(400_000, rng)
+    weight = buffer.batch(draws.slot, 1.0, rng, draws.odds).weight.astype(np.float64)
+    found = np.bincount(draws.slot, weight, buffer.capacity)
+    assert found[slots] / found.sum() == pytest.approx(expected[slots] / expected.sum(), rel=0.1)
 
 
 def test_state_round_trip(seed: int) -> None:
@@ -128,12 +166,12 @@ def same(first: dict, second: dict) -> bool:
 def test_a_loaded_ring_draws_the_same_slots(seed: int) -> None:
     buffer, _ = filled(seed, priority_exponent=0.6)
     rng = np.random.default_rng(seed)
-    slots = buffer.sample_slots(30, rng)
+    slots = buffer.sample_slots(30, rng).slot
     buffer.update_priorities(slots, rng.normal(size=30).astype(np.float32))
     again = ReplayBuffer(make_spec(2), buffer.config, 1.0)
     again.load_state_dict(buffer.state_dict())
     for _ in range(3):
-        first, second = (b.sample_slots(200, np.random.default_rng(seed)) for b in (buffer, again))
+        first, second = (b.sample_slots(200, np.random.default_rng(seed)).slot for b in (buffer, again))
         assert np.array_equal(first, second)
         for ring in (buffer, again):
             ring.extend(make_episode([0.5] * 40, players=2))
@@ -155,7 +193,7 @@ def test_rewind_undoes_whatever_happened_since_the_mark(seed: int, before: int, 
             episode.cut[:] = rng.random() < 0.5
             buffer.extend(episode)
         elif buffer.num_steps:
-            slots = buffer.sample_slots(5, rng)
+            slots = buffer.sample_slots(5, rng).slot
             if change == "p":
                 buffer.update_priorities(slots, rng.normal(0, 3, 5).astype(np.float32))
             else:

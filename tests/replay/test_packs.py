@@ -34,9 +34,9 @@ def work(buffer: ReplayBuffer, rng: np.random.Generator, episodes: int) -> None:
         episode = make_episode(list(rng.normal(size=length)), players=2, tag=int(rng.integers(1000)))
         episode.cut[:] = rng.random() < 0.3
         buffer.extend(episode)
-        slots = buffer.sample_slots(6, rng)
+        slots = buffer.sample_slots(6, rng).slot
         buffer.update_priorities(slots, rng.normal(size=6).astype(np.float32))
-        slots = np.unique(buffer.sample_slots(4, rng))
+        slots = np.unique(buffer.sample_slots(4, rng).slot)
         buffer.renew(slots, rng.random((len(slots), 3)).astype(np.float32), rng.random(len(slots)).astype(np.float32))
 
 
@@ -179,8 +179,6 @@ HOSTILE: list[tuple[Callable[[dict[str, Any]], Any], str]] = [
     (lambda s: s.update(priority=np.ones_like(s["priority"])), "a final slot has a priority"),
     (lambda s: s.update(priority=None), "makes no sense"),
     (lambda s: s.update(priority=np.float64(3)), "makes no sense"),
-    (lambda s: s.update(max_priority=float("nan")), "largest priority nan"),
-    (lambda s: s.update(max_priority=-1.0), "largest priority -1.0"),
     (lambda s: s.update(head=-1), "head -1"),
     (lambda s: s.update(head=10**30), "head 10000"),
     (lambda s: s.update(counters=[-5, -5]), "counters -5, -5 are smaller"),

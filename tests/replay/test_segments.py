@@ -178,7 +178,7 @@ def test_the_end_of_a_segment_is_no_end(seed: int) -> None:
             ring.extend(handed)
     assert ring.total_episodes == 0 and ring.num_steps > 300
     assert ring.total_steps == rows._steps[0] - (rows.length[0] - rows._repeated[0])
-    drawn = ring.sample_slots(2000, rng)
+    drawn = ring.sample_slots(2000, rng).slot
     assert (ring._tree.get(drawn) > 0.0).all()
     counts = np.bincount(drawn, minlength=ring.capacity)[np.unique(drawn)]
     assert counts.max() < 30, "the draws are uniform"

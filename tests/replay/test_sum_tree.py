@@ -55,3 +55,12 @@ def test_many_updates_leave_no_drift(seed: int) -> None:
 def test_bad_updates_are_refused(leaves: list[int], priorities: list[float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SumTree(5).update(np.array(leaves), np.array(priorities))
+
+
+def test_the_largest_is_that_of_the_leaves_in_use() -> None:
+    tree = SumTree(5)
+    assert tree.largest == 0.0
+    tree.update(np.arange(5), np.array([0.5, 4.0, 2.0, 3.0, 1.0]))
+    assert tree.largest == 4.0
+    tree.update(np.array([1]), np.array([0.1]))
+    assert tree.largest == 3.0
