@@ -185,11 +185,16 @@ class Learner:
         return float(spread)
 
     def _know_observations(self, buffer: ReplayBuffer) -> None:
-        """Takes the statistics that normalise observations from what the replay holds before the first update."""
-        if self.model.observation.waiting:
+        """Takes the statistics that normalise observations whenever twice as much was seen as the last time.
+
+        What an agent sees while it plays at random is not what it sees later; and how much was seen, unlike time, is
+        the same in every repetition of a run.
+        """
+        known, seen = self.model.observation.count, buffer.total_steps + buffer.total_episodes
+        if known is not None and seen >= 2 * int(known):
             statistics = buffer.observation_statistics(self.model.conv)
             for model in (self.model, self.teacher):
-                model.observation.take(statistics)
+                model.normalize(statistics, seen)
 
     def _update(
         self, batch: Batch, rate: float, cells: torch.Tensor | None = None

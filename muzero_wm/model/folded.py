@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
 from muzero_wm.model.networks import Residual
+from muzero_wm.model.observation import Limits
 from muzero_wm.model.support import Support
 from muzero_wm.model.world_model import WorldModel
 
@@ -41,7 +42,8 @@ class Folded:
         latent_norm: "rms" or "minmax".
         value_support: how value logits are read.
         reward_support: how reward logits are read.
-        stem: observation to width; what is done to observations before it is part of it.
+        limits: of observations, which are clipped to them first; None where they are not.
+        stem: observation to width; what else is done to observations before it is part of it.
         position: [C, H, W] added after a convolutional stem; None for vectors.
         representation: blocks after the stem.
         embedding: [A, *latent_shape], enters the first block of the dynamics before its ReLU.
@@ -60,6 +62,7 @@ class Folded:
     latent_norm: str
     value_support: Support
     reward_support: Support
+    limits: Limits | None
     stem: Layer
     position: Tensor | None
     representation: tuple[Block, ...]
@@ -96,6 +99,7 @@ def fold(model: WorldModel) -> Folded:
         latent_norm=model.config.latent_norm,
         value_support=model.value_support,
         reward_support=model.reward_support,
+        limits=model.observation.limits(),
         stem=Layer(*model.observation.fold(*_layer(model.representation.stem))),
         position=None if position is None else _copy(position[0]),
         representation=_blocks(model.representation.blocks),

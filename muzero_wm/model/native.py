@@ -11,6 +11,7 @@ from torch import nn
 
 import mcts
 from muzero_wm.model.networks import Residual
+from muzero_wm.model.observation import clipped
 from muzero_wm.model.support import Support
 from muzero_wm.model.world_model import WorldModel
 
@@ -51,15 +52,16 @@ class NativeModel:
 
     def __init__(self, model: WorldModel) -> None:
         """Takes the first snapshot; see the class for the arguments."""
-        self._mlp = build_mlp(model)
+        self._mlp, self._limits = build_mlp(model), model.observation.limits()
 
     def refresh(self, model: WorldModel) -> None:
         """Replaces the weights by a snapshot of `model`, in place; no search may be running."""
         self._mlp.load(export_weights(model))
+        self._limits = model.observation.limits()
 
     def initial(self, observation: NDArray) -> NativeInference:
         """Evaluates observations [B, *observation_shape] of any real dtype."""
-        latent, prior_logits, value = self._mlp.initial(observation)
+        latent, prior_logits, value = self._mlp.initial(clipped(observation, self._limits))
         return NativeInference(latent, np.zeros(len(latent), np.float32), prior_logits, value)
 
     def recurrent(self, latent: NDArray[np.float32], action: NDArray[np.int32]) -> NativeInference:
@@ -81,7 +83,7 @@ class NativeModel:
             Policy logits [B, A] and values [B] of the roots, and the recurrent function. The attribute `latents` of the
             function's owner is the pool, [num_nodes, B, D].
         """
-        latent, prior_logits, value = self._mlp.initial(observation)
+        latent, prior_logits, value = self._mlp.initial(clipped(observation, self._limits))
         return prior_logits, value, self._mlp.recurrent_fn(latent, num_nodes, discount, leaves_per_step)
 
 

@@ -1,7 +1,7 @@
 """What happens to an observation before the first layer: nothing, a division by its bounds, or normalisation.
 
 It is part of the model, so whoever has the weights treats observations as training did. For inference it is folded into
-the first layer (`fold`) and costs nothing.
+the first layer (`fold`) and costs nothing, but for clipping (`limits`, `clipped`).
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ from muzero_wm.envs.base import EnvSpec
 from muzero_wm.errors import UserError
 
 Kind = Literal["raw", "scale", "normalize"]
+Limits = tuple[NDArray[np.float32], NDArray[np.float32]]
 
 FARTHEST = 10.0
-"""Deviations from the mean, at most, of the outermost number that the statistics have seen."""
+"""Deviations from the mean, at most, of the outermost number that the statistics have seen; others are clipped."""
 
 LARGEST_OFFSET = 100.0
 """Deviations from 0, at most, of any number that the statistics have seen.
@@ -43,10 +44,10 @@ class Observation(nn.Module):
     """Brings observations to the size that networks learn from.
 
     raw: as they are. scale: divided by the largest number that the environment allows, so in [-1, 1]. normalize: by
-    statistics of what was seen before the first update (`take`). Every feature of a vector then has mean 0 and
-    deviation 1; every channel of an image has root mean square 1 and keeps its 0, since that is what convolutions pad
-    with. A feature or channel that seldom leaves its usual value is shrunk until nothing is beyond `FARTHEST`; nothing
-    is clipped.
+    statistics of what was seen (`take`, later `renew`). Every feature of a vector then has mean 0 and deviation 1;
+    every channel of an image has root mean square 1 and keeps its 0, since that is what convolutions pad with. A
+    feature or channel that seldom leaves its usual value is shrunk until nothing is beyond `FARTHEST`; what comes later
+    and is beyond it is clipped.
 
     Args:
         config: says which of them.
@@ -59,7 +60,7 @@ class Observation(nn.Module):
 
     shift: Tensor | None
     scale: Tensor | None
-    count: Tensor | None  # observations behind the statistics; 0 before they are taken
+    count: Tensor | None  # observations seen when the statistics were taken; 0 before
 
     def __init__(self, config: ModelConfig, spec: EnvSpec, conv: bool) -> None:
         """Starts with no shift and, unless the bounds say more, no scale; see the class for the arguments."""
@@ -83,7 +84,15 @@ class Observation(nn.Module):
         if self.scale is None:
             return observation
         x = observation.float()
-        return (x if self.shift is None else x - self.shift) * self.scale
+        x = (x if self.shift is None else x - self.shift) * self.scale
+        return x if self.count is None or self.waiting else x.clamp(-FARTHEST, FARTHEST)
+
+    def limits(self) -> Limits | None:
+        """Returns the smallest and largest observation that are not clipped, [*shape] or [C, 1, 1]; None for any."""
+        if self.scale is None or self.count is None or self.waiting:
+            return None
+        middle = torch.zeros_like(self.scale) if self.shift is None else self.shift
+        return (middle - FARTHEST / self.scale).numpy(), (middle + FARTHEST / self.scale).numpy()
 
     def undo(self, prepared: NDArray[np.float32]) -> NDArray[np.float32]:
         """Returns the observations [B, ...] that are seen as `prepared`."""
@@ -93,11 +102,12 @@ class Observation(nn.Module):
         return (x if self.shift is None else x + self.shift).numpy()
 
     @torch.no_grad()
-    def take(self, statistics: Statistics) -> None:
+    def take(self, statistics: Statistics, seen: int | None = None) -> None:
         """Normalises by these statistics from now on; only for "normalize".
 
         Args:
             statistics: per feature, or per channel where the first layer is a convolution.
+            seen: observations seen so far; None: those behind the statistics.
         """
         assert self.scale is not None and self.count is not None
         _, low, high, mean, deviation = statistics
@@ -110,7 +120,33 @@ class Observation(nn.Module):
             size = np.where(low == high, largest, size)  # never seen to change
             self.shift.copy_(torch.from_numpy(mean))
         self.scale.copy_(torch.from_numpy(1.0 / np.where(size < 1e-30, 1.0, size)))
-        self.count.fill_(statistics.num_observations)
+        self.count.fill_(statistics.num_observations if seen is None else seen)
+
+    @torch.no_grad()
+    def renew(self, statistics: Statistics, seen: int, weight: Tensor, bias: Tensor) -> None:
+        """Replaces the statistics, and changes the first layer so that it says of observations what it said before.
+
+        But for a feature of which numbers were clipped: the largest ones count as much as when they were, and the
+        others less. Else a feature that has become a thousand times as large would drown all the others.
+
+        Args:
+            statistics: per feature, or per channel where the first layer is a convolution.
+            seen: observations seen so far.
+            weight: [out, in], or [out, in, 3, 3] of a convolution; changed in place.
+            bias: [out]; changed in place.
+        """
+        assert self.scale is not None
+        old_scale, old_shift = self.scale.double(), None if self.shift is None else self.shift.double()
+        middle = 0.0 if old_shift is None else old_shift
+        low, high = torch.from_numpy(statistics.low), torch.from_numpy(statistics.high)
+        farthest = torch.maximum((low - middle).abs(), (high - middle).abs()) * old_scale
+        clipped = (farthest / FARTHEST).clamp_min(1.0)
+        self.take(statistics, seen)
+        ratio = old_scale / self.scale / clipped
+        if self.shift is not None and old_shift is not None:
+            moved = ((self.shift - old_shift) * old_scale).clamp(-FARTHEST, FARTHEST) / clipped
+            bias += (weight.double() @ moved.flatten()).to(bias.dtype)
+        weight *= (ratio if weight.ndim == 4 else ratio.flatten()).to(weight.dtype)
 
     def fold(self, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the first layer for observations as they come.
@@ -129,6 +165,11 @@ class Observation(nn.Module):
         if self.shift is not None:
             bias = bias - scaled @ self.shift.flatten().double()
         return scaled.to(weight.dtype), bias.to(weight.dtype)
+
+
+def clipped(observation: NDArray, limits: Limits | None) -> NDArray:
+    """Returns observations [B, ...] of any real dtype within the limits of `Observation.limits`."""
+    return observation if limits is None else np.clip(observation, *limits)
 
 
 def observation_kind(config: ModelConfig, spec: EnvSpec) -> Kind:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from muzero_wm.config import ModelConfig
 from muzero_wm.envs.base import EnvSpec
 from muzero_wm.model.networks import Dynamics, Heads, Representation, normalize_latent
-from muzero_wm.model.observation import Observation
+from muzero_wm.model.observation import Observation, Statistics
 from muzero_wm.model.support import Support
 
 
@@ -82,6 +82,20 @@ class WorldModel(nn.Module):
             if scalar is not None or support.transform:
                 self.heads.output.bias[first : first + support.num_bins] = support.bump(scalar or 0.0)
             first += support.num_bins
+
+    def normalize(self, statistics: Statistics, seen: int) -> None:
+        """Normalises observations by these statistics from now on; predictions stay as they are, see `Observation`.
+
+        Args:
+            statistics: of observations.
+            seen: observations seen so far.
+        """
+        stem = self.representation.stem
+        assert stem.bias is not None
+        if self.observation.waiting:
+            self.observation.take(statistics, seen)
+        else:
+            self.observation.renew(statistics, seen, stem.weight, stem.bias)
 
     def represent(self, observation: Tensor) -> Tensor:
         """Returns the latent of an observation.

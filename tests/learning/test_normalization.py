@@ -1,4 +1,4 @@
-"""Observations are normalised by what the replay held before the first update, and by nothing later."""
+"""Observations are normalised by what the replay holds, anew whenever twice as much was seen, and clipped."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import torch
 from muzero_wm.config import Config
 from muzero_wm.learning.learner import Learner
 from muzero_wm.replay.buffer import ReplayBuffer
+from muzero_wm.replay.statistics import observation_statistics
 from muzero_wm.replay.trajectory import Trajectories
 from tests.replay.helpers import make_episode, make_spec
 
@@ -56,22 +57,66 @@ def test_any_size_of_features_trains_alike(size: float) -> None:
     np.testing.assert_allclose(losses[1], losses[0], rtol=2e-3)
 
 
-def test_statistics_are_taken_once_and_by_the_teacher_too() -> None:
+def test_statistics_are_taken_whenever_what_was_seen_has_doubled_and_by_the_teacher_too() -> None:
     learner, buffer = Learner(configure(), SPEC), replay(3.0)
     assert learner.model.observation.waiting
-    seen = buffer.ring["observation"][: 6 * 7].astype(np.float64)
-    learner.run_round(buffer, 0, 1, 0.0)
-    for model in (learner.model, learner.teacher):
-        assert int(model.observation.count) == 6 * 7
-        np.testing.assert_allclose(model.observation.shift.numpy(), seen.mean(0), rtol=1e-6)
-        np.testing.assert_allclose(model.observation.scale.numpy(), 1 / seen.std(0), rtol=1e-6)
-    before = {name: tensor.clone() for name, tensor in learner.model.observation.state_dict().items()}
-    assert set(before) == {"shift", "scale", "count"}
-    buffer.extend(episode(100.0, 9))
-    learner.run_round(buffer, 1, 3, 0.0)
-    for model in (learner.model, learner.teacher):
-        assert all(torch.equal(model.observation.state_dict()[name], tensor) for name, tensor in before.items())
-    assert before["scale"].equal(learner.acting_weights()["observation.scale"])
+    for round_index, more in enumerate([0, 5, 1, 11, 1]):
+        for seed in range(more):
+            buffer.extend(episode(3.0, 100 * round_index + seed))
+        learner.run_round(buffer, round_index, 1, 0.0)
+        episodes = {0: 6, 1: 6, 2: 12, 3: 12, 4: 24}[round_index]
+        seen = buffer.ring["observation"][: episodes * 7].astype(np.float64)
+        for model in (learner.model, learner.teacher):
+            assert int(model.observation.count) == episodes * 7
+            np.testing.assert_allclose(model.observation.shift.numpy(), seen.mean(0), rtol=1e-5)
+            np.testing.assert_allclose(model.observation.scale.numpy(), 1 / seen.std(0), rtol=1e-5)
+    kept = learner.model.observation.state_dict()
+    assert set(kept) == {"shift", "scale", "count"}
+    assert kept["scale"].equal(learner.acting_weights()["observation.scale"])
+
+
+@pytest.mark.parametrize("conv", [False, True])
+def test_new_statistics_change_no_prediction(conv: bool) -> None:
+    """Within what was seen before, the first layer makes up for them."""
+    spec = dataclasses.replace(SPEC, observation_shape=(2, 3, 3)) if conv else SPEC
+    model = Learner(configure(), spec).model
+    rng = np.random.default_rng(0)
+    seen = (5.0 + rng.normal(size=(100, *spec.observation_shape)) * 3.0).astype(np.float32)
+    model.normalize(observation_statistics(seen, np.arange(100), conv), 100)
+    with torch.no_grad():
+        before = model.representation(model.observation(torch.from_numpy(seen)))
+    more = np.concatenate([seen, 2.0 * seen])
+    model.normalize(observation_statistics(more, np.arange(200), conv), 200)
+    with torch.no_grad():
+        after = model.representation(model.observation(torch.from_numpy(seen)))
+    torch.testing.assert_close(after, before, rtol=1e-3, atol=1e-4)
+
+
+def test_observations_may_become_a_thousand_times_as_large() -> None:
+    """Whether they are above 0 is what pays later on, and is learnt."""
+    learner, buffer = Learner(configure(learning_rate=5e-3), SPEC), replay(1.0)
+    for index in range(4):
+        learner.run_round(buffer, index, 10, 0.0)
+
+    def later(seed: int) -> Trajectories:
+        made = episode(1.0, seed)
+        observation = np.random.default_rng(seed).normal(size=made.observation.shape).astype(np.float32) * 1000.0
+        reward = np.append(observation[:-1, 0] > 0, 0.0).astype(np.float32)
+        return dataclasses.replace(made, observation=observation, reward=reward)
+
+    for seed in range(20):
+        buffer.extend(later(seed))
+    for index in range(4, 40):
+        learner.run_round(buffer, index, 10, 0.0)
+    model = learner.model
+    observation = torch.from_numpy(later(1000).observation)
+    observation = torch.cat([observation, *(torch.from_numpy(later(seed).observation) for seed in range(1001, 1010))])
+    prepared = model.observation(observation)
+    assert 0.3 < prepared.std() < 3.0 and prepared.abs().max() <= 10.0
+    with torch.inference_mode():
+        latent = model.step(model.represent(observation), torch.zeros(len(observation), dtype=torch.int64))
+        rewarded = model.reward_support.decode(model.predict(latent).reward_logits) > 0.5
+    assert (rewarded == (observation[:, 0] > 0)).float().mean() > 0.85
 
 
 def test_resumed_before_or_after_the_statistics_it_is_the_same() -> None:
@@ -79,6 +124,9 @@ def test_resumed_before_or_after_the_statistics_it_is_the_same() -> None:
         whole, buffer = Learner(configure(), SPEC), replay(50.0)
         saved: dict = {}
         for index in range(3):
+            buffer.extend(episode(50.0 + 100.0 * index, index))
+            for seed in range(6 * index):
+                buffer.extend(episode(200.0, seed))
             if index == stop:
                 saved = copy.deepcopy({"learner": whole.state_dict(), "replay": buffer.state_dict()})
             whole.run_round(buffer, index, 2, 0.0)
@@ -87,6 +135,10 @@ def test_resumed_before_or_after_the_statistics_it_is_the_same() -> None:
         again.load_state_dict(saved["replay"])
         assert resumed.model.observation.waiting == (stop == 0)
         for index in range(stop, 3):
+            if index > stop:
+                again.extend(episode(50.0 + 100.0 * index, index))
+                for seed in range(6 * index):
+                    again.extend(episode(200.0, seed))
             resumed.run_round(again, index, 2, 0.0)
         for name, tensor in whole.state_dict()["teacher"].items():
             assert torch.equal(tensor, resumed.state_dict()["teacher"][name]), name

@@ -12,7 +12,7 @@ from muzero_wm.errors import UserError
 from muzero_wm.model.auto import Gate, probe_observations
 from muzero_wm.model.backends import BackendError, make_backend
 from muzero_wm.model.native import supported
-from muzero_wm.model.observation import Statistics, observation_kind
+from muzero_wm.model.observation import FARTHEST, Statistics, observation_kind
 from muzero_wm.model.world_model import WorldModel
 from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.replay.statistics import observation_statistics
@@ -201,6 +201,25 @@ def test_every_backend_treats_observations_as_the_module_does(name: str, case: s
         np.testing.assert_allclose(out.value, value, atol=tolerance, rtol=tolerance)
         values.append(worker.initial(np.ones_like(observation)).value)
     assert np.allclose(values[0], values[1]) == (spec.observation_dtype == np.uint8)
+
+
+@pytest.mark.parametrize("case", ["vector", "flat-image", "image"])
+@pytest.mark.parametrize("name", [*BACKENDS, "native-fp32"])
+def test_what_is_far_from_anything_seen_counts_as_the_farthest_in_every_backend(name: str, case: str) -> None:
+    spec, settings = FOLDED[case]
+    model = build(spec, **settings)
+    if name == "native-fp32" and supported(model):
+        return
+    worker = make_backend(name, with_statistics(model, 0)).worker()
+    prepared = np.random.default_rng(0).normal(size=(32, *spec.observation_shape)).astype(np.float32)
+    prepared[:, 0] *= 1e4
+    with torch.no_grad():
+        prediction = model.predict(model.represent(torch.from_numpy(model.observation.undo(prepared))))
+        assert model.observation(torch.from_numpy(model.observation.undo(prepared))).abs().max() == FARTHEST
+    tolerance = 10 * TOLERANCE[name.rpartition("-")[2]]
+    for observation in (prepared, prepared.clip(-FARTHEST, FARTHEST)):
+        logits = worker.initial(model.observation.undo(observation)).prior_logits
+        np.testing.assert_allclose(logits, prediction.policy_logits.numpy(), atol=tolerance, rtol=tolerance)
 
 
 def test_probes_are_what_the_first_layer_expects() -> None:

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from muzero_wm.model.backends.base import BackendError, Inference, remember
 from muzero_wm.model.folded import Block, Folded, Layer, fold
 from muzero_wm.model.networks import normalize_latent
+from muzero_wm.model.observation import clipped
 from muzero_wm.model.support import Support
 from muzero_wm.model.world_model import WorldModel, edge_sign
 
@@ -107,7 +108,7 @@ class FusedBackend:
     def refresh(self, model: WorldModel) -> None:
         """Replaces the weights by a snapshot of `model`."""
         folded = fold(model)
-        self.roll = folded.roll
+        self.roll, self.limits = folded.roll, folded.limits
         self.weights = self._pack(folded)
 
     def worker(self) -> FusedWorker:
@@ -207,7 +208,7 @@ class FusedWorker:
     def initial(self, observation: NDArray) -> Inference:
         """Evaluates observations [B, *observation_shape]."""
         net, weights = self._backend, self._backend.weights
-        x = torch.from_numpy(np.ascontiguousarray(observation)).to(net.latent_dtype)
+        x = torch.from_numpy(np.ascontiguousarray(clipped(observation, net.limits))).to(net.latent_dtype)
         if net.conv:
             x = x.contiguous(memory_format=torch.channels_last)
             assert weights.position is not None

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from muzero_wm.model.backends.base import Inference, remember
+from muzero_wm.model.observation import Limits, clipped
 
 
 class Buffers:
@@ -33,6 +34,7 @@ class GraphBackend(Protocol):
 
     conv: bool
     columns: dict[str, int]  # of each output, in the order of the graphs
+    limits: Limits | None  # of observations
     generation: int  # grows with every refresh: what was bound before is stale
 
     def run_root(self, observation: NDArray[np.float32]) -> list[NDArray[np.float32]]:
@@ -54,7 +56,7 @@ class GraphWorker:
 
     def initial(self, observation: NDArray) -> Inference:
         """Evaluates observations [B, *observation_shape]."""
-        x = np.ascontiguousarray(observation, np.float32)
+        x = np.ascontiguousarray(clipped(observation, self._backend.limits), np.float32)
         found = self._backend.run_root(x if self._backend.conv else x.reshape(len(x), -1))
         outputs = dict(zip(self._backend.columns, found, strict=True))
         return _read(torch.from_numpy(outputs["next_latent"]), outputs)

@@ -67,6 +67,7 @@ class OnnxRuntimeBackend:
         return lambda: session.run_with_iobinding(binding)
 
     def _load(self, net: Folded) -> None:
+        self.limits = net.limits
         arrays = {} if self._frozen else weight_arrays(net)
         self._weights = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in arrays.items()}
 

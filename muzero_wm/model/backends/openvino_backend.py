@@ -107,6 +107,7 @@ class OpenVinoBackend:
         return run
 
     def _load(self, net: Folded) -> None:
+        self.limits = net.limits
         self._weights = {} if self._frozen else weight_arrays(net)
 
     def _read(self, net: Folded) -> None:
