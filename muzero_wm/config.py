@@ -106,6 +106,11 @@ class SearchConfig(Section):
     algorithm: Literal["gumbel", "puct"] = "gumbel"
     num_simulations: Simulations = Field(32, description="simulations per move")
     max_num_considered_actions: Simulations = Field(16, description="gumbel: actions sampled at the root")
+    stored_value: Literal["auto", "mean", "improved"] = Field(
+        "auto",
+        description="of a searched position, for targets and bootstraps: mean over all visits, or of the improved "
+        "policy; auto: improved for one player, mean for two",
+    )
     max_depth: Simulations | None = Field(None, description="longest path in edges; unlimited when empty")
     discount: Fraction = Field(1.0, description="per step; for two players the edge carries its negative")
     value_scale: Annotated[float, Field(gt=0.0)] = Field(0.1, description="gumbel: c_scale of sigma")

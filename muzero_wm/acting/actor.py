@@ -144,7 +144,7 @@ class Actor:
                     "action": action,
                     "reward": step.reward,
                     "policy": result.action_weights,
-                    "value": result.root_value,
+                    "value": self.planner.stored_value(result),
                 }
             )
             done = step.terminated | step.truncated

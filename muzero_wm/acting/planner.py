@@ -107,6 +107,18 @@ class Planner:
 
         return _joined(run_shards(len(bounds), workers, search_shard))
 
+    def stored_value(self, result: SearchResult) -> NDArray[np.float32]:
+        """Returns the value [B] float32 of searched positions that targets are made of, by `search.stored_value`.
+
+        The mean over the visits is what the search met on the way, the forced visits of sequential halving included;
+        the improved value is that of the policy that is learnt from. For one player the mean is too low to end
+        returns with; between two, whose outcomes are half of the target, neither is better (docs/LOG.md).
+        """
+        kind = self.config.stored_value
+        if kind == "auto":
+            kind = "improved" if self.spec.num_players == 1 else "mean"
+        return result.improved_value if kind == "improved" else result.root_value
+
     def _gumbel(
         self,
         root: mcts.RootOutput,

@@ -272,7 +272,7 @@ class Learner:
                 arrays = {"observation": observations, "legal_actions": legal_actions}
                 self.guard.bad(self.updates, f"reanalyze: the search stopped: {error}", arrays, "stop")
                 raise
-            return result.action_weights, result.root_value
+            return result.action_weights, planner.stored_value(result)
 
         chosen = slots[:, :count].reshape(-1)
         streams = np.arange(len(chosen) * (self.config.replay.unroll_steps + 1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -178,3 +179,19 @@ def test_auto_counts_cores_and_leaves() -> None:
     assert resolve_workers("auto", reserved=10**6) == 1
     assert leaves_for(1, 32) == 1 and leaves_for(256, 1000) == 1
     assert leaves_for(1, 800) == 16 and leaves_for(4, 800) == 4 and leaves_for(1, 100) == 2
+
+
+@pytest.mark.parametrize(
+    ("players", "setting", "expected"),
+    [
+        (1, "auto", "improved_value"), (2, "auto", "root_value"),
+        (1, "mean", "root_value"), (2, "improved", "improved_value"),
+    ],
+)  # fmt: skip
+def test_what_is_stored_as_the_value_of_a_position(players: int, setting: str, expected: str) -> None:
+    spec = replace(make_spec("connect4"), num_players=players)
+    config = SearchConfig(num_simulations=16, stored_value=setting)  # type: ignore[arg-type]
+    planner = Planner(InferenceModel(make_model("mlp"), backend="eager"), spec, config)
+    result = planner.search(*roots(5), 0)
+    assert (result.root_value != result.improved_value).any()
+    np.testing.assert_array_equal(planner.stored_value(result), getattr(result, expected))
