@@ -33,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 (also where no command was named, and the help is shown), 1 when `doctor` or `check-env` found
-        something broken, 2 for a mistake in the input, 130 or 143 when SIGINT or SIGTERM ended the command.
+        something broken, 2 for a mistake in the input, 130, 143 or 129 when SIGINT, SIGTERM or SIGHUP ended the
+        command.
     """
     try:
         args, unknown = build_parser(COMMANDS).parse_known_args(arguments)

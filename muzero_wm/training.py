@@ -291,6 +291,8 @@ def _train(config: Config, folder: Path, resume: bool, stop: StopSignals, on_rou
     except ActingError as error:
         path = dump_arrays(folder, f"acting_{progress.rounds:09d}", error.arrays) if error.arrays else None
         updates = save(border.before(), last=True)
+        if stop.requested is not None:  # what ends the program ends what an environment runs in it, too
+            raise Interrupted(stop.requested, saved=True) from error
         kept = f"; what the network was asked is in {path}" if path else ""
         raise ActingError(f"{error}{kept}; the run is saved up to update {updates}") from error
     except KeyboardInterrupt as interrupt:

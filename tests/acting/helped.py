@@ -2,7 +2,7 @@
 
 `Helpers-v0` starts a helper in every way there is at its first reset, ends it by a signal, and raises with the names of
 those that live on. `Engine-v0` has one helper for all its life and asks it in every step.
-`Orphan-v0` leaves a helper behind.
+`Struck-v0` loses its helper by Ctrl-C. `Orphan-v0` leaves one behind.
 """
 
 from __future__ import annotations
@@ -145,6 +145,17 @@ class Engine(Steady):
         self._engine.wait()
 
 
+class Struck(Steady):
+    """Is where a terminal's Ctrl-C reaches the program and the engine alike: the engine is gone at the third step."""
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        step = super().step(action)
+        if self._t == 3 and LOG in os.environ:
+            os.kill(os.getpid(), signal.SIGINT)
+            raise RuntimeError("the engine is gone")
+        return step
+
+
 class Orphan(Steady):
     """Forks a helper that holds on to all that is open, and takes its process down at the third step."""
 
@@ -158,5 +169,5 @@ class Orphan(Steady):
         return step
 
 
-for kind in (Helpers, Engine, Orphan):
+for kind in (Helpers, Engine, Struck, Orphan):
     gymnasium.register(f"{kind.__name__}-v0", entry_point=kind, disable_env_checker=True)

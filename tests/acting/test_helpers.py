@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from muzero_wm.acting.worker import ActingError, ActorHandle, InlineActor, ProcessActor
-from muzero_wm.run.signals import StopSignals
+from muzero_wm.run.signals import Interrupted, StopSignals
+from muzero_wm.training import train
 from tests.acting import helped
 from tests.acting.test_worker import config_for, play
 from tests.processes import gone
+from tests.test_exact_resume import SMALL, load_checkpoint, load_config
 from tests.test_signals import SLOW, started
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
@@ -72,6 +74,15 @@ def test_ctrl_c_spares_what_the_environments_started_until_all_is_saved(
         assert errors.splitlines()[-2].startswith("the run is saved"), errors
         assert "acting failed" not in errors and "Traceback" not in errors
         assert gone({int(pid) for pid in log.read_text().split()})
+
+
+def test_what_ctrl_c_broke_within_the_program_is_no_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load_config("cartpole", env="gym:tests.acting.helped:Struck-v0", overrides=SMALL)
+    monkeypatch.setenv(helped.LOG, "")
+    with pytest.raises(Interrupted) as caught:
+        train(config, tmp_path / "run")
+    assert caught.value.signum == signal.SIGINT and caught.value.saved
+    assert load_checkpoint(tmp_path / "run/checkpoints")["progress"]["rounds"] == 0
 
 
 @LINUX
