@@ -140,9 +140,7 @@ def test_lengths_and_results_are_those_of_the_whole_episode(players: int, seed: 
     absorbed = [rows.absorb(played) for played in play([mine], 4)]
     lengths, results = (np.concatenate([getattr(a, name) for a in absorbed]) for name in ("lengths", "results"))
     for episode, length, result in zip(mine, lengths, results, strict=False):
-        last = -2
-        sign = 1 if episode.to_play[last] == 0 else -1
-        expected = episode.reward.sum() if players == 1 else sign * episode.reward[last]
+        expected = sum(-r if seat else r for r, seat in zip(episode.reward, episode.to_play, strict=True))
         assert length == episode.lengths[0] and result == pytest.approx(expected, rel=1e-4, abs=1e-4)
     assert len(lengths) >= 19
 
