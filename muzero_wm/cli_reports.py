@@ -101,12 +101,25 @@ def print_evaluation(report: Mapping[str, Any]) -> None:
             score = f"{part['score']:.1%}" if "score" in part else ""
             table.add_row(name, *counts, score, _interval(part.get("ci95"), "{:.1%}"))
     console.print(table)
+    for line in _doubts(report):
+        console.print(line)
     if (exhaustive := report.get("exhaustive")) is not None:
         console.print()
         console.print(
             f"Against every sequence of replies, both seats: {exhaustive['losses']} losses in "
             f"{exhaustive['games']:,} games."
         )
+
+
+def _doubts(report: Mapping[str, Any]) -> Iterator[str]:
+    """Yields what must be known to read the numbers of a report, one sentence each."""
+    games, distinct = report["games"], report.get("distinct_games", report["games"])
+    if report.get("opening_plies"):
+        yield f"Each pair of games begins with the same {report['opening_plies']} random moves."
+    if distinct < games:
+        yield f"{distinct} of the {games} searched games are distinct; the interval is that of so many."
+    if report.get("cut"):
+        yield f"{report['cut']} of the {games} searched games were cut before their end."
 
 
 def environments() -> list[dict[str, Any]]:

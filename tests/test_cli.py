@@ -19,7 +19,7 @@ import muzero_wm
 from muzero_wm import cli, cli_arguments, envs
 from muzero_wm.agent import Agent
 from muzero_wm.cli_play import PlayError, play
-from muzero_wm.cli_reports import progress_bar
+from muzero_wm.cli_reports import print_evaluation, progress_bar
 from muzero_wm.envs.registry import KINDS
 from muzero_wm.model.world_model import WorldModel
 from muzero_wm.presets import load_config
@@ -276,6 +276,27 @@ def test_no_table_breaks_a_word_at_80_columns(
         "tictactoe, 2 games, 4 simulations, seed 0", "raw policy, second", "95 % interval",
     ):  # fmt: skip
         assert whole in out
+
+
+@pytest.mark.parametrize(
+    ("facts", "sentences"),
+    [
+        ({"distinct_games": 100, "opening_plies": 0, "cut": 0}, []),
+        (
+            {"distinct_games": 35},
+            ["35 of the 100 searched games are distinct; the interval is that of so many."],
+        ),
+        ({"opening_plies": 2}, ["Each pair of games begins with the same 2 random moves."]),
+        ({"cut": 7}, ["7 of the 100 searched games were cut before their end."]),
+    ],
+)
+def test_what_must_be_known_of_an_evaluation_is_printed(
+    facts: dict[str, int], sentences: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    match = {"games": 100, "wins": 10, "draws": 0, "losses": 90, "score": 0.1, "ci95": [0.05, 0.2], **facts}
+    print_evaluation({"env": "connect4", "simulations": 4, "seed": 0, "opponent": "random", **match})
+    out = capsys.readouterr().out
+    assert [line for line in out.splitlines() if line.endswith(".")] == sentences
 
 
 def test_an_evaluation_moves_while_no_game_has_ended() -> None:

@@ -134,17 +134,11 @@ def test_every_python_block_runs_as_a_file(block: str, tmp_path: Path) -> None:
     assert (tmp_path / "runs" / "mine" / "config.yaml").is_file()
 
 
-def test_the_table_is_what_an_evaluation_prints(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("COLUMNS", "100")
-    half = {"games": 50, "wins": 0, "draws": 50, "losses": 0}
-    match = {"games": 100, "wins": 0, "draws": 100, "losses": 0, "score": 0.5, "ci95": [0.4038, 0.5962]}
-    match["seats"] = {seat: {**half, "score": 0.5} for seat in ("first", "second")}
+def test_the_verdict_is_what_an_evaluation_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    match = {"games": 2, "wins": 0, "draws": 2, "losses": 0, "score": 0.5}
     report = {"env": "tictactoe", "simulations": 25, "seed": 0, "opponent": "perfect", **match, "raw_policy": match}
     print_evaluation({**report, "exhaustive": {"losses": 0, "games": 534}})
-    printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
-    assert printed == [line.rstrip() for line in TEXT[0].splitlines()]
+    assert capsys.readouterr().out.endswith(f"\n{TEXT[0]}")
 
 
 def test_mistakes_are_reported_as_shown(capsys: pytest.CaptureFixture[str]) -> None:
