@@ -254,7 +254,7 @@ class RunConfig(Section):
     )
     evaluate_games: Annotated[StrictInt, Field(ge=1, le=10_000)] = Field(20, description="games of such an evaluation")
     evaluate_opponent: Annotated[str, Field(min_length=1)] | None = Field(
-        None, description="two players: random, perfect or mcts:N; null: mcts:100"
+        None, description="two players: random, perfect or mcts:N; null: mcts:100 for built-in boards, else random"
     )
     on_save_error: Literal["continue", "stop"] = Field(
         "continue", description="when a checkpoint cannot be written (disk full); at the end it is always an error"

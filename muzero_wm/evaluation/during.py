@@ -8,12 +8,15 @@ part of the budget.
 from __future__ import annotations
 
 import copy
+import math
 import time
 from typing import NamedTuple
 
+from muzero_wm import envs
 from muzero_wm.agent import Agent
 from muzero_wm.config import Config
 from muzero_wm.envs import EnvSpec
+from muzero_wm.errors import UserError
 from muzero_wm.evaluation.arena import Progress, play_match
 from muzero_wm.evaluation.episodes import play_episodes
 from muzero_wm.evaluation.evaluate import default_openings
@@ -22,7 +25,10 @@ from muzero_wm.evaluation.players import AgentPlayer
 from muzero_wm.model.world_model import WorldModel
 from muzero_wm.run.signals import StopSignals
 
-DEFAULT_OPPONENT = "mcts:100"
+
+def usual_opponent(env_name: str) -> str:
+    """Returns the opponent where none is named: one that can be met in seconds, whatever the environment."""
+    return "mcts:100" if env_name in envs.names() else "random"
 
 
 class _GivenUpError(Exception):
@@ -33,8 +39,8 @@ class Measured(NamedTuple):
     """What an evaluation found.
 
     Attributes:
-        score: share of points against the opponent, or the mean return.
-        metrics: by name, for the log.
+        score: share of points against the opponent, or the mean return; NaN where the evaluation failed.
+        metrics: by name, for the log; none where it failed.
         line: for the terminal.
     """
 
@@ -62,8 +68,8 @@ class TrainingEvaluation:
         """Looks whether the opponent exists; see the class for the arguments."""
         self._config, self._spec = config, spec
         self._last, self._updates = elapsed, -1
-        self._opponent = config.run.evaluate_opponent or DEFAULT_OPPONENT
-        self.reached = False
+        self._opponent = config.run.evaluate_opponent or usual_opponent(spec.name)
+        self.reached = self._failed = False
         if config.run.evaluate_every_minutes is not None and spec.num_players == 2:
             opponent_from_name(self._opponent, spec)
 
@@ -76,7 +82,7 @@ class TrainingEvaluation:
             last: the run ends here.
         """
         minutes = self._config.run.evaluate_every_minutes
-        if minutes is None or updates in (0, self._updates):
+        if minutes is None or self._failed or updates in (0, self._updates):
             return False
         return last or elapsed - self._last >= 60.0 * minutes
 
@@ -104,6 +110,9 @@ class TrainingEvaluation:
             score, metrics, line = self._play(AgentPlayer(agent, seed=self._config.seed), look)
         except _GivenUpError:
             return None
+        except UserError as error:  # of the environment, or of an opponent that it allows no more
+            self._failed = True
+            return Measured(math.nan, {}, f"warning: no more evaluations: {error}")
         seconds = time.monotonic() - start
         goal = self._config.learning.stop_at_score
         self.reached = goal is not None and score >= goal

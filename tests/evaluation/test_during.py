@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,24 @@ import pytest
 import torch
 
 from muzero_wm import training
-from muzero_wm.evaluation.during import TrainingEvaluation
+from muzero_wm.evaluation.during import TrainingEvaluation, usual_opponent
 from muzero_wm.learning.learner import Learner
 from muzero_wm.plain_yaml import ConfigError
 from muzero_wm.presets import load_config
 from muzero_wm.run.checkpoint import load_checkpoint
 from muzero_wm.run.signals import Interrupted
 from muzero_wm.training import Progress, train
+from tests.envs.toys import Nim
 from tests.test_exact_resume import SMALL, contents
+
+
+class NoCopies(Nim):
+    """Cannot be copied, so nobody can search its true rules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lock = threading.Lock()
+
 
 ALWAYS = ["run.evaluate_every_minutes=1e-9", "run.evaluate_games=4", "run.evaluate_opponent=random"]
 
@@ -138,3 +149,19 @@ def test_one_player_has_no_opponent() -> None:
         load_config("cartpole", overrides=ALWAYS)
     with pytest.raises(ConfigError, match="expected evaluation/return or episode/return"):
         load_config("cartpole", overrides=[*ALWAYS[:2], "run.keep_best=evaluation/score"])
+
+
+def test_an_evaluation_that_fails_is_the_last_and_the_run_goes_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = "tests.evaluation.test_during:NoCopies"
+    settings = [*SMALL, "model.change_sides=false", *ALWAYS[:2], "run.evaluate_opponent=mcts:5"]
+    agent = train(load_config("tictactoe", env=name, overrides=settings), tmp_path / "run")
+    assert agent.updates == 30
+    assert capsys.readouterr().out.count("no more evaluations: opponent 'mcts:5'") == 1
+    assert not [line for line in lines(tmp_path / "run") if "evaluation/score" in line]
+
+
+def test_games_of_others_meet_a_random_player_by_default() -> None:
+    assert usual_opponent("connect4") == "mcts:100"
+    assert usual_opponent("tests.envs.toys:walk(players=2)") == "random"
