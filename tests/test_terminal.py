@@ -72,7 +72,9 @@ def test_where_a_closed_terminal_is_ignored_the_run_goes_on(tmp_path: Path) -> N
 def test_a_reader_who_leaves_does_not_end_the_run(tmp_path: Path) -> None:
     """Ctrl-C in `train | tee log` ends `tee` first."""
     with begun(tmp_path / "run", 40, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as run:
-        assert run.stdout is not None and run.stdout.readline()
+        assert run.stdout is not None
+        while not run.stdout.readline().startswith(b"learning"):
+            assert run.poll() is None
         run.stdout.close()
         assert run.wait(120) == 0
     assert load_checkpoint(tmp_path / "run/checkpoints")["learner"]["updates"] == 40
