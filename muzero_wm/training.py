@@ -27,6 +27,7 @@ from muzero_wm.evaluation.during import Measured, TrainingEvaluation
 from muzero_wm.learning.health import HealthMonitor, return_bound
 from muzero_wm.learning.learner import Learner
 from muzero_wm.learning.pace import Pace
+from muzero_wm.learning.schedule import Schedule
 from muzero_wm.model.precision import PrecisionWarning, describe, short_name
 from muzero_wm.output import lasting_output
 from muzero_wm.presets import dump_config, parse_config
@@ -56,6 +57,7 @@ class Progress:
         """Starts at zero; time counts from `begin` on."""
         self.rounds = self.steps = 0
         self.pace = Pace(config)
+        self._schedule = Schedule(config.learning)
         self._config, self._learner, self._replay = config.learning, learner, replay
         self._before = 0.0
         self._start: float | None = None
@@ -89,6 +91,11 @@ class Progress:
             shares.append(self.elapsed / (60.0 * self._config.max_minutes))
         return min(1.0, max(shares))
 
+    @property
+    def share(self) -> float:
+        """Share of their way that learning rate, sharpness and beta have gone; see `Schedule`."""
+        return self._schedule.share(self.updates, self.elapsed)
+
     @contextmanager
     def paused(self) -> Iterator[None]:
         """Stops the clock for what is no training."""
@@ -100,7 +107,8 @@ class Progress:
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the counters."""
-        return {"rounds": self.rounds, "steps": self.steps, "elapsed": self.elapsed} | self.pace.state_dict()
+        counters = {"rounds": self.rounds, "steps": self.steps, "elapsed": self.elapsed, "updates": self.updates}
+        return counters | self.pace.state_dict() | {"schedule": self._schedule.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes on from saved counters."""
@@ -109,6 +117,8 @@ class Progress:
         if min(self.rounds, self.steps) < 0 or not 0.0 <= self._before < float("inf"):
             raise ValueError(f"expected counters >= 0, got {state}")
         self.pace.load_state_dict(state)
+        if "schedule" in state:  # not in runs of earlier versions
+            self._schedule.load_state_dict(state["schedule"], int(state["updates"]), self._before)
 
 
 OnRound = Callable[[Learner, Progress], None]
@@ -349,7 +359,7 @@ def _learn(
         updates = min(updates, config.learning.max_updates - learner.updates)
     if updates == 0:
         return {}
-    return learner.run_round(replay, progress.rounds, updates, progress.fraction, tick)
+    return learner.run_round(replay, progress.rounds, updates, progress.share, tick)
 
 
 def _log(

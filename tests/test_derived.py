@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from pathlib import Path
 
@@ -12,16 +13,23 @@ import pytest
 import muzero_wm
 from muzero_wm import envs
 from muzero_wm.config import Config, SupportConfig
-from muzero_wm.derived import Derived, Glimpse, _choose_for_one, derive, glimpse
+from muzero_wm.derived import PROBE_ENVS, PROBE_STEPS, Derived, Glimpse, _choose_for_one, derive, glimpse
 from muzero_wm.model.support import Support
 from muzero_wm.presets import ConfigError, dump_config, load_config
 
 
 def test_a_glimpse_counts_what_random_play_shows() -> None:
     seen = glimpse(envs.spec("gym:CartPole-v1"))
-    assert seen.steps == 8 * 256
+    assert seen.steps == PROBE_ENVS * PROBE_STEPS
     assert (seen.largest_reward, seen.mean_size, seen.mean_reward) == (1.0, 1.0, 1.0)
     assert 15 < seen.lengths.mean() < 30  # random play falls after 22 steps on average
+
+
+def test_what_follows_from_an_environment_does_not_depend_on_how_slow_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = itertools.count(0.0, 1000.0)
+    usual = derive("gym:CartPole-v1").settings
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))
+    assert derive("gym:CartPole-v1").settings == usual
 
 
 def test_vectors_get_an_mlp_and_boards_a_conv_torso() -> None:

@@ -1,0 +1,64 @@
+"""How far learning rate, sharpness of the search and beta have gone on their way: with the budget, and never back."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from muzero_wm.config import LearningConfig
+
+
+class Schedule:
+    """The share of the way that what changes over a run has gone.
+
+    It is the share of the budget that is used. A run that is resumed with another budget goes on from the share it had
+    and comes to 1 at the new end: nothing jumps back to where it began. What had come to its end stays there.
+
+    Args:
+        config: says when the run ends.
+    """
+
+    def __init__(self, config: LearningConfig) -> None:
+        """Begins at 0."""
+        seconds = None if config.max_minutes is None else 60.0 * config.max_minutes
+        self._limits: list[float | None] = [config.max_updates, seconds]
+        self._since, self._from = [0.0, 0.0], 0.0
+
+    def share(self, updates: int, elapsed: float) -> float:
+        """Returns a number in [0, 1], by whichever limit is nearer.
+
+        Args:
+            updates: made so far.
+            elapsed: seconds trained so far.
+        """
+        shares = [self._from]
+        for limit, since, now in zip(self._limits, self._since, (updates, elapsed), strict=True):
+            if limit is not None:
+                gone = (now - since) / (limit - since) if limit > since else 1.0
+                shares.append(self._from + (1.0 - self._from) * gone)
+        return min(1.0, max(shares))
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns the budget, and where the way to its end began."""
+        return {"limits": list(self._limits), "since": list(self._since), "from": self._from}
+
+    def load_state_dict(self, state: dict[str, Any], updates: int, elapsed: float) -> None:
+        """Goes on from a saved state, perhaps to another end.
+
+        Args:
+            state: of `state_dict`.
+            updates: made so far.
+            elapsed: seconds trained so far.
+
+        Raises:
+            ValueError: a number is not in its range.
+        """
+        limits, since, start = list(state["limits"]), [float(x) for x in state["since"]], float(state["from"])
+        numbers = [*since, *(float(x) for x in limits if x is not None)]
+        if len(limits) != 2 or len(since) != 2 or not all(0.0 <= x < math.inf for x in numbers) or not 0 <= start <= 1:
+            raise ValueError(f"schedule: expected two limits, two beginnings and a share in [0, 1], got {state}")
+        ours = self._limits
+        self._limits, self._since, self._from = limits, since, start
+        if limits != ours:
+            self._from, self._since = self.share(updates, elapsed), [float(updates), elapsed]
+            self._limits = ours
