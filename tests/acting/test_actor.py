@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import gymnasium
 import numpy as np
 import pytest
@@ -15,6 +18,7 @@ from muzero_wm.config import ActingConfig, Config, InferenceConfig, ModelConfig,
 from muzero_wm.model.world_model import WorldModel
 from muzero_wm.replay.room import share_room
 from muzero_wm.replay.trajectory import Trajectories
+from tests.acting.faulty import Walk
 
 
 def small(env: str = "tictactoe", **settings: object) -> Config:
@@ -199,10 +203,23 @@ def _round(actor: ProcessActor) -> None:
     actor.collect()
 
 
-def test_a_failing_process_says_why(countdown: str) -> None:
-    actor = ProcessActor(small(countdown))
+def licensed() -> gymnasium.Env:
+    """Returns an environment, as long as there is a licence."""
+    if not Path(os.environ["LICENCE"]).exists():
+        raise RuntimeError("the licence is gone")
+    return Walk()
+
+
+def test_a_failing_process_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    licence = tmp_path / "licence"
+    monkeypatch.setenv("LICENCE", str(licence))
+    licence.touch()
+    config = small("tests.acting.test_actor:licensed")
+    envs.spec(config.env)
+    licence.unlink()
+    actor = ProcessActor(config)
     try:
-        with pytest.raises(ActingError, match="countdown"):  # registered here, not there
+        with pytest.raises(ActingError, match=r"licensed.*the licence is gone"):
             _round(actor)
     finally:
         actor.close()
