@@ -1,7 +1,7 @@
 """Makes every mistake we can think of at the command line, and looks at what is said and what is left.
 
 A case passes when the exit code is 2, every line on standard error begins with "muzero-wm", is of bounded length and no
-traceback, standard output is empty, and not one file was made, changed or removed.
+traceback, standard output holds no more than what is being done, and not one file was made, changed or removed.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def judge(code: int, out: str, err: str) -> str | None:
     lines = err.splitlines()
     if code != 2:
         return f"exit code {code}, said {err[-200:]!r}"
-    if out:
+    if not all(line.endswith(" ...") for line in out.splitlines()):  # a training says what it does
         return f"wrote to standard output: {out[:200]!r}"
     if not lines or not all(line.startswith("muzero-wm") for line in lines):
         return f"said {err[-300:]!r}"

@@ -14,7 +14,7 @@ SOUND = "FAULTY_WORLDS_SOUND"  # when this is set in the process' environment no
 
 
 class World(gymnasium.Env[Any, Any]):
-    """A seeded random walk of 30 steps; the episode that is reset with `in_seed` is long, and the fault strikes in it.
+    """A walk of 30 steps from a seeded start; the episode reset with `in_seed` is long, and the fault strikes in it.
 
     Every step warns, as environments do that were written for another version of a library.
     """
@@ -31,14 +31,14 @@ class World(gymnasium.Env[Any, Any]):
         """Begins an episode."""
         super().reset(seed=seed)
         self._t, self._due = 0, seed == self._in_seed
-        self._x = self.np_random.normal(size=4)
+        self._x = self._start = self.np_random.normal(size=4)
         return self._x.astype(np.float32), {"action_mask": np.ones(3, np.int8)}
 
     def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Plays an action, or goes wrong."""
         self._t += 1
         gymnasium.logger.warn(f"the {self._t}th step is deprecated")
-        self._x = 0.9 * self._x + 0.1 * self.np_random.normal(size=4) + 0.01 * (action - 1)
+        self._x = 0.9 * self._x + 0.1 * np.sin(self._start + self._t * np.arange(1, 5)) + 0.01 * (action - 1)
         shown, reward, mask = self._x.astype(np.float32), float(self._x[0]), np.ones(3, np.int8)
         if self._due and self._t == self._at:
             match self._fault:

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Mapping
 
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import Measurement
 from rich.panel import Panel
@@ -107,7 +108,7 @@ class RunPanel:
             parts += [Text(), next(fitting, Group(counts, Text(), play, Text(), losses))]
         if self.notice:
             parts += [Text(), Text(self.notice, "bold yellow")]
-        yield Panel(Group(*parts), title=Text(self._title, "bold"), title_align="left", width=width)
+        yield Panel(Group(*parts), title=Text(_end_of(self._title, width - 6), "bold"), title_align="left", width=width)
 
     def _budget(self, width: int) -> RenderableType:
         waited = time.monotonic() - self._since
@@ -131,6 +132,15 @@ class RunPanel:
         for label, value, name in numbers:
             table.add_row(label, value, self._histories[name].bars(plain) if name in self._histories else "")
         return table
+
+
+def _end_of(title: str, room: int) -> str:
+    """Returns the end of a title, which names run and budget; one that is longer than its panel would break it."""
+    shown = title
+    while cell_len(shown) > room:
+        title = title[1:]
+        shown = f"…{title}"
+    return shown
 
 
 def _beside(*parts: RenderableType) -> Table:

@@ -141,7 +141,6 @@ def test_threads_of_torch_are_left_as_they_were() -> None:
 @pytest.mark.parametrize(
     ("call", "expected"),
     [
-        ("bench", "the following arguments are required: BENCHMARK"),
         ("bench serch", "unknown benchmark 'serch', did you mean 'search'?"),
         ("bench search --only 1,2", "--only: expected roots,actions,simulations like 64,82,200, got '1,2'"),
         ("bench search --only 1,0,2", "--only: expected roots,actions,simulations like 64,82,200, got '1,0,2'"),

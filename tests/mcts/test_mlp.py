@@ -28,6 +28,14 @@ EVALUATE = ctypes.CFUNCTYPE(
 )
 
 
+def farthest(support: mcts.CategoricalSupport) -> float:
+    """Returns the size of the outermost bin."""
+    end = max(abs(support.low), abs(support.high))
+    if support.transform == "symlog":
+        return float(np.expm1(end))
+    return float(unsquash(np.array([end]))[0]) if support.transform else end
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     architecture=architectures,
@@ -49,11 +57,13 @@ def test_numbers_are_those_of_the_textbook(
     near = {"rtol": 1e-3, "atol": 1e-3}
     np.testing.assert_allclose(latent, expected_latent, rtol=2e-4, atol=2e-4)
     np.testing.assert_allclose(logits, expected_logits, **near)
-    np.testing.assert_allclose(value, expected_value, **near)
+    # shares are float32: between bins that reach far their last digits are worth much
+    coded = {"rtol": 1e-3, "atol": 1e-3 + 1e-6 * max(farthest(architecture.value), farthest(architecture.reward))}
+    np.testing.assert_allclose(value, expected_value, **coded)
     np.testing.assert_allclose(following, expected[0], rtol=2e-4, atol=2e-4)
     np.testing.assert_allclose(next_logits, expected[1], **near)
-    np.testing.assert_allclose(next_value, expected[2], **near)
-    np.testing.assert_allclose(reward, expected[3], **near)
+    np.testing.assert_allclose(next_value, expected[2], **coded)
+    np.testing.assert_allclose(reward, expected[3], **coded)
 
 
 @pytest.mark.parametrize("instruction_set", SETS)

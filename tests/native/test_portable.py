@@ -130,7 +130,7 @@ def test_other_systems_compile_it_without_fusing(system: str, source: str, tmp_p
         else ["-S", "-o", str(assembly)]
     )
     done = subprocess.run(
-        ["clang", *SYSTEMS[system], f"-I{tmp_path}", *out, str(CORE / source)],
+        ["clang", *SYSTEMS[system], f"-I{tmp_path}", *out, "--", str(CORE / source)],
         capture_output=True,
         text=True,
         check=False,
@@ -153,7 +153,7 @@ def test_other_systems_read_the_rest(system: str, text: str, tmp_path: Path) -> 
     check = "/Zs" if system == "Windows" else "-fsyntax-only"
     include = [f"-I{tmp_path}", f"-I{CORE.parent}"]
     done = subprocess.run(
-        ["clang", *SYSTEMS[system], "-Wno-unused-function", check, *include, str(tmp_path / "module.c")],
+        ["clang", *SYSTEMS[system], "-Wno-unused-function", check, *include, "--", str(tmp_path / "module.c")],
         capture_output=True,
         text=True,
         check=False,
