@@ -76,3 +76,18 @@ def test_make_alone_lists_the_targets() -> None:
     done = subprocess.run(["make", "-C", str(ROOT)], capture_output=True, text=True, check=True)
     for target in ("quickstart", "test", "test-native", "fuzz", "check", "bench", "clean"):
         assert f"make {target}" in done.stdout
+
+
+def test_every_target_that_is_named_is_there() -> None:
+    """In what CI runs and what the documents say."""
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    pages = [ROOT / ".ci" / "run", *ROOT.glob("*.md"), *ROOT.glob("docs/*.md")]
+    named = {
+        (page.name, target)
+        for page in pages
+        for target in re.findall(
+            r"(?:^\s*|`)make ([a-z][a-z-]*)(?= *(?:`|#|$))", page.read_text(encoding="utf-8"), re.MULTILINE
+        )
+    }
+    assert ("run", "test-portable") in named
+    assert {(page, target) for page, target in named if target not in targets} == set()
