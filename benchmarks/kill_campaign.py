@@ -55,7 +55,7 @@ def start(folder: Path, args: argparse.Namespace) -> subprocess.Popen[bytes]:
 
 
 def said(folder: Path) -> Path:
-    """Returns the file with what the run says: empty until it is about to train."""
+    """Returns the file with what the run says."""
     return folder.with_suffix(".out")
 
 
@@ -63,7 +63,7 @@ def wait_for_training(run: subprocess.Popen[bytes], folder: Path) -> None:
     """Returns when rounds are being played, or when the run has ended."""
     metrics, before = folder / "metrics.jsonl", None
     while run.poll() is None:
-        if said(folder).stat().st_size:  # from here on lines are only added
+        if b"inference:" in said(folder).read_bytes():  # from here on lines are only added
             size = metrics.stat().st_size
             before = size if before is None else before
             if size > before:

@@ -6,7 +6,8 @@ random opening. For example:
 
     python benchmarks/which_move.py runs/quickstart runs/connect4-1 --games 400 --simulations 16 64
 
-Where a run is for one player, both play the same number of episodes.
+Tic-tac-toe tells the losses against every sequence of replies too. Where a run is for one player, both play the same
+number of episodes.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from rich.table import Table
 from muzero_wm.agent import Agent, load
 from muzero_wm.bench.machine import describe
 from muzero_wm.envs import BatchedEnv, Step
-from muzero_wm.evaluation import play_episodes, play_match, plies_for
-from muzero_wm.seeding import stream_keys
+from muzero_wm.evaluation import play_episodes, play_every_reply, play_match, plies_for
+from muzero_wm.evaluation.evaluate import EXHAUSTIVE_ENVS
 
 
 class Mover:
@@ -36,11 +37,14 @@ class Mover:
 
     def actions(self, env: BatchedEnv, step: Step, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Returns a move for each of the games `rows`."""
-        keys = stream_keys(self._seed, "benchmark/move", rows, self.moves)
-        result = self._agent.search(step.observation[rows], step.legal_actions[rows], self._simulations, rng=keys)
+        return self.choose(step.observation[rows], step.legal_actions[rows])
+
+    def choose(self, observations: NDArray[Any], legal_actions: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Returns a move for each observation."""
+        result = self._agent.search(observations, legal_actions, self._simulations, rng=self._seed)
         survivor = result.action.astype(np.int64)
         best = result.action_weights.argmax(1)
-        self.moves += len(rows)
+        self.moves += len(best)
         self.differ += int((survivor != best).sum())
         return best if self._improved else survivor
 
@@ -59,6 +63,14 @@ def compare(agent: Agent, simulations: int, games: int, seed: int) -> tuple[str,
     return f"{counts}: {total.score:.1%} ({low:.1%} to {high:.1%})", improved
 
 
+def lines_lost(agent: Agent, simulations: int) -> str:
+    """Returns how many sequences of replies either loses, where a game is small enough for all of them."""
+    if agent.spec.name not in EXHAUSTIVE_ENVS:
+        return ""
+    movers = (Mover(agent, simulations, flag, 0) for flag in (True, False))
+    return " / ".join(str(play_every_reply(agent.spec.name, mover.choose)["losses"]) for mover in movers)
+
+
 def main() -> None:
     """Prints a row for each run and number of simulations."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -67,13 +79,15 @@ def main() -> None:
     parser.add_argument("--simulations", type=int, nargs="+", default=[16, 64])
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
-    table = Table("run", "simulations", "moves that differ", "the improved policy's, against the survivor")
+    lost = "lines lost, improved / survivor"
+    table = Table("run", "simulations", "moves that differ", "the improved policy's, against the survivor", lost)
     table.caption = describe()
     for run in args.runs:
         agent = load(run)
         for simulations in args.simulations:
             text, mover = compare(agent, simulations, args.games, args.seed)
-            table.add_row(str(run), str(simulations), f"{mover.differ / mover.moves:.1%}", text)
+            differ = f"{mover.differ / mover.moves:.1%}"
+            table.add_row(str(run), str(simulations), differ, text, lines_lost(agent, simulations))
     Console(width=140).print(table)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -94,14 +93,15 @@ class Agent:
                 informed; "auto" takes several for few roots with many simulations.
 
         Returns:
-            mcts.SearchResult over the n roots. Without noise `action` is what `action_weights` prefer: Gumbel's halving
-            may end with another, which is not stronger (docs/LOG.md).
+            mcts.SearchResult over the n roots. A Gumbel search's `action` is the survivor of its halving: without noise
+            the one of the most visited actions that `action_weights` prefer. It loses less than the one that they
+            prefer of all (docs/LOG.md).
 
         Raises:
             ValueError: shapes do not fit the environment, or a row has no legal action.
         """
         observations, legal = self._check(observations, legal_actions)
-        result = self._planner(len(observations)).search(
+        return self._planner(len(observations)).search(
             observations,
             legal,
             rng,
@@ -109,7 +109,6 @@ class Agent:
             gumbel_scale=gumbel_scale,
             leaves_per_step=leaves_per_step,
         )
-        return result if gumbel_scale else _preferred(result)
 
     def policy(
         self, observations: ArrayLike, legal_actions: ArrayLike | None = None
@@ -165,14 +164,6 @@ class Agent:
         if len(empty):
             raise ValueError(f"legal_actions: row {empty[0]} has no legal action, every row needs at least one")
         return array, legal
-
-
-def _preferred(result: SearchResult) -> SearchResult:
-    """Returns a result whose actions are those its weights prefer; of equals the search's own."""
-    weights = result.action_weights
-    own = np.take_along_axis(weights, result.action[:, None].astype(np.int64), 1)[:, 0]
-    best = np.where(own >= weights.max(1), result.action, weights.argmax(1))
-    return replace(result, action=best.astype(np.int32))
 
 
 def load(run_dir: str | Path, checkpoint: Which = "last") -> Agent:

@@ -105,16 +105,17 @@ def _opinion(agent: Agent, step: Step, simulations: int | None, who: str) -> tup
     visits, weights, qvalues = result.visit_counts[0], result.action_weights[0], result.qvalues[0]
     table = Table("move", "visits", "q", "network", "search", box=box.SIMPLE_HEAD)
     headline = (
-        f"{who} expects {float(result.improved_value[0]):+.2f} after {int(visits.sum())} simulations "
+        f"{who} expects {float(qvalues[result.action[0]]):+.2f} after {int(visits.sum())} simulations "
         f"(the network alone {float(raw_value[0]):+.2f}; -1 loses, +1 wins)"
     )
     moves = np.flatnonzero(step.legal_actions[0])
-    for action in sorted(moves, key=lambda move: (-weights[move], -visits[move]))[:_MOST_ROWS]:
+    for action in sorted(moves, key=lambda move: (-visits[move], -weights[move]))[:_MOST_ROWS]:
         q = f"{qvalues[action]:+.2f}" if visits[action] else ""
         style = "bold" if action == result.action[0] else None
         row = (str(action + 1), str(visits[action]), q, f"{policy[0, action]:.0%}", f"{weights[action]:.0%}")
         table.add_row(*row, style=style)
-    return int(result.action[0]), Group(headline, table)
+    why = "The first is played: of the moves that were looked at most, the one that the search prefers."
+    return int(result.action[0]), Group(headline, table, why)
 
 
 def _board(spec: EnvSpec, observation: NDArray[Any], to_play: int, legal: NDArray[np.bool_]) -> Text:

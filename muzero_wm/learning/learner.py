@@ -154,7 +154,7 @@ class Learner:
             latent = loss.teacher_latent
             size += float(np.abs(td_error + batch.targets.value[:, 0]).mean())
             value_targets.append(batch.targets.value[:, 0])
-            outside["value/outside"] += self.model.value_support.outside(batch.targets.value)
+            outside["value/outside"] += self.model.value_support.outside(self._possible(batch.targets.value))
             outside["reward/outside"] += self.model.reward_support.outside(batch.targets.reward)
             right += 0.0 if loss.turn_accuracy is None else float(loss.turn_accuracy)
             for name, part in (*loss.parts.items(), ("total", loss.total.detach()), ("gradient_norm", norm)):
@@ -183,6 +183,15 @@ class Learner:
         for name in ("value_spread", "q_scale"):
             getattr(self.teacher, name).copy_(getattr(self.model, name))
         return float(spread)
+
+    def _possible(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Returns values within the bounds that the environment states; a search may promise a little more."""
+        if self.spec.value_bounds is None:
+            return values
+        low, high = self.spec.value_bounds
+        if self.spec.num_players == 2:  # seen from either side
+            low, high = min(low, -high), max(high, -low)
+        return np.clip(values, low, high)
 
     def _know_observations(self, buffer: ReplayBuffer) -> None:
         """Takes the statistics that normalise observations whenever twice as much was seen as the last time.

@@ -106,3 +106,23 @@ def test_bins_that_are_too_narrow_are_told() -> None:
     narrow = "={low: -1.0, high: 1.0, num_bins: 21, transform: true}"
     _, metrics = learn(f"model.reward_support{narrow}", f"model.value_support{narrow}", rounds=1)
     assert metrics["reward/outside"] > 0.001 and metrics["value/outside"] > 0.1
+
+
+def test_a_search_that_promises_more_than_a_win_needs_no_wider_bins() -> None:
+    config = load_config("tictactoe", overrides=["replay.outcome_weight=0", "replay.symmetries=false"])
+    spec = envs.spec("tictactoe")
+    learner, buffer = Learner(config, spec), ReplayBuffer(spec, config.replay, 1.0)
+    steps = 5
+    game = Trajectories(
+        lengths=np.array([steps]),
+        terminated=np.array([True]),
+        observation=np.zeros((steps + 1, *spec.observation_shape), np.uint8),
+        legal_actions=np.ones((steps + 1, 9), np.bool_),
+        to_play=np.arange(steps + 1, dtype=np.int8) % 2,
+        action=np.array([0, 1, 2, 3, 4, -1], np.int32),
+        reward=np.array([0, 0, 0, 0, 1, 0], np.float32),
+        policy=np.full((steps + 1, 9), 1 / 9, np.float32),
+        value=np.array([1.4, -1.2, 1.1, -1.3, 1.5, 0], np.float32),  # a win that is foretold, and what follows it
+    )
+    buffer.extend(game)
+    assert learner.run_round(buffer, 0, 2, 0.0)["value/outside"] == 0.0
