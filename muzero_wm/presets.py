@@ -354,7 +354,7 @@ def _explain(problem: Mapping[str, Any]) -> str:
         case "model_type" | "model_attributes_type":
             return f"{path}: expected a mapping of settings ({', '.join(_keys_at(loc))}), got {came}"
         case "value_error":
-            return f"{path}: {problem['ctx']['error']}"
+            return f"{path}: {problem['ctx']['error']}" if path else str(problem["ctx"]["error"])
         case "literal_error":
             expected = problem["msg"].removeprefix("Input should be ")
             options = [word for word in expected.replace(" or ", ", ").replace("'", "").split(", ") if word]

@@ -121,7 +121,10 @@ def test_a_signal_ends_an_evaluation_and_the_run_is_saved(tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        (["learning.stop_at_score=0.9"], "learning.stop_at_score needs evaluations: set run.evaluate_every_minutes"),
+        (
+            ["learning.stop_at_score=0.9"],
+            "^tictactoe: learning.stop_at_score needs evaluations: set",
+        ),
         (["run.keep_best=evaluation/score"], "run.keep_best=evaluation/score needs evaluations"),
         (["run.evaluate_opponent=random"], "run.evaluate_opponent needs evaluations"),
         (
