@@ -8,7 +8,6 @@ part of the budget.
 from __future__ import annotations
 
 import copy
-import math
 import time
 from typing import NamedTuple
 
@@ -39,12 +38,10 @@ class Measured(NamedTuple):
     """What an evaluation found.
 
     Attributes:
-        score: share of points against the opponent, or the mean return; NaN where the evaluation failed.
         metrics: by name, for the log; none where it failed.
         line: for the terminal.
     """
 
-    score: float
     metrics: dict[str, float]
     line: str
 
@@ -112,14 +109,14 @@ class TrainingEvaluation:
             return None
         except UserError as error:  # of the environment, or of an opponent that it allows no more
             self._failed = True
-            return Measured(math.nan, {}, f"warning: no more evaluations: {error}")
+            return Measured({}, f"warning: no more evaluations: {error}")
         seconds = time.monotonic() - start
         goal = self._config.learning.stop_at_score
         self.reached = goal is not None and score >= goal
         if self.reached:
             line += f"; learning.stop_at_score is {goal:g}, so the run ends"
         metrics["evaluation/seconds"] = seconds
-        return Measured(score, metrics, f"{updates:,} updates: {line} ({seconds:.1f} s beside the budget)")
+        return Measured(metrics, f"{updates:,} updates: {line} ({seconds:.1f} s beside the budget)")
 
     def _play(self, player: AgentPlayer, look: Progress) -> tuple[float, dict[str, float], str]:
         run, name, seed = self._config.run, self._spec.name, self._config.seed

@@ -113,15 +113,16 @@ def _play(
     running, steps, going = np.zeros(n), np.zeros(n, np.int64), np.ones(n, np.bool_)
     before = len(played.returns)
     step = env.reset()
-    while (rows := np.flatnonzero(going & (owed > 0))).size:
+    while (playing := going & (owed > 0)).any():
+        rows = np.flatnonzero(playing)
         actions = step.legal_actions.argmax(axis=1)  # slots that owe nothing more idle along
         actions[rows] = player.actions(env, step, rows)
         step = env.step(actions)
         running += step.reward
         steps += 1
         ended = step.terminated | step.truncated
-        cut = ~ended & (steps >= played.max_steps) & going & (owed > 0)
-        for i in np.flatnonzero((ended | cut) & going & (owed > 0)):
+        cut = playing & ~ended & (steps >= played.max_steps)
+        for i in np.flatnonzero(playing & ended | cut):
             returns[i].append(float(running[i]))
             lengths[i].append(int(steps[i]))
             owed[i] -= 1

@@ -79,7 +79,8 @@ def evaluate(
     if agent.spec.num_players == 1:
         measure = partial(_measure_returns, agent.spec, games, seed, max_steps)
     else:
-        report["opponent"] = opponent = opponent or default_opponent(agent.spec.name)
+        opponent = default_opponent(agent.spec.name) if opponent is None else opponent
+        report["opponent"] = opponent
         plies = default_openings(agent.spec.name, games) if opening_plies is None else opening_plies
         measure = partial(_measure_match, agent.spec, opponent, games, seed, plies, max_steps)
     report |= measure(searched, _shifted(progress, 0, 2 * games))
