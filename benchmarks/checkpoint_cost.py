@@ -20,11 +20,11 @@ import numpy as np
 
 from muzero_wm import envs
 from muzero_wm.bench.machine import describe
+from muzero_wm.config.presets import load_config
 from muzero_wm.learning.learner import Learner
-from muzero_wm.presets import load_config
 from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.replay.trajectory import Trajectories
-from muzero_wm.run.checkpoint import load_checkpoint, save_checkpoint
+from muzero_wm.storage.checkpoint import load_checkpoint, save_checkpoint
 from muzero_wm.training import Progress, train
 
 

@@ -24,11 +24,11 @@ import numpy as np
 import torch
 
 from muzero_wm.agent import load
-from muzero_wm.errors import UserError
-from muzero_wm.presets import load_config
-from muzero_wm.run.checkpoint import load_checkpoint
-from muzero_wm.run.episodes import EpisodePack
-from muzero_wm.run.manifest import read_manifest, steps_in
+from muzero_wm.basis.errors import UserError
+from muzero_wm.config.presets import load_config
+from muzero_wm.storage.checkpoint import load_checkpoint
+from muzero_wm.storage.episodes import EpisodePack
+from muzero_wm.storage.manifest import read_manifest, steps_in
 from muzero_wm.training import train
 
 SETTINGS = [

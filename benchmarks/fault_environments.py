@@ -21,9 +21,9 @@ from typing import Any
 
 import faulty_worlds
 
-from muzero_wm.errors import UserError
-from muzero_wm.run.checkpoint import load_checkpoint
-from muzero_wm.seeding import derive_seed, episode_seeds
+from muzero_wm.basis.errors import UserError
+from muzero_wm.basis.seeding import derive_seed, episode_seeds
+from muzero_wm.storage.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).parents[1]
 SLOT = 5

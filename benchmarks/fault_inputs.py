@@ -21,9 +21,9 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
-from muzero_wm import cli
+from muzero_wm.cli import main as cli
 from muzero_wm.config import Config
-from muzero_wm.run.checkpoint import save_checkpoint
+from muzero_wm.storage.checkpoint import save_checkpoint
 
 LONGEST_LINE = 1000
 Case = tuple[str, list[str]]

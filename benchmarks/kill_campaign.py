@@ -24,7 +24,7 @@ import numpy as np
 
 from muzero_wm.bench.machine import describe
 from muzero_wm.replay.packs import contents
-from muzero_wm.run.checkpoint import latest, load_checkpoint
+from muzero_wm.storage.checkpoint import latest, load_checkpoint
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = [

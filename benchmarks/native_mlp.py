@@ -25,7 +25,7 @@ import mcts
 from muzero_wm import envs
 from muzero_wm.bench.machine import describe
 from muzero_wm.config import ModelConfig
-from muzero_wm.model.native import NativeModel, build_mlp
+from muzero_wm.inference.native import NativeModel, build_mlp
 from muzero_wm.model.world_model import WorldModel
 
 POLICIES = {"puct": mcts.muzero_policy, "gumbel": mcts.gumbel_muzero_policy}

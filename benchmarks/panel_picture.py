@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from muzero_wm.presets import load_config
+from muzero_wm.config.presets import load_config
 from muzero_wm.run.panel import RunPanel
 
 

@@ -18,8 +18,8 @@ from rich.console import Console
 from rich.table import Table
 
 from muzero_wm.bench.machine import describe
+from muzero_wm.config.presets import load_config
 from muzero_wm.evaluation import evaluate
-from muzero_wm.presets import load_config
 from muzero_wm.training import train
 
 

@@ -19,9 +19,9 @@ import numpy as np
 
 from muzero_wm.agent import Agent
 from muzero_wm.bench.machine import describe
+from muzero_wm.config.presets import load_config
 from muzero_wm.evaluation.solved import share_kept
 from muzero_wm.learning.learner import Learner
-from muzero_wm.presets import load_config
 from muzero_wm.training import Progress, train
 
 VARIANTS = {

@@ -25,12 +25,12 @@ from rich.table import Table
 
 from muzero_wm.agent import Agent
 from muzero_wm.bench.machine import describe
+from muzero_wm.config.presets import load_config
 from muzero_wm.envs import board_game
 from muzero_wm.evaluation import evaluate
 from muzero_wm.evaluation.connect4_solver import connect_four_solver
 from muzero_wm.evaluation.minimax import minimax_table
 from muzero_wm.evaluation.solved import share_kept, solved_positions
-from muzero_wm.presets import load_config
 from muzero_wm.training import train
 
 VARIANTS = ("mean", "improved")

@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from muzero_wm.envs.board import BoardGame
-from muzero_wm.envs.kernels import DRAWN, IN_PLAY, LEGAL, OBSERVE, PLIES, RESET, STATUS, STEP, WON, kernel
-from muzero_wm.envs.symmetries import mirror_symmetries
+from muzero_wm.envs.boards import (
+    DRAWN,
+    IN_PLAY,
+    LEGAL,
+    OBSERVE,
+    PLIES,
+    RESET,
+    STATUS,
+    STEP,
+    WON,
+    BoardGame,
+    kernel,
+    mirror_symmetries,
+)
 
 # Bit 5x + h of a set of stones is column x at height h; bit 5x + 4 stays empty, so that no line runs around the edge.
 MINE, THEIRS = 2, 3

@@ -55,13 +55,13 @@ def train(
     Raises:
         UserError: the configuration, the environment, the run folder or the checkpoint cannot be used.
     """
-    from muzero_wm.planner_package import check_planner
-    from muzero_wm.processes import check_may_start
+    from muzero_wm.basis.planner_package import check_planner
+    from muzero_wm.basis.processes import check_may_start
 
     check_may_start()  # before there is a folder
     check_planner()
-    from muzero_wm.envs.imports import name_of
-    from muzero_wm.presets import plan_run
+    from muzero_wm.config.presets import plan_run
+    from muzero_wm.envs.naming.imports import name_of
 
     config, folder = plan_run(
         preset_or_file,
@@ -81,7 +81,7 @@ def train(
 def __getattr__(name: str) -> Any:
     """Imports `Agent`, `load` and `envs` when they are first asked for."""
     if name in ("Agent", "load"):
-        from muzero_wm.planner_package import check_planner
+        from muzero_wm.basis.planner_package import check_planner
 
         check_planner()
         return getattr(importlib.import_module("muzero_wm.agent"), name)

@@ -10,6 +10,6 @@ if __name__ == "__main__":
     # the folder of a checkout stays, because the planner is found through it.
     if not sys.flags.safe_path and sys.path[0] != os.path.dirname(os.path.dirname(os.path.abspath(__file__))):
         del sys.path[0]
-    from muzero_wm.cli import main
+    from muzero_wm.cli.main import main
 
     sys.exit(main())

@@ -22,26 +22,26 @@ from muzero_wm import envs
 from muzero_wm.acting.actor import acting_network
 from muzero_wm.acting.worker import ActingError, ActorHandle, make_actor
 from muzero_wm.agent import Agent
+from muzero_wm.basis.malloc import keep_freed_memory
+from muzero_wm.basis.output import lasting_output
+from muzero_wm.basis.processes import check_may_start
+from muzero_wm.basis.signals import Interrupted, RoundTooLongError, StopSignals, Tick, proceed
 from muzero_wm.config import Config
+from muzero_wm.config.presets import dump_config, parse_config
 from muzero_wm.evaluation.during import Measured, TrainingEvaluation
 from muzero_wm.learning.health import HealthMonitor, return_bound
 from muzero_wm.learning.learner import Learner
 from muzero_wm.learning.pace import Pace
 from muzero_wm.learning.schedule import Schedule
 from muzero_wm.model.precision import PrecisionWarning, describe, short_name
-from muzero_wm.output import lasting_output
-from muzero_wm.presets import dump_config, parse_config
-from muzero_wm.processes import check_may_start
 from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.replay.room import share_room
-from muzero_wm.run.checkpoint import load_checkpoint
-from muzero_wm.run.dump import dump_arrays
-from muzero_wm.run.files import write_atomic
-from muzero_wm.run.folder import RunDirError, open_run
 from muzero_wm.run.logger import RunLogger
-from muzero_wm.run.malloc import keep_freed_memory
-from muzero_wm.run.saver import CheckpointSaver, restore
-from muzero_wm.run.signals import Interrupted, RoundTooLongError, StopSignals, Tick, proceed
+from muzero_wm.storage.checkpoint import load_checkpoint
+from muzero_wm.storage.dump import dump_arrays
+from muzero_wm.storage.files import write_atomic
+from muzero_wm.storage.folder import RunDirError, open_run
+from muzero_wm.storage.saver import CheckpointSaver, restore
 
 
 class Progress:

@@ -55,7 +55,7 @@ NETWORK = Step(
     "backends, observations and a little training",
     500,
     (
-        "tests/model/test_backends.py",
+        "tests/inference/test_backends.py",
         "tests/model/test_observation.py",
         "tests/model/test_precision.py",
         "tests/test_training.py",

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from muzero_wm.envs.base import EnvSpec
-from muzero_wm.envs.slots import Moment, SingleEnv
-from muzero_wm.model.backends.base import Inference
+from muzero_wm.envs.slots.slots import Moment, SingleEnv
+from muzero_wm.inference.backends.base import Inference
 
 MOST, ACTIONS = 11, 3
 SPEC = EnvSpec(
@@ -92,7 +92,7 @@ class Rules:
         self._sign = np.array([0, *(sign(left) for left in range(1, MOST + 1))], np.float32)
 
     def session(self) -> object:
-        from muzero_wm.model.inference import Session
+        from muzero_wm.inference.inference import Session
 
         return Session(self)
 

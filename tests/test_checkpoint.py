@@ -14,15 +14,15 @@ import numpy as np
 import pytest
 import torch
 
-from muzero_wm.run import files
-from muzero_wm.run.checkpoint import (
+from muzero_wm.storage import files
+from muzero_wm.storage.checkpoint import (
     CheckpointError,
     CheckpointWarning,
     latest,
     load_checkpoint,
     save_checkpoint,
 )
-from muzero_wm.run.episodes import EpisodePack
+from muzero_wm.storage.episodes import EpisodePack
 
 
 def _payload(step: int) -> dict[str, Any]:

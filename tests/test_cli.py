@@ -16,13 +16,15 @@ import pytest
 from rich.console import Console
 
 import muzero_wm
-from muzero_wm import cli, cli_arguments, envs
+from muzero_wm import envs
 from muzero_wm.agent import Agent
-from muzero_wm.cli_play import PlayError, play
-from muzero_wm.cli_reports import print_evaluation, progress_bar
+from muzero_wm.cli import arguments as cli_arguments
+from muzero_wm.cli import main as cli
+from muzero_wm.cli.play import PlayError, play
+from muzero_wm.cli.reports import print_evaluation, progress_bar
+from muzero_wm.config.presets import load_config
 from muzero_wm.envs.registry import KINDS
 from muzero_wm.model.world_model import WorldModel
-from muzero_wm.presets import load_config
 
 ROOT = Path(__file__).parents[1]
 
@@ -174,7 +176,7 @@ def test_help_names_an_example_that_parses(command: str, capsys: pytest.CaptureF
 
 def test_help_does_not_import_what_is_slow() -> None:
     code = (
-        "import sys; from muzero_wm.cli import main; main(['train', '--help']);"
+        "import sys; from muzero_wm.cli.main import main; main(['train', '--help']);"
         "print([name for name in ('torch', 'numba', 'rich', 'pydantic', 'numpy') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from gymnasium import spaces
 
-from muzero_wm import cli
 from muzero_wm.bench import environment
+from muzero_wm.cli import main as cli
 from muzero_wm.config import Config
-from muzero_wm.derived import derive
+from muzero_wm.config.derived import derive
 
 SMALL = ["acting.num_envs=4", "acting.process=false", "search.num_simulations=2", "replay.min_steps=8"]
 SMALL += ["learning.batch_size=4", "run.tensorboard=false"]

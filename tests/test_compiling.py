@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from muzero_wm import compiling
+from muzero_wm.basis import compiling
 
 ROOT = Path(__file__).parents[1]
 

@@ -8,9 +8,9 @@ import pytest
 import yaml
 
 from muzero_wm.config import Config
-from muzero_wm.presets import ConfigError, dump_config, load_config, plan_run, preset_names
-from muzero_wm.run.checkpoint import save_checkpoint
-from muzero_wm.run.folder import RunDirError
+from muzero_wm.config.presets import ConfigError, dump_config, load_config, plan_run, preset_names
+from muzero_wm.storage.checkpoint import save_checkpoint
+from muzero_wm.storage.folder import RunDirError
 
 
 def test_every_preset_is_valid_and_says_how_to_run_it() -> None:

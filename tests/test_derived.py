@@ -13,9 +13,9 @@ import pytest
 import muzero_wm
 from muzero_wm import envs
 from muzero_wm.config import Config, SupportConfig
-from muzero_wm.derived import PROBE_ENVS, PROBE_STEPS, Derived, Glimpse, _choose_for_one, derive, glimpse
+from muzero_wm.config.derived import PROBE_ENVS, PROBE_STEPS, Derived, Glimpse, _choose_for_one, derive, glimpse
+from muzero_wm.config.presets import ConfigError, dump_config, load_config
 from muzero_wm.model.support import Support
-from muzero_wm.presets import ConfigError, dump_config, load_config
 
 
 def test_a_glimpse_counts_what_random_play_shows() -> None:

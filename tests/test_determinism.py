@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from muzero_wm.presets import load_config, preset_names
+from muzero_wm.config.presets import load_config, preset_names
 from muzero_wm.training import train
 from tests.test_exact_resume import SMALL, assert_same, outcome
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy
 import pytest
 
-from muzero_wm.presets import preset_names
+from muzero_wm.config.presets import preset_names
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
@@ -119,7 +119,7 @@ def test_a_wheel_of_it_is_complete_and_searches_with_numpy_only(archive: Path, t
     assert {name for name in names if name.endswith((".c", ".h", ".pyx", ".pxd"))} == {"mcts/_native.h"}
 
     presets = (
-        "import mcts._mlp, muzero_wm.presets as presets; print(mcts.__path__[0], presets.__file__);"
+        "import mcts._mlp, muzero_wm.config.presets as presets; print(mcts.__path__[0], presets.__file__);"
         "print(*presets.preset_names()); presets.load_config('debug')"
     )
     files, found = run_installed(installed, tmp_path, "-c", presets).splitlines()

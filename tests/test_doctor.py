@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 import mcts
-from muzero_wm import cli, doctor
-from muzero_wm.model.backends import names_for
+from muzero_wm.cli import doctor
+from muzero_wm.cli import main as cli
+from muzero_wm.inference.backends import names_for
 from muzero_wm.model.precision import why_not_bf16
 from tests.model.models import onednn_without_bf16
 

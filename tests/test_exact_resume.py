@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from muzero_wm import training
+from muzero_wm.basis.signals import Interrupted
 from muzero_wm.config import Config
+from muzero_wm.config.presets import load_config
 from muzero_wm.learning.learner import Learner
-from muzero_wm.presets import load_config
 from muzero_wm.replay.packs import contents
-from muzero_wm.run.checkpoint import load_checkpoint
-from muzero_wm.run.signals import Interrupted
+from muzero_wm.storage.checkpoint import load_checkpoint
 from muzero_wm.training import Progress, train
 
 SMALL = [

@@ -24,8 +24,8 @@ def test_no_damage_is_loaded_silently(seed: int) -> None:
 def test_the_campaign_notices_what_is_loaded_silently(tmp_path: Path, seed: int) -> None:
     """A checkpoint that is exchanged for one of another run, digests and all, is not what was saved."""
     campaign = importlib.import_module("fault_corrupt")
-    from muzero_wm.presets import load_config
-    from muzero_wm.run.checkpoint import load_checkpoint, save_checkpoint
+    from muzero_wm.config.presets import load_config
+    from muzero_wm.storage.checkpoint import load_checkpoint, save_checkpoint
     from muzero_wm.training import train
 
     train(load_config("tictactoe", overrides=[*campaign.SETTINGS, "learning.max_updates=4"]), tmp_path / "run")

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 import torch
 
-from muzero_wm import envs, foreign
-from muzero_wm.envs.check import check_env
+from muzero_wm import envs
+from muzero_wm.basis import foreign
+from muzero_wm.basis.signals import Interrupted
+from muzero_wm.envs.checking.check import check_env
 from muzero_wm.learning.learner import Learner
-from muzero_wm.run.signals import Interrupted
 from muzero_wm.training import Progress, train
 from tests.acting.meddling import CHANGES
 from tests.test_exact_resume import SMALL, assert_same, load_config, outcome

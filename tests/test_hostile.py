@@ -18,12 +18,12 @@ import pytest
 import torch
 import yaml
 
-from muzero_wm import cli
 from muzero_wm.agent import load
+from muzero_wm.basis.errors import UserError
+from muzero_wm.cli import main as cli
+from muzero_wm.config.presets import load_config, plan_run
 from muzero_wm.envs import EnvError, EnvSpec, spec
-from muzero_wm.errors import UserError
-from muzero_wm.presets import load_config, plan_run
-from muzero_wm.run.checkpoint import load_checkpoint, save_checkpoint
+from muzero_wm.storage.checkpoint import load_checkpoint, save_checkpoint
 from muzero_wm.training import train
 
 ROOT = Path(__file__).parents[1]

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import zstandard
 
-from muzero_wm.run import arrayfile
-from muzero_wm.run.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from muzero_wm.storage import arrayfile
+from muzero_wm.storage.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
 from tests.test_hostile import replace_state
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from muzero_wm.config import Config
-from muzero_wm.presets import load_config
+from muzero_wm.config.presets import load_config
 from muzero_wm.training import train
 
 ROOT = Path(__file__).parents[1]

@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from muzero_wm import cli, envs
+from muzero_wm import envs
 from muzero_wm.agent import load
-from muzero_wm.model.backends import BackendError
-from muzero_wm.model.inference import BackendWarning
+from muzero_wm.cli import main as cli
+from muzero_wm.config.presets import load_config, parse_config, plan_run
+from muzero_wm.inference.backends import BackendError
+from muzero_wm.inference.inference import BackendWarning
 from muzero_wm.model.precision import PrecisionWarning, short_name
-from muzero_wm.presets import load_config, parse_config, plan_run
-from muzero_wm.run.checkpoint import load_checkpoint, save_checkpoint
+from muzero_wm.storage.checkpoint import load_checkpoint, save_checkpoint
 from muzero_wm.training import train
 from tests.model.models import lacking_bf16
 
@@ -42,7 +43,7 @@ def made_elsewhere(folder: Path, named: str, chosen: str, precision: str) -> Pat
 @pytest.fixture(autouse=True)
 def _no_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     """Processors that have it behave like those that have not."""
-    monkeypatch.setattr("muzero_wm.model.backends.fused.lacking", lacking_bf16)
+    monkeypatch.setattr("muzero_wm.inference.backends.fused.lacking", lacking_bf16)
 
 
 @pytest.mark.parametrize("named", ["auto", "fused-bf16"])

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from muzero_wm import training
+from muzero_wm.config.presets import load_config
 from muzero_wm.learning.pace import Pace
-from muzero_wm.presets import load_config
 from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.training import train
 from tests.replay.helpers import make_episode, make_spec

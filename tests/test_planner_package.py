@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from muzero_wm.planner_package import check_planner
+from muzero_wm.basis.planner_package import check_planner
 
 OTHERS = {"mcts.py": "class mcts: pass\n", "mcts/__init__.py": "from .searcher import search\n"}
 
@@ -46,7 +46,9 @@ def test_a_command_says_it_in_one_line(other: Path, tmp_path: Path) -> None:
 def test_the_library_says_it(call: str, other: Path, tmp_path: Path) -> None:
     done = run(tmp_path, "-c", f"import muzero_wm; muzero_wm.{call}")
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("muzero_wm.errors.UserError: mcts: expected the planner that comes")
+    assert done.stderr.splitlines()[-1].startswith(
+        "muzero_wm.basis.errors.UserError: mcts: expected the planner that comes"
+    )
     assert str(other) in done.stderr
 
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from muzero_wm import cli, cli_arguments
-from muzero_wm.cli_reports import print_evaluation
-from muzero_wm.presets import load_config
+from muzero_wm.cli import arguments as cli_arguments
+from muzero_wm.cli import main as cli
+from muzero_wm.cli.reports import print_evaluation
+from muzero_wm.config.presets import load_config
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

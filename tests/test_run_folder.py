@@ -18,12 +18,12 @@ import pytest
 import yaml
 from rich.console import Console
 
-from muzero_wm import cli
+from muzero_wm.cli import main as cli
 from muzero_wm.config import RunConfig
-from muzero_wm.run.checkpoint import CheckpointWarning, SaveError, load_checkpoint, save_checkpoint
-from muzero_wm.run.folder import RunDirError, new_run_dir, open_run, prepare_run_dir
 from muzero_wm.run.logger import RunLogger
-from muzero_wm.run.saver import CheckpointSaver
+from muzero_wm.storage.checkpoint import CheckpointWarning, SaveError, load_checkpoint, save_checkpoint
+from muzero_wm.storage.folder import RunDirError, new_run_dir, open_run, prepare_run_dir
+from muzero_wm.storage.saver import CheckpointSaver
 
 ROOT = Path(__file__).parents[1]
 
@@ -39,7 +39,7 @@ def python(code: str, *arguments: object) -> subprocess.Popen[str]:
 HOLD = """
     import sys
     from pathlib import Path
-    from muzero_wm.run.folder import open_run
+    from muzero_wm.storage.folder import open_run
     with open_run(Path(sys.argv[1]), resume=False):
         print("held", flush=True)
         sys.stdin.read()
@@ -87,7 +87,7 @@ def test_two_processes_cannot_train_in_one_folder(tmp_path: Path, capsys: pytest
 
 
 def test_a_run_that_began_while_we_waited_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from muzero_wm.run import folder as module
+    from muzero_wm.storage import folder as module
 
     flock = module.fcntl.flock
 
@@ -126,8 +126,8 @@ def test_readers_beside_a_writer_always_see_a_whole_checkpoint(tmp_path: Path) -
         import sys
         from pathlib import Path
         import numpy as np
-        from muzero_wm.run.checkpoint import save_checkpoint
-        from muzero_wm.run.episodes import EpisodePack
+        from muzero_wm.storage.checkpoint import save_checkpoint
+        from muzero_wm.storage.episodes import EpisodePack
         packs = []
         for step in range(1, 100000):
             packs = [*packs[-2:], EpisodePack({"x": np.full(2000, step)})]

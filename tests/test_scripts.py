@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from muzero_wm import envs
-from muzero_wm.envs.imports import name_of
+from muzero_wm.envs.naming.imports import name_of
 from tests.acting import helped
 
 ROOT = Path(__file__).parents[1]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from muzero_wm.run.checkpoint import load_checkpoint
+from muzero_wm.storage.checkpoint import load_checkpoint
 from tests.processes import children, gone
 
 ROOT = Path(__file__).parents[1]

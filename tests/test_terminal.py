@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from muzero_wm.output import lasting_output
-from muzero_wm.run.checkpoint import load_checkpoint
+from muzero_wm.basis.output import lasting_output
+from muzero_wm.storage.checkpoint import load_checkpoint
 from tests.test_signals import ROOT, SLOW
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="terminals of other systems differ")

@@ -16,8 +16,8 @@ from muzero_wm.acting import worker
 from muzero_wm.acting.worker import ActorHandle
 from muzero_wm.agent import load
 from muzero_wm.config import Config
+from muzero_wm.config.presets import load_config
 from muzero_wm.learning.learner import Learner, NonFiniteLossError
-from muzero_wm.presets import load_config
 from muzero_wm.replay.reanalyze import reanalyze
 from muzero_wm.training import Progress, train
 from tests.replay.helpers import random_games

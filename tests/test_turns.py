@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from muzero_wm import envs
-from muzero_wm.acting.planner import Planner
 from muzero_wm.agent import Agent
 from muzero_wm.config import Config, ModelConfig, SearchConfig
-from muzero_wm.envs.slots import SlotEnv
-from muzero_wm.model.inference import InferenceModel
+from muzero_wm.envs.slots.slots import SlotEnv
+from muzero_wm.inference.inference import InferenceModel
 from muzero_wm.model.world_model import WorldModel
+from muzero_wm.planning.planner import Planner
 from muzero_wm.training import train
 from tests.stones import MOST, SPEC, Rules, Sign, Stones, best_moves, legal, seen, true_sign
 

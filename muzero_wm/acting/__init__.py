@@ -1,1 +1,1 @@
-"""Acting: the planner that joins network and tree search, and batched self-play."""
+"""Acting: batched self-play, in this process or in one of its own."""

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from muzero_wm import envs
 from muzero_wm.acting.episodes import Played
 from muzero_wm.acting.exploration import Exploration
-from muzero_wm.acting.planner import Planner, SearchResult
-from muzero_wm.acting.shards import resolve_workers, shard_size
+from muzero_wm.basis.errors import UserError
+from muzero_wm.basis.seeding import derive_seed, stream_keys
+from muzero_wm.basis.signals import Tick, proceed
 from muzero_wm.config import Config
 from muzero_wm.envs.base import Step
-from muzero_wm.errors import UserError
-from muzero_wm.model.inference import InferenceModel
+from muzero_wm.inference.inference import InferenceModel
 from muzero_wm.model.world_model import WorldModel
-from muzero_wm.run.signals import Tick, proceed
-from muzero_wm.seeding import derive_seed, stream_keys
+from muzero_wm.planning.planner import Planner, SearchResult
+from muzero_wm.planning.shards import resolve_workers, shard_size
 
 
 class SearchError(UserError):

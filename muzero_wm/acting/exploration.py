@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from muzero_wm.basis.seeding import pick, stream_keys
 from muzero_wm.config import ActingConfig
-from muzero_wm.seeding import pick, stream_keys
 
 STEEPNESS = 7.0  # alpha of the ladder's paper
 LONGEST = 100

@@ -23,14 +23,14 @@ from muzero_wm import envs
 from muzero_wm.acting.actor import Actor, SearchError
 from muzero_wm.acting.episodes import ActingResult, OpenEpisodes, Played, RecentEpisodes
 from muzero_wm.acting.exploration import counted_slots
+from muzero_wm.basis.errors import UserError
+from muzero_wm.basis.malloc import keep_freed_memory
+from muzero_wm.basis.processes import Child, RemoteTraceback, StartError, remote_traceback
+from muzero_wm.basis.signals import Tick, proceed
 from muzero_wm.config import Config
-from muzero_wm.envs.handover import Handover, handover
-from muzero_wm.errors import UserError
+from muzero_wm.envs.naming.handover import Handover, handover
 from muzero_wm.model.world_model import WorldModel
-from muzero_wm.processes import Child, RemoteTraceback, StartError, remote_traceback
 from muzero_wm.replay.room import share_room
-from muzero_wm.run.malloc import keep_freed_memory
-from muzero_wm.run.signals import Tick, proceed
 
 Weights = dict[str, torch.Tensor]
 

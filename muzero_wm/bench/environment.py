@@ -11,10 +11,10 @@ import torch
 
 from muzero_wm import envs
 from muzero_wm.acting.actor import acting_network
-from muzero_wm.acting.planner import Planner
 from muzero_wm.config import Config
+from muzero_wm.config.presets import load_config
 from muzero_wm.model.world_model import WorldModel
-from muzero_wm.presets import load_config
+from muzero_wm.planning.planner import Planner
 
 _TIMINGS, _TIMING_SECONDS = 7, 0.05
 _MOST_SEARCHES, _SEARCH_SECONDS = 5, 0.5

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from muzero_wm.envs.base import EnvSpec
-from muzero_wm.envs.findings import Finding
+from muzero_wm.envs.checking.findings import Finding
 
 FLAT_IMAGE = "an image as flat numbers"
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from muzero_wm.bench.machine import machine
 from muzero_wm.bench.models import NETWORKS, Network, make_network, observations
 from muzero_wm.bench.timing import interleave
-from muzero_wm.model.backends import names_for
-from muzero_wm.model.inference import AccuracyWarning, BackendError, InferenceModel
+from muzero_wm.inference.backends import names_for
+from muzero_wm.inference.inference import AccuracyWarning, BackendError, InferenceModel
 from muzero_wm.model.world_model import WorldModel
 
 BATCH_SIZES = (1, 16, 128, 256)

@@ -12,10 +12,10 @@ from muzero_wm import envs
 from muzero_wm.bench.machine import machine
 from muzero_wm.bench.timing import Stopwatch, interleave
 from muzero_wm.config import Config
+from muzero_wm.config.presets import load_config
 from muzero_wm.envs.base import EnvSpec
 from muzero_wm.learning import learner as learner_module
 from muzero_wm.learning.learner import Learner
-from muzero_wm.presets import load_config
 from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.replay.trajectory import Trajectories
 

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from muzero_wm import envs
 from muzero_wm.config import Config
+from muzero_wm.config.presets import load_config
 from muzero_wm.envs.base import EnvSpec
 from muzero_wm.model.world_model import WorldModel
-from muzero_wm.presets import load_config
 
 # name: (preset, settings over it)
 NETWORKS: dict[str, tuple[str, tuple[str, ...]]] = {

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 
 import mcts
-from muzero_wm.acting.planner import Planner
-from muzero_wm.acting.shards import SHARD_ROOTS, shard_size
 from muzero_wm.bench.machine import machine
 from muzero_wm.bench.models import NETWORKS, Network, make_network, observations
 from muzero_wm.bench.timing import Stopwatch, interleave
-from muzero_wm.model.inference import InferenceModel
+from muzero_wm.inference.inference import InferenceModel
+from muzero_wm.planning.planner import Planner
+from muzero_wm.planning.shards import SHARD_ROOTS, shard_size
 
 ROOTS = (1, 16, 128)
 _POLICIES = ("muzero_policy", "gumbel_muzero_policy")

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from muzero_wm.basis.errors import UserError
 from muzero_wm.envs.language import Language
-from muzero_wm.errors import UserError
 
 MOST_NUMBERS = 1 << 24
 """Most numbers of an observation, and most actions."""

@@ -18,28 +18,28 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from muzero_wm.basis.errors import did_you_mean
+from muzero_wm.basis.foreign import foreign
 from muzero_wm.envs import games
+from muzero_wm.envs.adapters.probe import once
 from muzero_wm.envs.base import BatchedEnv, EnvError, EnvSpec
-from muzero_wm.envs.guess import known_to_gymnasium
-from muzero_wm.envs.handover import handover
-from muzero_wm.envs.imports import check_module
-from muzero_wm.envs.naming import EnvName, parse_name
-from muzero_wm.envs.probe import once
-from muzero_wm.errors import did_you_mean
-from muzero_wm.foreign import foreign
+from muzero_wm.envs.naming.guess import known_to_gymnasium
+from muzero_wm.envs.naming.handover import handover
+from muzero_wm.envs.naming.imports import check_module
+from muzero_wm.envs.naming.naming import EnvName, parse_name
 
 if TYPE_CHECKING:
-    from muzero_wm.envs.board import BoardGame
-    from muzero_wm.envs.slots import SingleEnv
+    from muzero_wm.envs.boards.board import BoardGame
+    from muzero_wm.envs.slots.slots import SingleEnv
 
 KINDS = ("gym:ID", "openspiel:GAME", "pettingzoo:ID", "minatar:GAME", "package.module:factory")
 """How environments that are not built in are named."""
 
 _ADAPTERS = {
-    "gym": ("muzero_wm.envs.gymnasium", "make_gymnasium"),
-    "openspiel": ("muzero_wm.envs.openspiel", "make_openspiel"),
-    "pettingzoo": ("muzero_wm.envs.pettingzoo", "make_pettingzoo"),
-    "minatar": ("muzero_wm.envs.minatar", "make_minatar"),
+    "gym": ("muzero_wm.envs.adapters.gymnasium", "make_gymnasium"),
+    "openspiel": ("muzero_wm.envs.adapters.openspiel", "make_openspiel"),
+    "pettingzoo": ("muzero_wm.envs.adapters.pettingzoo", "make_pettingzoo"),
+    "minatar": ("muzero_wm.envs.adapters.minatar", "make_minatar"),
 }
 _MOST_FRAMES = 64
 _READ_HERE = ("gym", "pettingzoo")  # and what factories make: the others say themselves where their channels are
@@ -140,17 +140,17 @@ def make(
     found = find(name)
     openings: dict[str, Any] = {"random_openings": random_openings, "max_random_plies": max_random_plies}
     if callable(found) and (workers or timeout is not None):
-        from muzero_wm.envs.workers import WorkerEnv
+        from muzero_wm.envs.slots.workers import WorkerEnv
 
         options: dict[str, Any] = {"workers": max(1, workers), "timeout": timeout, "first_slot": first_slot}
         return WorkerEnv(name, spec(name), num_envs, seed, **options, **openings)
     if callable(found):
-        from muzero_wm.envs.slots import SlotEnv
+        from muzero_wm.envs.slots.slots import SlotEnv
 
         return SlotEnv(found, num_envs, seed, first_slot=first_slot, **openings)
     if first_slot:
         raise EnvError(f"first_slot: {name} is built in and begins at slot 0, got {first_slot}")
-    from muzero_wm.envs.board import BoardEnv
+    from muzero_wm.envs.boards.board import BoardEnv
 
     return BoardEnv(found, num_envs, seed, **openings)
 
@@ -222,7 +222,7 @@ def _stacked(name: EnvName) -> Callable[[], SingleEnv] | BoardGame:
     found = _find(replace(name, options=options))
     if not callable(found):
         raise EnvError(f"{name.text}: frame_stack is not for board games, their boards show everything")
-    from muzero_wm.envs.stacked import StackedEnv
+    from muzero_wm.envs.adapters.stacked import StackedEnv
 
     return lambda: StackedEnv(found(), k)
 
@@ -236,7 +236,7 @@ def _find(name: EnvName) -> Callable[[], SingleEnv] | BoardGame:
         adapt: Callable[[EnvName], SingleEnv] = getattr(importlib.import_module(module), function)
         return lambda: adapt(name)
     if name.kind:
-        from muzero_wm.envs.factory import make_from_factory
+        from muzero_wm.envs.adapters.factory import make_from_factory
 
         _check_kind(name)
         return make_from_factory(name)
@@ -254,7 +254,7 @@ def _source(name: EnvName) -> object:
         return gymnasium.registry.get(name.target.rpartition(":")[2])
     if name.kind in ("", *_ADAPTERS):
         return None
-    from muzero_wm.envs.factory import find_factory
+    from muzero_wm.envs.adapters.factory import find_factory
 
     _check_kind(name)
     return find_factory(name)

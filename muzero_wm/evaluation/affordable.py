@@ -9,8 +9,8 @@ from contextlib import closing
 import numpy as np
 
 from muzero_wm import envs
+from muzero_wm.basis.errors import UserError
 from muzero_wm.envs import EnvSpec
-from muzero_wm.errors import UserError
 from muzero_wm.evaluation.evaluate import default_opponent
 from muzero_wm.evaluation.opponents import MctsPlayer, RandomPlayer
 

@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muzero_wm import envs
+from muzero_wm.basis.errors import UserError
+from muzero_wm.basis.seeding import pick, stream_keys
 from muzero_wm.envs import BatchedEnv, Step
-from muzero_wm.errors import UserError
 from muzero_wm.evaluation.intervals import wilson_interval
 from muzero_wm.evaluation.limits import step_limit
 from muzero_wm.evaluation.players import Player
-from muzero_wm.seeding import pick, stream_keys
 
 Progress = Callable[[int, int], None]
 MOST_OPENING_PLIES = 8

@@ -7,10 +7,10 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from muzero_wm.basis.errors import UserError
 from muzero_wm.envs import board_game
-from muzero_wm.envs.board import States
-from muzero_wm.envs.kernels import PLIES
-from muzero_wm.errors import UserError
+from muzero_wm.envs.boards.board import States
+from muzero_wm.envs.boards.kernels import PLIES
 
 FULL_COLUMN = -1000
 

@@ -13,16 +13,16 @@ from typing import NamedTuple
 
 from muzero_wm import envs
 from muzero_wm.agent import Agent
+from muzero_wm.basis.errors import UserError
+from muzero_wm.basis.signals import StopSignals
 from muzero_wm.config import Config
 from muzero_wm.envs import EnvSpec
-from muzero_wm.errors import UserError
 from muzero_wm.evaluation.arena import Progress, play_match
 from muzero_wm.evaluation.episodes import play_episodes
 from muzero_wm.evaluation.evaluate import default_openings
 from muzero_wm.evaluation.opponents import opponent_from_name
 from muzero_wm.evaluation.players import AgentPlayer
 from muzero_wm.model.world_model import WorldModel
-from muzero_wm.run.signals import StopSignals
 
 
 def usual_opponent(env_name: str) -> str:

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muzero_wm import envs
+from muzero_wm.basis.errors import UserError
+from muzero_wm.basis.seeding import derive_seed
 from muzero_wm.envs import BatchedEnv
-from muzero_wm.errors import UserError
 from muzero_wm.evaluation.intervals import mean_interval
 from muzero_wm.evaluation.limits import step_limit
 from muzero_wm.evaluation.players import Player
-from muzero_wm.seeding import derive_seed
 
 
 @dataclass

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from muzero_wm.basis.errors import UserError
 from muzero_wm.envs import EnvSpec
-from muzero_wm.errors import UserError
 from muzero_wm.evaluation.arena import Progress, play_match, plies_for
 from muzero_wm.evaluation.episodes import play_episodes
 from muzero_wm.evaluation.exhaustive import play_every_reply

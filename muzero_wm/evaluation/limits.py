@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from muzero_wm.basis.errors import UserError
 from muzero_wm.envs import EnvSpec
-from muzero_wm.errors import UserError
 
 MOST_STEPS = 5000
 """Steps after which an episode is cut where the environment states no limit."""

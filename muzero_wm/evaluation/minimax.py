@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muzero_wm.envs import board_game
-from muzero_wm.envs.board import States
+from muzero_wm.envs.boards.board import States
 
 
 class MinimaxTable:

@@ -8,17 +8,17 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from muzero_wm.basis.errors import UserError, did_you_mean, one_line
+from muzero_wm.basis.seeding import pick, stream_keys
 from muzero_wm.envs import BatchedEnv, EnvError, EnvSpec, Step
-from muzero_wm.envs.board import BoardEnv, BoardGame, States
-from muzero_wm.envs.kernels import PLIES
-from muzero_wm.envs.slots import SingleEnv, SlotEnv
-from muzero_wm.errors import UserError, did_you_mean, one_line
+from muzero_wm.envs.boards.board import BoardEnv, BoardGame, States
+from muzero_wm.envs.boards.kernels import PLIES
+from muzero_wm.envs.slots.slots import SingleEnv, SlotEnv
 from muzero_wm.evaluation.connect4_solver import connect_four_solver
 from muzero_wm.evaluation.minimax import minimax_table
 from muzero_wm.evaluation.players import Player, Rows
 from muzero_wm.evaluation.uct import uct_visits
 from muzero_wm.evaluation.uct_copies import copy_visits
-from muzero_wm.seeding import pick, stream_keys
 
 KINDS = ("random", "perfect", "mcts:N")
 

@@ -7,9 +7,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from muzero_wm.basis.seeding import stream_keys
 from muzero_wm.config import Config
 from muzero_wm.envs import BatchedEnv, EnvSpec, Step
-from muzero_wm.seeding import stream_keys
 
 Rows = NDArray[np.int64]
 

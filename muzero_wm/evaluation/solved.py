@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from muzero_wm.basis.seeding import derive_seed
 from muzero_wm.envs import board_game
-from muzero_wm.envs.board import BoardGame, States
-from muzero_wm.envs.kernels import PLIES
+from muzero_wm.envs.boards.board import BoardGame, States
+from muzero_wm.envs.boards.kernels import PLIES
 from muzero_wm.evaluation.connect4_solver import connect_four_solver
 from muzero_wm.evaluation.players import AgentPlayer, RawPolicyPlayer, SearchingAgent
-from muzero_wm.seeding import derive_seed
 
 FEWEST_PLIES, MOST_PLIES = 2, 30
 _BATCH = 256

@@ -9,8 +9,8 @@ import numpy as np
 from numba import njit, types
 from numpy.typing import NDArray
 
-from muzero_wm.envs.board import BoardGame, States
-from muzero_wm.envs.kernels import (
+from muzero_wm.envs.boards.board import BoardGame, States
+from muzero_wm.envs.boards.kernels import (
     IN_PLAY,
     LEGAL,
     LOST,

@@ -12,20 +12,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from muzero_wm.acting.planner import Planner
+from muzero_wm.basis.seeding import derive_seed, stream_keys
+from muzero_wm.basis.signals import Tick, proceed
 from muzero_wm.config import Config, SearchConfig
 from muzero_wm.envs.base import EnvSpec
+from muzero_wm.inference.inference import InferenceModel
 from muzero_wm.learning.augment import apply_symmetries
 from muzero_wm.learning.losses import LossResult, draw_cells, effective_rank, unrolled_loss
 from muzero_wm.learning.nonfinite import NonFiniteGuard, NonFiniteLossError, bad_weights, batch_arrays, name_problem
 from muzero_wm.model.ema import make_teacher, update_teacher
-from muzero_wm.model.inference import InferenceModel
 from muzero_wm.model.precision import PrecisionWarning, resolve_precision, why_not_bf16
 from muzero_wm.model.world_model import WorldModel
+from muzero_wm.planning.planner import Planner
 from muzero_wm.replay.buffer import Batch, ReplayBuffer
 from muzero_wm.replay.reanalyze import reanalyze, renew_bootstraps
-from muzero_wm.run.signals import Tick, proceed
-from muzero_wm.seeding import derive_seed, stream_keys
 
 _SPREAD_RATE = 0.05  # per round
 _SHARP_FROM = 0.8

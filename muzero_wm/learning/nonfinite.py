@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from muzero_wm.errors import UserError
+from muzero_wm.basis.errors import UserError
 from muzero_wm.learning.losses import LossResult
 from muzero_wm.replay.buffer import Batch
-from muzero_wm.run.dump import dump_arrays
+from muzero_wm.storage.dump import dump_arrays
 
 Policy = Literal["stop", "skip", "rollback"]
 MOST_IN_A_ROW = 10

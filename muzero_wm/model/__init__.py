@@ -1,1 +1,1 @@
-"""Latent world model: supports, networks, EMA teacher and the fast path for the search."""
+"""Latent world model: supports, networks and the EMA teacher."""

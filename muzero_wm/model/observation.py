@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from muzero_wm.basis.errors import UserError
 from muzero_wm.config import ModelConfig
 from muzero_wm.envs.base import EnvSpec
-from muzero_wm.errors import UserError
 
 Kind = Literal["raw", "scale", "normalize"]
 Limits = tuple[NDArray[np.float32], NDArray[np.float32]]

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from muzero_wm.basis.errors import UserError
 from muzero_wm.config import Config, ReplayConfig
 from muzero_wm.envs.base import EnvSpec
-from muzero_wm.errors import UserError
 
 Layout = dict[str, tuple[tuple[int, ...], Any]]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from muzero_wm.compiling import compiled
+from muzero_wm.basis.compiling import compiled
 
 _TREE, _LEAVES, _NUMBERS = types.float64[::1], types.int64[:], types.float64[:]
 

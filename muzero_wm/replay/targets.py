@@ -11,7 +11,7 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from muzero_wm.compiling import compiled
+from muzero_wm.basis.compiling import compiled
 
 
 @dataclass

@@ -1,1 +1,1 @@
-"""What a run leaves on disk and on the screen: checkpoints and logs."""
+"""A run while it trains: what it logs and shows."""

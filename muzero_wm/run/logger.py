@@ -17,9 +17,9 @@ from typing import Any
 from rich.console import Console
 
 from muzero_wm.config import LearningConfig
-from muzero_wm.run.files import open_append
-from muzero_wm.run.folder import RunDirError
 from muzero_wm.run.screen import Screen
+from muzero_wm.storage.files import open_append
+from muzero_wm.storage.folder import RunDirError
 
 _WINDOW_SECONDS = 20.0
 

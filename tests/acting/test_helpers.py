@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from muzero_wm.acting.worker import ActingError, ActorHandle, InlineActor, ProcessActor
-from muzero_wm.run.signals import Interrupted, StopSignals
+from muzero_wm.basis.signals import Interrupted, StopSignals
 from muzero_wm.training import train
 from tests.acting import helped
 from tests.acting.test_worker import config_for, play

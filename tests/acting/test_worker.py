@@ -218,7 +218,7 @@ def test_what_cannot_be_restored_begins_its_next_episode(name: str, why: str) ->
 
 
 def test_no_two_episodes_share_a_seed(seed: int) -> None:
-    from muzero_wm.seeding import episode_seeds
+    from muzero_wm.basis.seeding import episode_seeds
 
     slots, episodes = np.meshgrid(np.arange(64), np.arange(3000))
     seeds = episode_seeds(seed, slots.ravel(), episodes.ravel())

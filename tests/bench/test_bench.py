@@ -17,14 +17,16 @@ import pytest
 import torch
 
 import mcts
-from muzero_wm import cli, cli_arguments, envs
+from muzero_wm import envs
 from muzero_wm.bench.inference import bench_inference
 from muzero_wm.bench.learner import made_up_games
 from muzero_wm.bench.models import NETWORKS, make_network, observations
 from muzero_wm.bench.network import bench_network
 from muzero_wm.bench.search import POLICIES, free_network, mean_depth
 from muzero_wm.bench.timing import Stopwatch, interleave
-from muzero_wm.model.backends import names_for
+from muzero_wm.cli import arguments as cli_arguments
+from muzero_wm.cli import main as cli
+from muzero_wm.inference.backends import names_for
 from tests.model.models import onednn_without_bf16
 
 ROOT = Path(__file__).parents[2]
@@ -184,7 +186,7 @@ def test_help_names_an_example_that_parses(command: str, capsys: pytest.CaptureF
 )
 def test_only_the_tree_is_timed_without_torch(call: str, code: int, message: str) -> None:
     blocked = "sys.modules.update(dict.fromkeys(('torch', 'numba', 'gymnasium', 'pydantic')))"
-    program = f"import sys; {blocked}; from muzero_wm.cli import main; sys.exit(main(sys.argv[1:]))"
+    program = f"import sys; {blocked}; from muzero_wm.cli.main import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", program, "bench", *shlex.split(call)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == code, done.stderr
@@ -197,7 +199,7 @@ def test_ctrl_c_is_one_line_and_130(tmp_path: Path) -> None:
     program = """if True:
         import signal, sys
         from muzero_wm.bench import search
-        from muzero_wm.cli import main
+        from muzero_wm.cli.main import main
         signal.signal(signal.SIGINT, signal.default_int_handler)
         make = search.free_network
         search.free_network = lambda *args: (print("ready", flush=True), make(*args))[1]

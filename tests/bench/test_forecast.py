@@ -9,8 +9,8 @@ import pytest
 from gymnasium import spaces
 
 from muzero_wm.bench.forecast import expect, judge_images, workers
+from muzero_wm.envs.adapters.gymnasium import GymnasiumEnv
 from muzero_wm.envs.base import EnvSpec
-from muzero_wm.envs.gymnasium import GymnasiumEnv
 from tests.envs.toys import Echo
 
 SPEED = {"steps_per_second": 1000.0, "searches_per_second": 1000.0, "share": 0.5, "num_envs": 64, "max_minutes": 20.0}

@@ -12,9 +12,9 @@ from numba import types
 from numba.core.errors import TypingError
 
 from muzero_wm import envs
-from muzero_wm.envs import kernels
-from muzero_wm.envs.board import BoardEnv
-from muzero_wm.envs.kernels import IN_PLAY, PLIES, STATUS
+from muzero_wm.envs.boards import kernels
+from muzero_wm.envs.boards.board import BoardEnv
+from muzero_wm.envs.boards.kernels import IN_PLAY, PLIES, STATUS
 from tests.envs.helpers import random_moves
 
 NAMES = ("tictactoe", "connect4")
@@ -191,6 +191,6 @@ def test_the_example_of_the_package_runs() -> None:
 def test_board_games_do_not_load_gymnasium() -> None:
     code = (
         "import sys\nfrom muzero_wm.envs import registry\nregistry.make('connect4', 1).reset()\n"
-        "assert 'muzero_wm.envs.gymnasium' not in sys.modules"
+        "assert 'muzero_wm.envs.adapters.gymnasium' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -12,11 +12,11 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from muzero_wm.envs import EnvError
+from muzero_wm.envs.adapters.gymnasium import GymnasiumEnv
 from muzero_wm.envs.base import EnvSpec
-from muzero_wm.envs.check import check_env, try_out
-from muzero_wm.envs.findings import Finding
-from muzero_wm.envs.gymnasium import GymnasiumEnv
-from muzero_wm.envs.slots import Moment, SingleEnv
+from muzero_wm.envs.checking.check import check_env, try_out
+from muzero_wm.envs.checking.findings import Finding
+from muzero_wm.envs.slots.slots import Moment, SingleEnv
 from tests.envs import toys
 from tests.envs.toys import Echo
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from muzero_wm import cli, envs, presets
+from muzero_wm import envs
+from muzero_wm.cli import main as cli
+from muzero_wm.config import presets
 from muzero_wm.envs import EnvError
 from muzero_wm.envs.registry import full_name
 

@@ -13,7 +13,7 @@ from gymnasium import spaces
 from gymnasium.utils import EzPickle
 
 from muzero_wm import envs
-from muzero_wm.envs.gymnasium import GymnasiumEnv
+from muzero_wm.envs.adapters.gymnasium import GymnasiumEnv
 from tests.envs.helpers import random_moves
 from tests.envs.toys import Counting, Echo, Masked, Nim
 

@@ -11,11 +11,11 @@ import pytest
 from gymnasium import spaces
 
 from muzero_wm import envs
+from muzero_wm.envs.adapters.gymnasium import GymnasiumEnv
+from muzero_wm.envs.adapters.stacked import StackedEnv
 from muzero_wm.envs.base import EnvSpec
-from muzero_wm.envs.check import check_env
-from muzero_wm.envs.gymnasium import GymnasiumEnv
-from muzero_wm.envs.slots import Moment, SingleEnv, SlotEnv
-from muzero_wm.envs.stacked import StackedEnv
+from muzero_wm.envs.checking.check import check_env
+from muzero_wm.envs.slots.slots import Moment, SingleEnv, SlotEnv
 
 MASK = np.array([1, 0, 1], np.int8)
 
@@ -73,7 +73,7 @@ class Own(SingleEnv):
 
 def aec() -> SingleEnv:
     pytest.importorskip("pettingzoo")
-    from muzero_wm.envs.pettingzoo import PettingZooEnv
+    from muzero_wm.envs.adapters.pettingzoo import PettingZooEnv
     from tests.envs.test_pettingzoo import Race
 
     class Forgetful(Race):

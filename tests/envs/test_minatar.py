@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from muzero_wm import envs
-from muzero_wm.envs.minatar import GAMES, make_minatar
-from muzero_wm.envs.naming import parse_name
-from muzero_wm.envs.slots import SingleEnv
+from muzero_wm.envs.adapters.minatar import GAMES, make_minatar
+from muzero_wm.envs.naming.naming import parse_name
+from muzero_wm.envs.slots.slots import SingleEnv
 
 minatar = pytest.importorskip("minatar", reason="the games of MinAtar (extra: minatar)")
 

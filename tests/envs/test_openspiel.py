@@ -11,8 +11,8 @@ import pytest
 
 from muzero_wm import envs
 from muzero_wm.envs import EnvError, EnvSpec, Step
-from muzero_wm.envs.openspiel import OpenSpielEnv, make_openspiel
-from muzero_wm.envs.openspiel_view import _OWN_FIRST
+from muzero_wm.envs.adapters.openspiel import OpenSpielEnv, make_openspiel
+from muzero_wm.envs.adapters.openspiel_view import _OWN_FIRST
 from tests.envs.helpers import random_moves
 
 pytest.importorskip("pyspiel", reason="open_spiel is an optional package (extra: openspiel)")

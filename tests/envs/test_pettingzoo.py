@@ -9,9 +9,9 @@ import pytest
 from gymnasium import spaces
 
 from muzero_wm import envs
-from muzero_wm.envs.pettingzoo import adapt_aec
+from muzero_wm.envs.adapters.pettingzoo import adapt_aec
 from muzero_wm.envs.registry import maker
-from muzero_wm.envs.slots import SlotEnv
+from muzero_wm.envs.slots.slots import SlotEnv
 from tests.envs.helpers import random_moves
 
 pettingzoo = pytest.importorskip("pettingzoo", reason="the games of PettingZoo (extra: pettingzoo)")

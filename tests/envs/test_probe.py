@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from muzero_wm.envs import EnvError, EnvSpec
-from muzero_wm.envs.probe import alternates
-from muzero_wm.envs.slots import Moment, SingleEnv
+from muzero_wm.envs.adapters.probe import alternates
+from muzero_wm.envs.slots.slots import Moment, SingleEnv
 
 
 class Turns(SingleEnv):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from muzero_wm import envs
-from muzero_wm.envs.board import BoardEnv
+from muzero_wm.envs.boards.board import BoardEnv
 from tests.envs.helpers import random_games, random_moves
 
 OPENSPIEL = {"tictactoe": "tic_tac_toe", "connect4": "connect_four"}

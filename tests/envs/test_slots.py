@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muzero_wm import envs
-from muzero_wm.envs.slots import SlotEnv
+from muzero_wm.envs.slots.slots import SlotEnv
 from tests.envs.helpers import random_moves
 from tests.envs.toys import Walk
 

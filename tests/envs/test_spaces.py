@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muzero_wm.envs import EnvError
-from muzero_wm.envs.spaces import guess_channels, read_action_space, read_observation_space
+from muzero_wm.envs.adapters.spaces import guess_channels, read_action_space, read_observation_space
 
 U8, F4, I4 = np.dtype(np.uint8), np.dtype(np.float32), np.dtype(np.int32)
 CAMERA = spaces.Box(0, 255, (2, 3), np.uint8)

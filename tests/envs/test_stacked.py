@@ -9,8 +9,8 @@ import pytest
 from gymnasium import spaces
 
 from muzero_wm import envs
-from muzero_wm.envs.gymnasium import GymnasiumEnv
-from muzero_wm.envs.stacked import StackedEnv
+from muzero_wm.envs.adapters.gymnasium import GymnasiumEnv
+from muzero_wm.envs.adapters.stacked import StackedEnv
 from tests.envs.toys import Echo, Walk
 
 

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 from muzero_wm import envs
+from muzero_wm.basis.seeding import episode_seeds
+from muzero_wm.config.presets import ConfigError, load_config
 from muzero_wm.envs.base import BatchedEnv, Step
-from muzero_wm.presets import ConfigError, load_config
-from muzero_wm.seeding import episode_seeds
 from tests.processes import alive, gone
 
 ROOT = Path(__file__).parents[2]

@@ -7,8 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from muzero_wm import envs
+from muzero_wm.basis.errors import UserError
 from muzero_wm.envs import BatchedEnv, EnvError, Step
-from muzero_wm.errors import UserError
 from muzero_wm.evaluation import AgentPlayer, opponent_from_name, play_every_reply, play_match, plies_for
 from muzero_wm.evaluation.intervals import mean_interval, wilson_interval
 from tests.evaluation.stubs import FirstLegalAgent, PerfectTicTacToe, RandomAgent

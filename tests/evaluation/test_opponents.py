@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from muzero_wm import envs
-from muzero_wm.envs.board import BoardEnv, States
-from muzero_wm.errors import UserError
+from muzero_wm.basis.errors import UserError
+from muzero_wm.basis.seeding import pick
+from muzero_wm.envs.boards.board import BoardEnv, States
 from muzero_wm.evaluation import connect4_solver, opponent_from_name, play_match
 from muzero_wm.evaluation.connect4_solver import FULL_COLUMN, connect_four_solver
 from muzero_wm.evaluation.minimax import minimax_table
 from muzero_wm.evaluation.opponents import MctsPlayer
 from muzero_wm.evaluation.uct import uct_visits
-from muzero_wm.seeding import pick
 from tests.evaluation.stubs import textbook_value
 
 

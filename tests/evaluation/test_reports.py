@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from muzero_wm import envs
-from muzero_wm.errors import UserError
+from muzero_wm.basis.errors import UserError
 from muzero_wm.evaluation import AgentPlayer, evaluate, play_episodes, share_kept
 from muzero_wm.evaluation.connect4_solver import connect_four_solver
 from muzero_wm.evaluation.solved import solved_positions

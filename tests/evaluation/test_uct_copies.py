@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from muzero_wm import envs
 from muzero_wm.agent import Agent
+from muzero_wm.basis.errors import UserError
+from muzero_wm.config.presets import load_config
 from muzero_wm.envs import BatchedEnv, EnvError, EnvSpec, Step
-from muzero_wm.envs.board import BoardEnv, BoardGame, States
-from muzero_wm.envs.slots import Moment, SingleEnv, SlotEnv
-from muzero_wm.errors import UserError
+from muzero_wm.envs.boards.board import BoardEnv, BoardGame, States
+from muzero_wm.envs.slots.slots import Moment, SingleEnv, SlotEnv
 from muzero_wm.evaluation import evaluate, opponent_from_name, play_match
 from muzero_wm.evaluation.opponents import MctsPlayer
 from muzero_wm.evaluation.uct_copies import copy_visits
 from muzero_wm.model.world_model import WorldModel
-from muzero_wm.presets import load_config
 
 
 class BoardCopy(SingleEnv):
@@ -184,7 +184,7 @@ def openspiel(name: str) -> str:
 
 
 def test_a_chain_of_boxes_is_taken(seed: int) -> None:
-    from muzero_wm.envs.openspiel import make_openspiel
+    from muzero_wm.envs.adapters.openspiel import make_openspiel
 
     # A corridor of three boxes is open at one end: all three are taken, one after the other, by the same player.
     env = NoBot(make_openspiel(envs.registry.parse_name(openspiel("dots_and_boxes(num_rows=1,num_cols=3)"))))

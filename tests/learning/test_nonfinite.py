@@ -11,13 +11,13 @@ import torch
 
 from muzero_wm import envs
 from muzero_wm.config import Config
+from muzero_wm.config.presets import load_config
 from muzero_wm.learning.health import MAX_OUTSIDE, MIN_LATENT_STD, HealthMonitor, return_bound
 from muzero_wm.learning.learner import Learner
 from muzero_wm.learning.nonfinite import CALM_UPDATES, MOST_IN_A_ROW, NonFiniteGuard, NonFiniteLossError
-from muzero_wm.presets import load_config
 from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.replay.trajectory import Trajectories
-from muzero_wm.run.dump import MOST_FILES
+from muzero_wm.storage.dump import MOST_FILES
 from tests.replay.helpers import make_episode, make_spec, random_games
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from muzero_wm.config import LearningConfig
+from muzero_wm.config.presets import load_config
 from muzero_wm.learning.learner import Learner
 from muzero_wm.learning.schedule import Schedule
-from muzero_wm.presets import load_config
 from muzero_wm.training import Progress, train
 
 

@@ -11,9 +11,9 @@ import torch
 from gymnasium import spaces
 
 from muzero_wm import envs
-from muzero_wm.derived import glimpse
+from muzero_wm.config.derived import glimpse
+from muzero_wm.config.presets import load_config
 from muzero_wm.learning.learner import Learner
-from muzero_wm.presets import load_config
 from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.replay.trajectory import Trajectories
 

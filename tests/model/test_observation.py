@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 import torch
 
+from muzero_wm.basis.errors import UserError
 from muzero_wm.config import ModelConfig, ReplayConfig
 from muzero_wm.envs.base import EnvSpec
-from muzero_wm.errors import UserError
-from muzero_wm.model.auto import Gate, probe_observations
-from muzero_wm.model.backends import BackendError, make_backend
-from muzero_wm.model.native import supported
+from muzero_wm.inference.auto import Gate, probe_observations
+from muzero_wm.inference.backends import BackendError, make_backend
+from muzero_wm.inference.native import supported
 from muzero_wm.model.observation import FARTHEST, Statistics, observation_kind
 from muzero_wm.model.world_model import WorldModel
 from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.replay.statistics import observation_statistics
-from tests.model.test_backends import BACKENDS, TOLERANCE
+from tests.inference.test_backends import BACKENDS, TOLERANCE
 from tests.replay.helpers import make_episode, make_spec
 
 IMAGE, VECTOR, PLANES = (3, 5, 4), (4,), (3, 3, 3)

@@ -12,10 +12,10 @@ import pytest
 import torch
 
 from muzero_wm import envs
+from muzero_wm.config.presets import load_config
 from muzero_wm.learning.learner import Learner
 from muzero_wm.model import precision
 from muzero_wm.model.precision import PrecisionWarning, describe, resolve_precision, why_not_bf16
-from muzero_wm.presets import load_config
 from tests.model.models import onednn_without_bf16
 
 SMALL = ["model.torso=conv", "model.width=8", "model.head_width=8", "model.projection_width=8"]

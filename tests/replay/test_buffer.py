@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from muzero_wm.basis.errors import UserError
 from muzero_wm.config import ReplayConfig
-from muzero_wm.errors import UserError
 from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.replay.packs import contents
 from muzero_wm.replay.trajectory import Trajectories

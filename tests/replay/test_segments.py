@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from muzero_wm.acting.episodes import OpenEpisodes, Played
+from muzero_wm.basis.errors import UserError
 from muzero_wm.config import ActingConfig, Config, ReplayConfig
 from muzero_wm.envs.base import EnvSpec
-from muzero_wm.errors import UserError
 from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.replay.reanalyze import renew_bootstraps
 from muzero_wm.replay.room import share_room

@@ -3,9 +3,9 @@
 # mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
-from muzero_wm.envs.board import BoardGame
-from muzero_wm.envs.kernels import DRAWN, IN_PLAY, LEGAL, OBSERVE, PLIES, RESET, STATUS, STEP, WON, kernel
-from muzero_wm.envs.symmetries import square_symmetries
+from muzero_wm.envs.boards.board import BoardGame
+from muzero_wm.envs.boards.kernels import DRAWN, IN_PLAY, LEGAL, OBSERVE, PLIES, RESET, STATUS, STEP, WON, kernel
+from muzero_wm.envs.boards.symmetries import square_symmetries
 
 # Bit a of a set of stones is cell a. MINE holds the stones of the player to move.
 MINE, THEIRS = 2, 3

@@ -1,0 +1,1 @@
+"""What every room stands on: errors, seeds, signals, processes, compiling, allocation. It knows none of the rooms."""

@@ -1,0 +1,1 @@
+"""The command line: `main.py` runs it, with one file for each command."""

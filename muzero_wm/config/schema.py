@@ -1,0 +1,298 @@
+"""Every setting of a run, with its default, its range and one line of help.
+
+Presets (`configs/*.yaml`) are short diffs from these defaults; `presets.py` reads them and turns mistakes into one
+clear line each. What an environment already says (shapes, number of actions, players) is never repeated here.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StrictBool,
+    StrictInt,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+
+# No number is without an upper end: a configuration may come from a stranger, and a slip of the finger is told better
+# than an allocation that fails.
+Count = Annotated[StrictInt, Field(ge=0, le=10**15)]
+Positive = Annotated[StrictInt, Field(ge=1, le=10**15)]
+Size = Annotated[StrictInt, Field(ge=1, le=65_536)]
+Simulations = Annotated[StrictInt, Field(ge=1, le=100_000)]
+Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
+Weight = Annotated[float, Field(ge=0.0, le=1e6)]
+Transform = Literal[False, True, "symlog"]
+MAX_SYMLOG = 40.0  # e^40 and what is computed with it are far from the end of float32
+
+
+class Section(BaseModel):
+    """Refuses unknown keys, infinities and later changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_bool_for_a_number(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, bool) and cls.model_fields[str(info.field_name)].annotation is float:
+            raise ValueError(f"expected a number, got {value}")
+        return value
+
+
+class SupportConfig(Section):
+    """Bins of a categorical scalar."""
+
+    low: float = Field(-1.0, description="value of the first bin, after the transform")
+    high: float = Field(1.0, description="value of the last bin, after the transform")
+    num_bins: Annotated[StrictInt, Field(ge=2, le=2001)] = Field(3, description="bins, both ends included")
+    transform: Transform = Field(
+        False, description="bins are spaced evenly: as they are; in MuZero's h(x); in symlog(x), which reaches farthest"
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SupportConfig:
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low}) must be smaller than high ({self.high})")
+        largest = max(abs(self.low), abs(self.high))
+        if self.transform == "symlog" and largest > MAX_SYMLOG:
+            raise ValueError(
+                f"low, high: with symlog from -{MAX_SYMLOG:g} to {MAX_SYMLOG:g}, got {self.low}, {self.high}"
+            )
+        if (self.high - self.low) / (self.num_bins - 1) < 1e-5 * largest:
+            raise ValueError(f"{self.num_bins} bins from {self.low} to {self.high} are too close together; take fewer")
+        return self
+
+
+class ModelConfig(Section):
+    """World model: representation, dynamics, prediction, projector."""
+
+    torso: Literal["auto", "mlp", "conv"] = Field("auto", description="auto: conv for boards and images, else mlp")
+    width: Annotated[StrictInt, Field(ge=4, le=4096)] = Field(128, description="hidden width (mlp) or channels (conv)")
+    representation_blocks: Annotated[StrictInt, Field(ge=0, le=1000)] = Field(
+        1, description="residual blocks from observation to latent"
+    )
+    dynamics_blocks: Annotated[StrictInt, Field(ge=1, le=1000)] = Field(
+        1, description="residual blocks from latent and action to the next latent"
+    )
+    prediction_blocks: Annotated[StrictInt, Field(ge=0, le=1000)] = Field(
+        1, description="residual blocks shared by the heads"
+    )
+    head_width: Size = Field(128, description="hidden width of the heads")
+    batch_norm: StrictBool = Field(False, description="batch norm in the residual blocks (folded for inference)")
+    change_sides: StrictBool = Field(True, description="two players: a move exchanges the halves of the channels")
+    observation: Literal["auto", "raw", "scale", "normalize"] = Field(
+        "auto", description="before the first layer: as it is, divided by its bounds, or by statistics of the replay"
+    )
+    latent_norm: Literal["rms", "minmax"] = Field("rms", description="how each latent is scaled")
+    value_support: SupportConfig = SupportConfig()
+    reward_support: SupportConfig = SupportConfig()
+    initial_value: float | None = Field(
+        None,
+        description="what a new network promises everywhere; high is optimistic; null: 0, or the middle of even bins",
+    )
+    projection_width: Size = Field(256, description="width of the self-prediction space")
+    ema_decay: Fraction = Field(0.99, description="teacher decay per update; 0 stop-gradient, 1 frozen")
+
+
+class SearchConfig(Section):
+    """Tree search, while acting and by default at evaluation."""
+
+    algorithm: Literal["gumbel", "puct"] = "gumbel"
+    num_simulations: Simulations = Field(32, description="simulations per move")
+    max_num_considered_actions: Simulations = Field(16, description="gumbel: actions sampled at the root")
+    stored_value: Literal["auto", "mean", "improved"] = Field(
+        "auto",
+        description="of a searched position, for targets and bootstraps: mean over all visits, or of the improved "
+        "policy; auto: improved for one player, mean for two",
+    )
+    max_depth: Simulations | None = Field(None, description="longest path in edges; unlimited when empty")
+    discount: Fraction = Field(1.0, description="per step; for two players the edge carries its negative")
+    value_scale: Annotated[float, Field(gt=0.0)] = Field(0.1, description="gumbel: c_scale of sigma")
+    maxvisit_init: Annotated[float, Field(ge=0.0)] = Field(50.0, description="gumbel: c_visit of sigma")
+    rescale_floor: Annotated[float, Field(gt=0.0)] = Field(
+        1e-8, description="gumbel: smallest range of q that is stretched to [0, 1]"
+    )
+    rescale_share: Weight = Field(
+        0.0, description="gumbel: the same as a share of the deviation of the values learnt, where that is larger"
+    )
+    final_rescale_share: Weight | None = Field(
+        None, description="gumbel: that share at the end of the budget, reached by a geometric decay; null: the same"
+    )
+    qtransform: Literal["siblings", "min_max", "tree_min_max"] = Field(
+        "siblings", description="puct: normalisation of q (min_max takes the environment's value bounds)"
+    )
+    dirichlet_fraction: Fraction = Field(0.25, description="puct: share of noise in the root prior")
+    dirichlet_alpha: Annotated[float, Field(gt=0.0)] = Field(0.3, description="puct: concentration of the noise")
+    pb_c_init: Annotated[float, Field(ge=0.0)] = 1.25
+    pb_c_base: Annotated[float, Field(gt=0.0)] = 19652.0
+    temperature: Annotated[float, Field(ge=0.0)] = Field(1.0, description="puct: of the move drawn while acting")
+    temperature_moves: Count = Field(30, description="puct: moves of a game drawn with the temperature, then greedy")
+
+
+class ActingConfig(Section):
+    """Self-play: games in lockstep, in a process of its own."""
+
+    num_envs: Size = Field(256, description="games played side by side")
+    steps_per_round: Size = Field(8, description="moves of every game between two weight hand-overs")
+    process: StrictBool = Field(True, description="play in a second process beside the learner (same results)")
+    random_openings: Fraction = Field(0.0, description="boards: share of games that start from random moves")
+    max_random_plies: Count = Field(0, description="boards: most random moves of such a start")
+    ema_weights: StrictBool = Field(True, description="play with the EMA weights")
+    random_moves: Annotated[float, Field(ge=0.0, le=0.9)] = Field(
+        0.0, description="one player: share of random moves in the last environment; 0.4 falls to 0.0007 in the first"
+    )
+    min_noise: Fraction = Field(
+        1.0, description="the noise of moves (gumbel: its scale, puct: temperature) rises from this share to all of it"
+    )
+    env_workers: Annotated[StrictInt, Field(ge=0, le=1024)] = Field(
+        0, description="processes that step the environments (same results); 0: the acting process; not for boards"
+    )
+    env_timeout_seconds: Annotated[float, Field(gt=0.0)] | None = Field(
+        None, description="a reset or step that takes longer ends the run with its seed; implies env_workers 1"
+    )
+    timeout_seconds: Annotated[float, Field(gt=0.0)] | None = Field(
+        None, description="the acting process hangs when a round takes longer, and is restarted; null: wait for ever"
+    )
+    max_restarts: Count = Field(5, description="restarts of an acting process that crashes, hangs or leaks")
+    max_memory_mib: Annotated[float, Field(gt=0.0)] | None = Field(
+        None, description="restart the acting process between two rounds when it holds more"
+    )
+
+
+class ReplayConfig(Section):
+    """Stored experience and the targets made from it."""
+
+    max_mib: Annotated[float, Field(ge=0.1, le=2**24)] = Field(
+        512.0, description="memory bound in MiB of what is stored, unfinished episodes included"
+    )
+    max_steps: Positive = Field(400_000, description="most recent steps kept")
+    min_steps: Positive = Field(4_000, description="steps played before updates are due")
+    unroll_steps: Annotated[StrictInt, Field(ge=1, le=1000)] = Field(
+        3, description="K, steps the model is unrolled in training"
+    )
+    n_step: Count = Field(
+        0, description="bootstrap horizon; 0: until the end of the episode, which is waited for (long ones: set it)"
+    )
+    bootstrap: Literal["search", "teacher"] = Field(
+        "search", description="value after n_step steps: the search's when it was played, or the EMA teacher's of now"
+    )
+    outcome_weight: Fraction = Field(1.0, description="share of the n-step return; the rest is the search's value")
+    priority_exponent: Fraction = Field(0.0, description="alpha of prioritised sampling; 0: uniform")
+    priority_beta: Fraction = Field(0.4, description="beta at the start, 1 at the end")
+    terminal_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.0, description="share of a batch that starts within unroll_steps of an episode's end"
+    )
+    reanalyze_fraction: Fraction = Field(0.0, description="share of a batch whose targets are searched afresh")
+    symmetries: StrictBool = Field(True, description="boards: random mirror and rotation of each sample")
+
+
+class LearningConfig(Section):
+    """Losses, optimiser and budget."""
+
+    batch_size: Size = 128
+    updates_per_round: Size = Field(16, description="updates for every round of acting (the enforced ratio)")
+    policy_weight: Weight = 1.0
+    value_weight: Weight = 1.0
+    reward_weight: Weight = 1.0
+    turn_weight: Weight = Field(1.0, description="whose turn follows a move, where two players do not alternate")
+    self_prediction_weight: Weight = 0.3
+    terminal_weight: Weight = Field(1.0, description="factor on reward and value losses at an episode's end")
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+    learning_rate: Annotated[float, Field(gt=0.0)] = 4e-3
+    weight_decay: Annotated[float, Field(ge=0.0)] = 1e-4
+    momentum: Fraction = Field(0.9, description="sgd momentum, adamw beta1")
+    beta2: Fraction = Field(0.98, description="adamw beta2")
+    warmup_updates: Count = 100
+    decay_from: Fraction = Field(0.3, description="share of the budget after which the rate falls linearly")
+    final_rate: Fraction = Field(0.05, description="share of the learning rate left at the end")
+    clip_norm: Annotated[float, Field(gt=0.0)] = 5.0
+    precision: Literal["auto", "fp32", "bf16"] = Field("auto", description="auto: bf16 for conv where the CPU has it")
+    on_nonfinite: Literal["stop", "skip", "rollback"] = Field(
+        "stop", description="a NaN or infinity while training: stop, leave out the update, or go back to recent weights"
+    )
+    max_updates: Positive | None = Field(None, description="stop after this many updates")
+    max_minutes: Annotated[float, Field(gt=0.0)] | None = Field(None, description="stop after this much time")
+    stop_at_score: float | None = Field(
+        None, description="stop where an evaluation finds this: share of points for two players (0 to 1), else return"
+    )
+
+    @model_validator(mode="after")
+    def _bounded(self) -> LearningConfig:
+        if self.max_updates is None and self.max_minutes is None:
+            raise ValueError("set max_updates or max_minutes: a run needs an end")
+        return self
+
+
+class InferenceConfig(Section):
+    """The network as the search calls it, while acting and afterwards."""
+
+    backend: str = Field("auto", description="auto measures; or eager, torch, fused, native, onnxruntime, openvino")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto: bf16 where it is allowed to win, for conv on CPUs that have it"
+    )
+    workers: Positive | Literal["auto"] = Field("auto", description="threads that share the roots of large searches")
+    shard_roots: Positive = Field(256, description="training: about how many roots a worker searches together")
+
+
+class RunConfig(Section):
+    """Logging, checkpoints and threads."""
+
+    log_every_seconds: Annotated[float, Field(gt=0.0)] = 2.0
+    checkpoint_every_minutes: Annotated[float, Field(gt=0.0)] = 5.0
+    keep_checkpoints: Annotated[StrictInt, Field(ge=1, le=10_000)] = Field(3, description="newest checkpoints kept")
+    keep_best: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="metric by which the best checkpoint is kept too, larger is better (see docs/checkpoints.md)"
+    )
+    evaluate_every_minutes: Annotated[float, Field(gt=0.0)] | None = Field(
+        None, description="evaluate the teacher this often while training; takes seconds beside the budget; null: never"
+    )
+    evaluate_games: Annotated[StrictInt, Field(ge=1, le=10_000)] = Field(20, description="games of such an evaluation")
+    evaluate_opponent: Annotated[str, Field(min_length=1)] | None = Field(
+        None, description="two players: random, perfect or mcts:N; null: mcts:100 for built-in boards, else random"
+    )
+    on_save_error: Literal["continue", "stop"] = Field(
+        "continue", description="when a checkpoint cannot be written (disk full); at the end it is always an error"
+    )
+    threads: Annotated[StrictInt, Field(ge=1, le=1024)] = Field(
+        1, description="torch threads of the learner (the actor has one of its own)"
+    )
+    tensorboard: StrictBool = True
+
+    @field_validator("evaluate_opponent")
+    @classmethod
+    def _known_opponent(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch("random|perfect|mcts:[1-9][0-9]{0,6}", value):
+            raise ValueError(f"expected random, perfect or mcts:N, got {value!r:.40}")
+        return value
+
+
+class Config(Section):
+    """A whole run."""
+
+    env: str = Field("tictactoe", min_length=1, description="environment name, see `muzero-wm envs`")
+    seed: Count = 0
+    model: ModelConfig = ModelConfig()
+    search: SearchConfig = SearchConfig()
+    acting: ActingConfig = ActingConfig()
+    replay: ReplayConfig = ReplayConfig()
+    learning: LearningConfig = LearningConfig(max_minutes=10.0)
+    inference: InferenceConfig = InferenceConfig()
+    run: RunConfig = RunConfig()
+
+    @model_validator(mode="after")
+    def _evaluated(self) -> Config:
+        if self.run.evaluate_every_minutes is None:
+            for name, needs in (
+                ("learning.stop_at_score", self.learning.stop_at_score is not None),
+                (f"run.keep_best={self.run.keep_best}", (self.run.keep_best or "").startswith("evaluation/")),
+                ("run.evaluate_opponent", self.run.evaluate_opponent is not None),
+            ):
+                if needs:
+                    raise ValueError(f"{name} needs evaluations: set run.evaluate_every_minutes")
+        return self

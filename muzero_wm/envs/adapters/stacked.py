@@ -1,0 +1,83 @@
+"""Several observations as one: what was seen before stands beside what is seen now."""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muzero_wm.envs.base import EnvError
+from muzero_wm.envs.slots.slots import Moment, SingleEnv
+
+
+class StackedEnv(SingleEnv):
+    """Shows the last k observations of an environment, oldest first, along the first axis.
+
+    Vectors [F] become [k * F], images [C, H, W] become [k * C, H, W]. Where fewer were seen, the first stands for those
+    before it. Between two players each seat has the observations that it saw itself, when it was to move.
+    """
+
+    def __init__(self, env: SingleEnv, k: int) -> None:
+        """Wraps an environment.
+
+        Args:
+            env: the environment; closed with this.
+            k: how many observations, at least 1.
+
+        Raises:
+            EnvError: its observations are neither vectors nor [C, H, W].
+        """
+        shape = env.spec.observation_shape
+        if len(shape) not in (1, 3):
+            raise EnvError(f"{env.spec.name}: frame_stack is for vectors and [C, H, W], observations are {shape}")
+        self._env, self._k = env, k
+        self._seen: dict[int, deque[NDArray[Any]]] = {}
+        language = env.spec.language
+        if language is not None:
+            language = replace(language, observed=replace(language.observed, frames=k))
+        self.spec = replace(env.spec, observation_shape=(k * shape[0], *shape[1:]), language=language)
+        self.repeatable, self.raw, self.doubts = env.repeatable, env.raw, env.doubts
+
+    def reset(self, seed: int) -> Moment:
+        """Begins an episode."""
+        self._seen.clear()
+        return self._stacked(self._env.reset(seed))
+
+    def step(self, action: int) -> Moment:
+        """Plays an action."""
+        return self._stacked(self._env.step(action))
+
+    def clone(self) -> StackedEnv:
+        """Returns an independent copy.
+
+        Raises:
+            EnvError: the environment cannot be copied.
+        """
+        twin = copy.copy(self)
+        twin._env = self._env.clone()
+        twin.raw = twin._env.raw
+        twin._seen = {seat: seen.copy() for seat, seen in self._seen.items()}
+        return twin
+
+    def stir(self, seed: int) -> bool:
+        """Draws anew what chance decides from here on, where the environment can."""
+        return self._env.stir(seed)
+
+    def close(self) -> None:
+        """Closes the environment."""
+        self._env.close()
+
+    def _stacked(self, moment: Moment) -> Moment:
+        observation = np.array(moment.observation, self.spec.observation_dtype)  # the environment may reuse its own
+        if observation.shape != self._env.spec.observation_shape:
+            raise EnvError(
+                f"{self.spec.name}: observation must have shape {self._env.spec.observation_shape}, "
+                f"got {observation.shape}"
+            )
+        seen = self._seen.setdefault(moment.to_play, deque([observation] * self._k, maxlen=self._k))
+        seen.append(observation)
+        return replace(moment, observation=np.concatenate(seen))

@@ -1,0 +1,1 @@
+"""Trying an environment out before training, and saying what is wrong with it."""

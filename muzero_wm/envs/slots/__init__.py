@@ -1,0 +1,1 @@
+"""Environments that are objects, stepped together: in this process or in several."""

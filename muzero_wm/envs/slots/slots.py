@@ -1,0 +1,404 @@
+"""Environments that are objects: one for each slot, stepped in turn.
+
+An adapter (Gymnasium, OpenSpiel, PettingZoo, ...) translates one environment into a `SingleEnv`; everything that n of
+them have in common is here. A slot is reset in the same step in which its episode ends, so every step is a real one and
+none must be dropped. Every episode begins with a reset seed of its own and its actions are kept until it ends: few
+environments can save their state, so an unfinished episode is restored by playing it again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muzero_wm.basis.errors import one_line
+from muzero_wm.basis.foreign import foreign, foreign_step
+from muzero_wm.basis.seeding import episode_seeds, stream_keys
+from muzero_wm.envs.base import BatchedEnv, EnvError, EnvSpec, Step, checked_openings, mask_kept
+
+
+@dataclass(slots=True)
+class Moment:
+    """What one environment shows after a reset or a step.
+
+    Attributes:
+        observation: as the player to move sees it; anything NumPy turns into the spec's shape and dtype.
+        legal_actions: [A] bool or integers, which actions are legal; None: all, of an environment that has never given
+            any. Not looked at when the episode is over.
+        to_play: seat to move, always 0 for one player; at the end of an episode the seat whose turn it would be.
+        reward: of the action just played, from the view of the player who played it.
+        terminated: the rules ended the episode.
+        truncated: a time limit cut the episode; does not count where the rules ended it in the same step.
+    """
+
+    observation: Any
+    legal_actions: Any = None
+    to_play: int = 0
+    reward: float = 0.0
+    terminated: bool = False
+    truncated: bool = False
+
+
+class SingleEnv(ABC):
+    """One environment as an adapter presents it; whatever it raises is told with slot, seed and step.
+
+    Attributes:
+        spec: what a model must know.
+        repeatable: the same reset seed and actions show the same again.
+        raw: the `gymnasium.Env` that is adapted, None where it is something else; `check-env` listens to it.
+        doubts: how images were read of which the shape does not say where their channels are, one line each.
+    """
+
+    spec: EnvSpec
+    repeatable: bool = True
+    raw: Any = None
+    doubts: tuple[str, ...] = ()
+
+    @abstractmethod
+    def reset(self, seed: int) -> Moment:
+        """Begins an episode that depends on nothing but `seed`, an integer in [0, 2**31)."""
+
+    @abstractmethod
+    def step(self, action: int) -> Moment:
+        """Plays a legal action in [0, A); never called after the end of an episode."""
+
+    def clone(self) -> SingleEnv:
+        """Returns an independent copy that stands where this one stands: the true rules, for players that search them.
+
+        Raises:
+            EnvError: this kind of environment cannot be copied.
+        """
+        raise EnvError(f"{self.spec.name} cannot be copied, so its true rules cannot be searched")
+
+    def stir(self, seed: int) -> bool:
+        """Lets what chance decides from here on follow from a seed, the episode so far stays as it is.
+
+        Args:
+            seed: of the draws that follow, >= 0.
+
+        Returns:
+            Whether that is possible; False where chance cannot be reached, or there is none.
+        """
+        return False
+
+    def mcts_move(self, num_simulations: int, seed: int) -> int | None:
+        """Returns a move of the environment's own fast tree search with random rollouts.
+
+        Args:
+            num_simulations: rollouts, >= 1.
+            seed: the same seed gives the same move in the same position.
+
+        Returns:
+            A legal action; None where there is no such search, as for most.
+        """
+        return None
+
+    def close(self) -> None:  # noqa: B027 - most have nothing to free
+        """Frees what the environment holds."""
+
+
+def place(seed: int, slot: int, episode: int, step: int) -> str:
+    """Returns how to find a moment again.
+
+    Args:
+        seed: of all slots.
+        slot: number of the slot.
+        episode: number of the slot's episode, from 0.
+        step: number of its step.
+
+    Returns:
+        All of it, with the seed that the episode was reset with.
+    """
+    reset_seed = int(episode_seeds(seed, slot, episode)[0])
+    return f"slot {slot}, episode {episode}, reset seed {reset_seed}, step {step}"
+
+
+class SlotEnv(BatchedEnv):
+    """Steps n environments of one kind.
+
+    Attributes:
+        envs: [n] the environments themselves; `clone` one to try something out.
+    """
+
+    @foreign
+    def __init__(
+        self,
+        make: Callable[[], SingleEnv],
+        num_envs: int,
+        seed: int = 0,
+        *,
+        first_slot: int = 0,
+        random_openings: float = 0.0,
+        max_random_plies: int = 0,
+    ) -> None:
+        """Makes the environments.
+
+        Args:
+            make: makes one.
+            num_envs: n >= 1.
+            seed: episode e of slot i is seeded from (seed, i, e), whatever n is.
+            first_slot: number of the first slot, where this is a part of a larger batch.
+            random_openings: two players: probability that a game starts after random moves.
+            max_random_plies: such a start has 1 to this many uniformly random legal moves.
+
+        Raises:
+            EnvError: an environment cannot be made, or an opening option is impossible.
+        """
+        self.num_envs = num_envs
+        self.envs: list[SingleEnv] = []
+        try:
+            self.envs += [make() for _ in range(num_envs)]
+        except BaseException:
+            self.close()
+            raise
+        self.spec = self.envs[0].spec
+        self._seed, self._first_slot = seed, first_slot
+        self._openings = checked_openings(self.spec, random_openings, max_random_plies)
+        self._legal = np.ones((num_envs, self.spec.num_actions), np.bool_)
+        self._to_play = np.zeros(num_envs, np.int8)
+        self._masked = np.zeros(num_envs, np.bool_)
+        self._episode = np.full(num_envs, -1, np.int64)
+        self._length = np.zeros(num_envs, np.int64)
+        self._played = np.zeros((num_envs, 64), np.int32)  # actions of the unfinished episodes, openings left out
+        self._shown = self._empty_step().observation
+
+    @foreign
+    def reset(self) -> Step:
+        """Starts a new episode in every slot.
+
+        Returns:
+            The first step, its rewards 0 and nothing ended.
+        """
+        return self._quiet_step(self._start_episode)
+
+    @foreign_step
+    def step(self, actions: NDArray[np.integer[Any]]) -> Step:
+        """Plays one action in every slot and starts the next episode where one ended.
+
+        Args:
+            actions: [n] integers, each legal in its slot.
+
+        Returns:
+            What followed.
+
+        Raises:
+            EnvError: an action is illegal or the array has the wrong shape or dtype (nothing has been played then), or
+                an environment raised or showed something impossible.
+        """
+        moves = self._checked_moves(actions, self._legal)
+        step = self._empty_step()
+        for i in range(self.num_envs):
+            self._remember(i, int(moves[i]))
+            moment = self._play(i, int(moves[i]))
+            step.reward[i], step.terminated[i], step.truncated[i] = (
+                moment.reward, moment.terminated, moment.truncated,
+            )  # fmt: skip
+            observation = moment.observation
+            if moment.terminated or moment.truncated:
+                step.final_observation[i], step.final_to_play[i] = observation, moment.to_play
+                observation = self._start_episode(i)
+            step.observation[i] = observation
+        step.legal_actions[:], step.to_play[:] = self._legal, self._to_play
+        self._shown = step.observation
+        return step
+
+    def snapshot(self) -> dict[str, NDArray[Any]]:
+        """Returns what names the unfinished episodes, their actions, and what they show now."""
+        inside = np.arange(self._played.shape[1]) < self._length[:, None]
+        return {
+            "episode": self._episode.copy(),
+            "length": self._length.copy(),
+            "action": self._played[inside],
+            "observation": self._shown.copy(),
+            "legal_actions": self._legal.copy(),
+        }
+
+    @foreign
+    def restore(self, snapshot: Mapping[str, Any], keep_episodes: bool = True) -> tuple[Step, NDArray[np.bool_]]:
+        """Plays the unfinished episodes again and checks that they show what they showed.
+
+        Args:
+            snapshot: what `snapshot` of an environment of the same name, size and seed returned.
+            keep_episodes: False gives up the unfinished episodes and begins the next in every slot.
+
+        Returns:
+            The present observations; and [n] bool, which episodes go on. An environment that its author calls
+            nondeterministic, or that does not show the same again, begins its next episode instead.
+
+        Raises:
+            EnvError: the snapshot's arrays have other shapes.
+        """
+        like = {"episode": self._episode, "length": self._length, "observation": self._shown}
+        saved = self._checked_snapshot(snapshot, like | {"legal_actions": self._legal})
+        self._episode[:] = saved["episode"]
+        actions = np.split(np.asarray(snapshot["action"], np.int32), np.cumsum(saved["length"])[:-1])
+        goes_on = np.full(self.num_envs, keep_episodes)
+        self.not_restored = "" if keep_episodes else "unfinished episodes were given up"
+
+        def resume(i: int) -> NDArray[Any]:
+            if not keep_episodes:
+                return self._start_episode(i)
+            problem = self._replay(i, actions[i], saved["observation"][i], saved["legal_actions"][i])
+            if not problem:
+                shown: NDArray[Any] = saved["observation"][i]
+                return shown
+            goes_on[i], self.not_restored = False, self.not_restored or problem
+            return self._start_episode(i)
+
+        return self._quiet_step(resume), goes_on
+
+    @foreign
+    def close(self) -> None:
+        """Closes every environment, also after one that does not let itself be closed."""
+        for env in self.envs:
+            with contextlib.suppress(Exception):
+                env.close()
+
+    def where(self, i: int) -> str:
+        """Returns how to find the present moment of slot i again."""
+        return place(self._seed, self._first_slot + i, int(self._episode[i]), int(self._length[i]))
+
+    def _replay(self, i: int, actions: NDArray[np.int32], shown: NDArray[Any], legal: NDArray[np.bool_]) -> str:
+        """Plays an unfinished episode of slot i again; returns why it could not be restored, or ""."""
+        if not self.envs[i].repeatable:
+            return f"{self.spec.name} is registered as nondeterministic"
+        self._episode[i] -= 1
+        try:
+            observation = self._start_episode(i)
+            for move in actions:
+                self._remember(i, int(move))
+                moment = self._play(i, int(move))
+                observation = moment.observation
+                if moment.terminated or moment.truncated:
+                    return f"{self.spec.name} ends another way when played again ({self.where(i)})"
+        except EnvError as error:
+            return str(error)
+        if not np.array_equal(observation, shown) or not np.array_equal(self._legal[i], legal):
+            return f"{self.spec.name} shows something else when played again ({self.where(i)})"
+        return ""
+
+    def _start_episode(self, i: int) -> NDArray[Any]:
+        self._episode[i] += 1
+        self._length[i] = 0
+        observation = self._begin(i)
+        share, most_plies = self._openings
+        if share == 0.0:
+            return observation
+        draws = stream_keys(self._episode_seed(i), "opening", np.arange(max(most_plies, 1) + 2)) >> np.uint64(11)
+        if float(draws[0]) * 2.0**-53 >= share:
+            return observation
+        for draw in draws[2 : 3 + int(draws[1] % np.uint64(most_plies))]:
+            legal = np.flatnonzero(self._legal[i])
+            moment = self._play(i, int(legal[int(draw % np.uint64(len(legal)))]))
+            if moment.terminated or moment.truncated:  # too far: this game starts at the beginning
+                return self._begin(i)
+            observation = moment.observation
+        return observation
+
+    def _begin(self, i: int) -> NDArray[Any]:
+        """Resets slot i; returns its first observation."""
+        try:
+            moment = self.envs[i].reset(self._episode_seed(i))
+        except EnvError as error:
+            raise EnvError(f"{error} ({self.where(i)})") from error
+        except (Exception, SystemExit) as error:
+            raise EnvError(f"{self.spec.name}: reset raised {one_line(error)} ({self.where(i)})") from error
+        if moment.terminated or moment.truncated:
+            raise EnvError(f"{self.spec.name}: the episode is over right after reset ({self.where(i)})")
+        self._take(i, moment)
+        observation: NDArray[Any] = moment.observation
+        return observation
+
+    def _play(self, i: int, move: int) -> Moment:
+        """Plays one action in slot i; returns the moment after checking it."""
+        try:
+            moment = self.envs[i].step(move)
+        except EnvError as error:
+            raise EnvError(f"{error} ({self.where(i)})") from error
+        except (Exception, SystemExit) as error:
+            raise EnvError(f"{self.spec.name}: step raised {one_line(error)} ({self.where(i)})") from error
+        moment.truncated = moment.truncated and not moment.terminated
+        mover = self._to_play[i]
+        self._take(i, moment)
+        over = moment.terminated or moment.truncated
+        if self.spec.alternating and self.spec.num_players == 2 and moment.to_play == mover and not over:
+            raise self._wrong(
+                i,
+                f"player {mover} moves twice in a row, but the game was taken for strictly alternating; declare it "
+                '(EnvSpec.alternating = False, for Gymnasium metadata = {"alternating": False})',
+            )
+        return moment
+
+    def _take(self, i: int, moment: Moment) -> None:
+        """Checks what slot i shows and notes who may do what; the observation gets shape and dtype of the spec."""
+        shape, dtype = self.spec.observation_shape, self.spec.observation_dtype
+        try:
+            observation = np.asarray(moment.observation, dtype)
+        except (TypeError, ValueError) as error:
+            raise self._wrong(i, f"observation must be numbers of shape {shape}, got {one_line(error)}") from error
+        if observation.shape != shape:
+            raise self._wrong(i, f"observation must have shape {shape}, got {observation.shape}")
+        if not np.isfinite(observation).all():
+            raise self._wrong(i, f"observation must be finite, got {str(observation)[:200]}")
+        moment.observation = observation
+        if not math.isfinite(moment.reward):
+            raise self._wrong(i, f"reward must be finite, got {moment.reward}")
+        if not 0 <= moment.to_play < self.spec.num_players:
+            raise self._wrong(i, f"to_play must be a seat in [0, {self.spec.num_players}), got {moment.to_play}")
+        if moment.terminated or moment.truncated:
+            return
+        self._to_play[i] = moment.to_play
+        try:
+            self._masked[i] = mask_kept(self.spec.name, bool(self._masked[i]), moment.legal_actions)
+        except EnvError as error:
+            raise EnvError(f"{error} ({self.where(i)})") from error
+        if moment.legal_actions is None:
+            self._legal[i] = True
+            return
+        mask, wanted = np.asarray(moment.legal_actions), (self.spec.num_actions,)
+        if mask.shape != wanted or not mask.any():
+            got = "none" if mask.shape == wanted else f"shape {mask.shape}"
+            raise self._wrong(i, f"action mask must have shape {wanted} and allow an action, got {got}")
+        self._legal[i] = mask != 0
+
+    def _wrong(self, i: int, what: str) -> EnvError:
+        return EnvError(f"{self.spec.name}: {what} ({self.where(i)})")
+
+    def _remember(self, i: int, move: int) -> None:
+        """Writes down an action of slot i."""
+        if self._length[i] == self._played.shape[1]:
+            self._played = np.concatenate([self._played, np.zeros_like(self._played)], axis=1)
+        self._played[i, self._length[i]] = move
+        self._length[i] += 1
+
+    def _episode_seed(self, i: int) -> int:
+        return int(episode_seeds(self._seed, self._first_slot + i, self._episode[i])[0])
+
+    def _quiet_step(self, observe: Callable[[int], NDArray[Any]]) -> Step:
+        """Returns a step in which nothing was played; `observe(i)` gives slot i's observation."""
+        step = self._empty_step()
+        for i in range(self.num_envs):
+            step.observation[i] = observe(i)
+        step.legal_actions[:], step.to_play[:] = self._legal, self._to_play
+        self._shown = step.observation
+        return step
+
+    def _empty_step(self) -> Step:
+        n, spec = self.num_envs, self.spec
+        return Step(
+            observation=np.zeros((n, *spec.observation_shape), spec.observation_dtype),
+            legal_actions=np.zeros((n, spec.num_actions), np.bool_),
+            to_play=np.zeros(n, np.int8),
+            reward=np.zeros(n, np.float32),
+            terminated=np.zeros(n, np.bool_),
+            truncated=np.zeros(n, np.bool_),
+            final_observation=np.zeros((n, *spec.observation_shape), spec.observation_dtype),
+            final_to_play=np.zeros(n, np.int8),
+        )

@@ -1,0 +1,105 @@
+"""The PyTorch module itself: as it was trained (the reference of the accuracy gate), or folded and in another dtype."""
+
+from __future__ import annotations
+
+import copy
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
+
+from muzero_wm.inference.backends.base import Inference
+from muzero_wm.model.networks import Residual
+from muzero_wm.model.world_model import WorldModel, edge_sign
+
+
+def fold_batch_norm(model: nn.Module) -> None:
+    """Merges every batch norm of a residual block into the layer before it, in place, for evaluation only."""
+    for block in model.modules():
+        if isinstance(block, Residual):
+            for layer_name, norm_name in (("first", "norm1"), ("second", "norm2")):
+                layer, norm = getattr(block, layer_name), getattr(block, norm_name)
+                if isinstance(norm, nn.BatchNorm2d):
+                    setattr(block, layer_name, fuse_conv_bn_eval(layer, norm))
+                elif isinstance(norm, nn.BatchNorm1d):
+                    setattr(block, layer_name, fuse_linear_bn_eval(layer, norm))
+                setattr(block, norm_name, nn.Identity())
+
+
+class ModuleBackend:
+    """Calls a frozen copy of the world model.
+
+    Args:
+        model: the first snapshot.
+        folded: merge batch norm, keep convolutions channels last, compute in `dtype`; else the plain module in float32.
+        dtype: float32 or bfloat16; the output layer stays in float32.
+    """
+
+    def __init__(self, model: WorldModel, *, folded: bool, dtype: torch.dtype = torch.float32) -> None:
+        """Takes the first snapshot; see the class for the arguments."""
+        self.folded = folded
+        self.latent_dtype = dtype
+        self.refresh(model)
+
+    def refresh(self, model: WorldModel) -> None:
+        """Replaces the weights by a snapshot of `model`."""
+        snapshot = copy.deepcopy(model).float().eval().requires_grad_(False)
+        if self.folded:
+            fold_batch_norm(snapshot)
+            for part in (snapshot.representation, snapshot.dynamics, snapshot.heads):
+                part.to(self.latent_dtype)
+            snapshot.heads.output.float()
+            if snapshot.conv:
+                snapshot.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = snapshot
+
+    def worker(self) -> ModuleWorker:
+        """Returns a worker; it has no buffers, so one would do for all threads."""
+        return ModuleWorker(self)
+
+
+class ModuleWorker:
+    """Evaluates with the module of its backend; flat latents are stored as the module prefers them."""
+
+    def __init__(self, backend: ModuleBackend) -> None:
+        """Keeps the backend, whose module changes with every refresh."""
+        self._backend = backend
+
+    @torch.inference_mode()
+    def initial(self, observation: NDArray) -> Inference:
+        """Evaluates observations [B, *observation_shape]."""
+        latent = self._backend.model.represent(torch.from_numpy(np.ascontiguousarray(observation)))
+        return self._read(latent, self._flatten(latent))
+
+    @torch.inference_mode()
+    def recurrent(self, latent: Tensor, action: NDArray[np.int32], out: Tensor) -> Inference:
+        """Evaluates one imagined step; see `Worker`."""
+        following = self._backend.model.step(self._shape(latent), torch.from_numpy(action).long())
+        return self._read(following, out.copy_(self._flatten(following)))
+
+    def _channels_last(self) -> bool:
+        return self._backend.folded and self._backend.model.conv
+
+    def _shape(self, flat: Tensor) -> Tensor:
+        shape = self._backend.model.latent_shape
+        if self._channels_last():
+            channels, height, width = shape
+            return flat.view(-1, height, width, channels).permute(0, 3, 1, 2)
+        return flat.view(-1, *shape)
+
+    def _flatten(self, latent: Tensor) -> Tensor:
+        return (latent.permute(0, 2, 3, 1) if self._channels_last() else latent).reshape(latent.shape[0], -1)
+
+    def _read(self, latent: Tensor, flat: Tensor) -> Inference:
+        model = self._backend.model
+        prediction = model.predict(latent)
+        turn = prediction.turn_logits
+        return Inference(
+            flat,
+            model.reward_support.decode(prediction.reward_logits).numpy(),
+            prediction.policy_logits.float().numpy(),
+            model.value_support.decode(prediction.value_logits).numpy(),
+            None if turn is None else edge_sign(turn).numpy(),
+        )

@@ -1,0 +1,1 @@
+"""Network and tree search joined."""

@@ -1,0 +1,210 @@
+"""The planner joins the network to the tree search.
+
+The search speaks in indices; the network's sessions own the latents. Large batches are searched in shards, see
+`muzero_wm.planning.shards`.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+import mcts
+from mcts import SearchResult
+from mcts._random import root_keys
+from muzero_wm.config import SearchConfig
+from muzero_wm.envs.base import EnvSpec
+from muzero_wm.inference.inference import InferenceModel, Session
+from muzero_wm.planning.shards import SHARD_ROOTS, run_shards, shard_bounds
+
+__all__ = ["Planner", "SearchResult", "leaves_for"]
+
+_FULL_BATCH = 16
+_SIMULATIONS_PER_LEAF = 50
+
+
+class Planner:
+    """Searches batches of observations with a learned model.
+
+    Args:
+        network: evaluates observations and imagined steps.
+        spec: the environment's shapes and number of players.
+        config: algorithm and constants.
+        workers: threads that share the shards of a large batch; the results do not depend on it.
+        shard_roots: about how many roots make a shard; the shapes that the network sees depend on it, and so does the
+            last digit of the results.
+    """
+
+    def __init__(
+        self,
+        network: InferenceModel,
+        spec: EnvSpec,
+        config: SearchConfig,
+        workers: int = 1,
+        shard_roots: int = SHARD_ROOTS,
+    ) -> None:
+        """Keeps the arguments; latent pools are made at the first search."""
+        self.network, self.spec, self.config = network, spec, config
+        self.workers, self.shard_roots = workers, shard_roots
+        # where players do not alternate strictly, the network knows the signs of edges
+        known_opponent = spec.num_players == 2 and spec.alternating
+        self.edge_discount = -config.discount if known_opponent else config.discount
+        self._sessions: list[Session] = []
+
+    def search(
+        self,
+        observations: NDArray,
+        legal_actions: NDArray[np.bool_],
+        rng: int | np.random.Generator | NDArray[np.uint64],
+        *,
+        num_simulations: int | None = None,
+        explore: bool = False,
+        temperature: float | NDArray[np.float64] = 0.0,
+        gumbel_scale: float | NDArray[np.float64] | None = None,
+        leaves_per_step: int | Literal["auto"] = 1,
+    ) -> SearchResult:
+        """Searches one tree per observation.
+
+        Args:
+            observations: [B, *observation_shape].
+            legal_actions: [B, A] bool, at least one True per row.
+            rng: seed, generator, or [B] uint64 with one stream per root.
+            num_simulations: per root; the configured number when None.
+            explore: draw the noise of self-play (Gumbel or Dirichlet) at the root.
+            temperature: scalar or [B], PUCT only: of the action drawn from the visits, 0 is greedy.
+            gumbel_scale: scalar or [B], overrides the noise of the Gumbel root; 1 while exploring, else 0.
+            leaves_per_step: simulations of one root that are evaluated together; "auto" takes several for few roots
+                with many simulations, see `leaves_for`.
+
+        Returns:
+            The planner's SearchResult.
+        """
+        batch = len(observations)
+        simulations = self.config.num_simulations if num_simulations is None else num_simulations
+        leaves = leaves_for(batch, simulations) if leaves_per_step == "auto" else leaves_per_step
+        noise = float(explore) if gumbel_scale is None else gumbel_scale
+        noises, temperatures = (np.broadcast_to(np.asarray(x, np.float64), batch) for x in (noise, temperature))
+        keys = root_keys(rng, batch)
+        bounds = shard_bounds(max(batch, 1), self.shard_roots)
+        workers = min(self.workers, len(bounds))
+        while len(self._sessions) < workers:
+            self._sessions.append(self.network.session())
+
+        def search_shard(shard: int, worker: int) -> SearchResult:
+            rows = slice(*bounds[shard])
+            logits, value, recurrent_fn = self._sessions[worker].start(
+                observations[rows], max(simulations, 0) + 1, self.edge_discount, leaves
+            )
+            options: dict[str, Any] = {"invalid_actions": ~legal_actions[rows], "rng": keys[rows]}
+            if leaves != 1:
+                options["leaves_per_step"] = leaves
+            root = mcts.RootOutput(logits, value)
+            if self.config.algorithm == "gumbel":
+                return self._gumbel(root, recurrent_fn, simulations, noises[rows], options)
+            return self._puct(root, recurrent_fn, simulations, explore, temperatures[rows], options)
+
+        return _joined(run_shards(len(bounds), workers, search_shard))
+
+    def stored_value(self, result: SearchResult) -> NDArray[np.float32]:
+        """Returns the value [B] float32 of searched positions that targets are made of, by `search.stored_value`.
+
+        The mean over the visits is what the search met on the way, the forced visits of sequential halving included;
+        the improved value is that of the policy that is learnt from. For one player the mean is too low to end
+        returns with; between two, whose outcomes are half of the target, neither is better (docs/LOG.md).
+        """
+        kind = self.config.stored_value
+        if kind == "auto":
+            kind = "improved" if self.spec.num_players == 1 else "mean"
+        return result.improved_value if kind == "improved" else result.root_value
+
+    def _gumbel(
+        self,
+        root: mcts.RootOutput,
+        recurrent_fn: Any,
+        simulations: int,
+        scales: NDArray[np.float64],
+        options: dict[str, Any],
+    ) -> SearchResult:
+        config = self.config
+        floor = max(config.rescale_floor, self.network.q_scale)
+        return mcts.gumbel_muzero_policy(
+            root,
+            recurrent_fn,
+            simulations,
+            qtransform=mcts.qtransform_completed_by_mix_value(
+                value_scale=config.value_scale, maxvisit_init=config.maxvisit_init, epsilon=floor
+            ),
+            max_num_considered_actions=config.max_num_considered_actions,
+            max_depth=config.max_depth,
+            gumbel_scale=scales,
+            **options,
+        )
+
+    def _puct(
+        self,
+        root: mcts.RootOutput,
+        recurrent_fn: Any,
+        simulations: int,
+        explore: bool,
+        temperature: NDArray[np.float64],
+        options: dict[str, Any],
+    ) -> SearchResult:
+        config = self.config
+        return mcts.muzero_policy(
+            root,
+            recurrent_fn,
+            simulations,
+            qtransform=self._puct_qtransform(),
+            max_depth=config.max_depth,
+            dirichlet_fraction=config.dirichlet_fraction if explore else 0.0,
+            dirichlet_alpha=config.dirichlet_alpha,
+            pb_c_init=config.pb_c_init,
+            pb_c_base=config.pb_c_base,
+            temperature=temperature,
+            **options,
+        )
+
+    def _puct_qtransform(self) -> mcts.QTransform:
+        if self.config.qtransform == "tree_min_max":
+            return mcts.qtransform_by_tree_min_max()
+        if self.config.qtransform == "siblings":
+            return mcts.qtransform_by_parent_and_siblings()
+        if self.spec.value_bounds is None:
+            raise ValueError(
+                f"search.qtransform: min_max needs known value bounds, {self.spec.name} states none; "
+                "use siblings or tree_min_max"
+            )
+        low, high = self.spec.value_bounds
+        return mcts.qtransform_by_min_max(min_value=low, max_value=high)
+
+
+def leaves_for(num_roots: int, num_simulations: int) -> int:
+    """Returns how many leaves of one root to evaluate together, for play and analysis.
+
+    A call of the network costs nearly the same for one row as for sixteen, so few roots with many simulations take
+    several leaves at once: until the batch has 16 rows, but never more than one in fifty of the simulations, because
+    each of them is chosen without knowing what the others find.
+
+    Args:
+        num_roots: B.
+        num_simulations: S.
+
+    Returns:
+        K >= 1.
+    """
+    return max(1, min(_FULL_BATCH // max(num_roots, 1), num_simulations // _SIMULATIONS_PER_LEAF))
+
+
+def _joined(parts: list[SearchResult]) -> SearchResult:
+    """Returns the results of the shards as one."""
+    if len(parts) == 1:
+        return parts[0]
+    roots = sum(part.tree.num_roots for part in parts)
+    tree = mcts.Tree.allocate(roots, parts[0].tree.num_nodes, parts[0].tree.num_actions)
+    np.concatenate([part.tree.nodes for part in parts], out=tree.nodes)
+    np.concatenate([part.tree.prior_logits for part in parts], out=tree.prior_logits)
+    fields = ("action", "action_weights", "visit_counts", "qvalues", "root_value", "improved_value")
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in fields}
+    return SearchResult(**arrays, tree=tree)
