@@ -25,9 +25,9 @@ import torch
 
 from muzero_wm.agent import load
 from muzero_wm.basis.errors import UserError
+from muzero_wm.basis.packs import EpisodePack
 from muzero_wm.config.presets import load_config
 from muzero_wm.storage.checkpoint import load_checkpoint
-from muzero_wm.storage.episodes import EpisodePack
 from muzero_wm.storage.manifest import read_manifest, steps_in
 from muzero_wm.training import train
 

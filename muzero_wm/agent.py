@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 
-from muzero_wm.basis.errors import UserError
+from muzero_wm.basis.errors import CheckpointError, UserError
 from muzero_wm.config import Config
 from muzero_wm.config.presets import parse_config
 from muzero_wm.envs.base import EnvSpec
@@ -18,7 +18,7 @@ from muzero_wm.inference.inference import InferenceModel
 from muzero_wm.model.world_model import WorldModel
 from muzero_wm.planning.planner import Planner, SearchResult
 from muzero_wm.planning.shards import SHARD_ROOTS, resolve_workers
-from muzero_wm.storage.checkpoint import CheckpointError, Which, load_checkpoint
+from muzero_wm.storage.checkpoint import Which, load_checkpoint
 
 FEW, MANY = 8, SHARD_ROOTS
 

@@ -13,6 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -214,7 +215,7 @@ def _train(config: Config, folder: Path, resume: bool, stop: StopSignals, on_rou
     keep_freed_memory()
     spec = envs.spec(config.env)
     room = share_room(spec, config)
-    learner = Learner(config, spec, folder)
+    learner = Learner(config, spec, partial(dump_arrays, folder))
     replay = ReplayBuffer(spec, config.replay, config.search.discount, room.open_bytes)
     progress = Progress(config, learner, replay)
     acting_state = None

@@ -15,12 +15,13 @@ from gymnasium import spaces
 
 from muzero_wm import envs
 from muzero_wm.agent import Agent, load
+from muzero_wm.basis.errors import CheckpointError
 from muzero_wm.config.presets import dump_config, load_config
 from muzero_wm.envs.base import EnvError, EnvSpec
 from muzero_wm.envs.registry import maker
 from muzero_wm.envs.translate import Translator
 from muzero_wm.model.world_model import WorldModel
-from muzero_wm.storage.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from muzero_wm.storage.checkpoint import load_checkpoint, save_checkpoint
 from tests.model.models import make_model
 
 SMALL = ["model.torso=mlp", "model.width=8", "model.head_width=8", "model.projection_width=8"]

@@ -14,15 +14,10 @@ import numpy as np
 import pytest
 import torch
 
+from muzero_wm.basis.errors import CheckpointError
+from muzero_wm.basis.packs import EpisodePack
 from muzero_wm.storage import files
-from muzero_wm.storage.checkpoint import (
-    CheckpointError,
-    CheckpointWarning,
-    latest,
-    load_checkpoint,
-    save_checkpoint,
-)
-from muzero_wm.storage.episodes import EpisodePack
+from muzero_wm.storage.checkpoint import CheckpointWarning, latest, load_checkpoint, save_checkpoint
 
 
 def _payload(step: int) -> dict[str, Any]:

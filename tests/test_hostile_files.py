@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import zstandard
 
+from muzero_wm.basis.errors import CheckpointError
 from muzero_wm.storage import arrayfile
-from muzero_wm.storage.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
+from muzero_wm.storage.checkpoint import load_checkpoint, save_checkpoint
 from tests.test_hostile import replace_state
 
 

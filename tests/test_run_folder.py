@@ -127,7 +127,7 @@ def test_readers_beside_a_writer_always_see_a_whole_checkpoint(tmp_path: Path) -
         from pathlib import Path
         import numpy as np
         from muzero_wm.storage.checkpoint import save_checkpoint
-        from muzero_wm.storage.episodes import EpisodePack
+        from muzero_wm.basis.packs import EpisodePack
         packs = []
         for step in range(1, 100000):
             packs = [*packs[-2:], EpisodePack({"x": np.full(2000, step)})]

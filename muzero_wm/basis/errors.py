@@ -1,4 +1,4 @@
-"""The one base of mistakes a person can mend: the command line prints them without a traceback."""
+"""Mistakes a person can mend, all of one base: the command line prints them without a traceback."""
 
 from __future__ import annotations
 
@@ -8,6 +8,10 @@ from collections.abc import Iterable
 
 class UserError(ValueError):
     """Says in one line (or a few) what was wrong with the input and what was expected."""
+
+
+class CheckpointError(UserError):
+    """Names the checkpoint file that cannot be used, and why."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

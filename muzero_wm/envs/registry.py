@@ -143,7 +143,7 @@ def make(
         from muzero_wm.envs.slots.workers import WorkerEnv
 
         options: dict[str, Any] = {"workers": max(1, workers), "timeout": timeout, "first_slot": first_slot}
-        return WorkerEnv(name, spec(name), num_envs, seed, **options, **openings)
+        return WorkerEnv(name, maker, spec(name), num_envs, seed, **options, **openings)
     if callable(found):
         from muzero_wm.envs.slots.slots import SlotEnv
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,14 @@ from muzero_wm.envs.base import EnvSpec
 from muzero_wm.inference.inference import InferenceModel
 from muzero_wm.learning.augment import apply_symmetries
 from muzero_wm.learning.losses import LossResult, draw_cells, effective_rank, unrolled_loss
-from muzero_wm.learning.nonfinite import NonFiniteGuard, NonFiniteLossError, bad_weights, batch_arrays, name_problem
+from muzero_wm.learning.nonfinite import (
+    Keep,
+    NonFiniteGuard,
+    NonFiniteLossError,
+    bad_weights,
+    batch_arrays,
+    name_problem,
+)
 from muzero_wm.model.ema import make_teacher, update_teacher
 from muzero_wm.model.precision import PrecisionWarning, resolve_precision, why_not_bf16
 from muzero_wm.model.world_model import WorldModel
@@ -37,10 +43,10 @@ class Learner:
     Args:
         config: the run's configuration.
         spec: the environment's shapes.
-        run_dir: where a batch that makes trouble is kept for inspection.
+        keep: takes a batch that makes trouble, for inspection; None: nobody does.
     """
 
-    def __init__(self, config: Config, spec: EnvSpec, run_dir: Path | None = None) -> None:
+    def __init__(self, config: Config, spec: EnvSpec, keep: Keep | None = None) -> None:
         """Builds model, teacher and optimiser; see the class for the arguments."""
         self.config, self.spec = config, spec
         torch.manual_seed(derive_seed(config.seed, "weights"))
@@ -65,7 +71,7 @@ class Learner:
         ]
         self.optimizer = self._make_optimizer()
         self.updates = 0
-        self.guard = NonFiniteGuard(config.learning.on_nonfinite, run_dir)
+        self.guard = NonFiniteGuard(config.learning.on_nonfinite, keep)
         self._anchor: dict[str, Any] | None = None
         self._planner: Planner | None = None
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import fields
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,9 +14,11 @@ from torch import nn
 from muzero_wm.basis.errors import UserError
 from muzero_wm.learning.losses import LossResult
 from muzero_wm.replay.buffer import Batch
-from muzero_wm.storage.dump import dump_arrays
 
 Policy = Literal["stop", "skip", "rollback"]
+Keep = Callable[[str, Mapping[str, NDArray[Any]]], object]
+"""Keeps arrays under a name for inspection; returns where, or None where it did not."""
+
 MOST_IN_A_ROW = 10
 CALM_UPDATES = 100  # good updates after which a row is over
 
@@ -30,15 +32,15 @@ class NonFiniteGuard:
 
     Args:
         policy: "stop", "skip" or "rollback".
-        run_dir: where batches are kept for inspection; None keeps none.
+        keep: takes batches for inspection; None keeps none.
 
     Attributes:
         total: how often something was not finite.
     """
 
-    def __init__(self, policy: Policy, run_dir: Path | None = None) -> None:
+    def __init__(self, policy: Policy, keep: Keep | None = None) -> None:
         """Has met nothing yet."""
-        self.policy, self.run_dir = policy, run_dir
+        self.policy, self._keep = policy, keep
         self.total = 0
         self._in_a_row = self._calm = 0
 
@@ -66,7 +68,7 @@ class NonFiniteGuard:
         policy = policy or self.policy
         self.total += 1
         self._in_a_row, self._calm = self._in_a_row + 1, 0
-        path = dump_arrays(self.run_dir, f"update_{update:09d}", arrays) if self.run_dir is not None else None
+        path = self._keep(f"update_{update:09d}", arrays) if self._keep is not None else None
         kept = f"; the batch is in {path}" if path is not None else ""
         advice = "lower learning.learning_rate or check the environment's rewards"
         if policy == "stop":

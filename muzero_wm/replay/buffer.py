@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from muzero_wm.basis.errors import UserError
+from muzero_wm.basis.errors import CheckpointError, UserError
 from muzero_wm.config import ReplayConfig
 from muzero_wm.envs.base import EnvSpec
 from muzero_wm.model.observation import Statistics
@@ -20,7 +20,6 @@ from muzero_wm.replay.sum_tree import SumTree
 from muzero_wm.replay.targets import Targets, make_targets
 from muzero_wm.replay.trajectory import Trajectories
 from muzero_wm.replay.undo import UndoLog
-from muzero_wm.storage.checkpoint import CheckpointError
 
 PRIORITY_FLOOR = 1e-6
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from muzero_wm.storage.episodes import EpisodePack
+from muzero_wm.basis.packs import EpisodePack
 
 # A pack of this share of the ring takes in no other.
 _LARGE = 16

@@ -16,8 +16,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from muzero_wm.basis.errors import CheckpointError
+from muzero_wm.basis.packs import EpisodePack
 from muzero_wm.storage import arrayfile, episodes
-from muzero_wm.storage.episodes import CheckpointError, EpisodePack, StoredFile
+from muzero_wm.storage.episodes import StoredFile
 from muzero_wm.storage.files import sync_folder, write_temporary
 from muzero_wm.storage.manifest import (
     DATA_NAME,
@@ -177,7 +179,7 @@ def _tensor(array: NDArray, code: str) -> Any:
 def _store_pack(folder: Path, pack: EpisodePack, written: list[Path]) -> StoredFile:
     """Returns the file of a pack, which is written unless it is there."""
     stored = pack.stored
-    if stored is not None and stored.path.parent == folder and _has_size(stored.path, stored.size):
+    if isinstance(stored, StoredFile) and stored.path.parent == folder and _has_size(stored.path, stored.size):
         return stored
     return _store(folder, "episodes", arrayfile.encode(pack.arrays()), written)
 

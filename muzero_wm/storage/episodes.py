@@ -1,9 +1,8 @@
-"""Packs of stored episodes: written once, shared by every checkpoint that needs them."""
+"""Files of data that a manifest names: weights and counters, or a pack of episodes."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,20 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from muzero_wm.basis.errors import UserError
+from muzero_wm.basis.errors import CheckpointError
 from muzero_wm.storage import arrayfile
 from muzero_wm.storage.files import open_regular
 
 KIND = "episodes"
 
 
-class CheckpointError(UserError):
-    """Names the checkpoint file that cannot be used, and why."""
-
-
 @dataclass(frozen=True)
 class StoredFile:
-    """Where a pack lies on the disk.
+    """Where data lies on the disk.
 
     Attributes:
         path: the file.
@@ -36,29 +31,8 @@ class StoredFile:
     sha256: str
     size: int
 
-
-class EpisodePack:
-    """Arrays that never change again, in memory until they are stored and on the disk from then on.
-
-    `save_checkpoint` stores the packs it meets in a payload; `load_checkpoint` gives them back without reading them.
-
-    Args:
-        arrays: by name; None where they are stored already.
-        stored: where they are stored; None until then.
-    """
-
-    def __init__(self, arrays: Mapping[str, NDArray] | None = None, stored: StoredFile | None = None) -> None:
-        if (arrays is None) == (stored is None):
-            raise ValueError("expected arrays or stored, and not both")
-        self._arrays = None if arrays is None else dict(arrays)
-        self.stored = stored
-
-    def now_stored(self, stored: StoredFile) -> None:
-        """Frees the memory: from now on the arrays are read from the disk."""
-        self._arrays, self.stored = None, stored
-
     def arrays(self, max_bytes: int | None = None) -> dict[str, NDArray]:
-        """Returns the arrays, from the disk after their digest was compared.
+        """Returns the arrays of a pack of episodes, after the digest was compared.
 
         Args:
             max_bytes: most bytes they may take together.
@@ -66,13 +40,10 @@ class EpisodePack:
         Raises:
             CheckpointError: the file is missing, damaged or not plausible.
         """
-        if self._arrays is not None:
-            return dict(self._arrays)
-        assert self.stored is not None
-        verify(self.stored)
-        payload = read_file(self.stored, KIND, max_bytes=max_bytes)
+        verify(self)
+        payload = read_file(self, KIND, max_bytes=max_bytes)
         if not isinstance(payload, dict) or not all(isinstance(value, np.ndarray) for value in payload.values()):
-            raise CheckpointError(f"{self.stored.path}: cannot be read: expected arrays by name")
+            raise CheckpointError(f"{self.path}: cannot be read: expected arrays by name")
         return payload
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from muzero_wm import __version__
-from muzero_wm.storage.episodes import CheckpointError, StoredFile
+from muzero_wm.basis.errors import CheckpointError
+from muzero_wm.storage.episodes import StoredFile
 from muzero_wm.storage.files import open_regular, write_atomic
 
 FORMAT = 2

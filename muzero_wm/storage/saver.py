@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from muzero_wm.basis.errors import UserError
-from muzero_wm.storage.checkpoint import CheckpointError, CheckpointWarning, SaveError, save_checkpoint
+from muzero_wm.basis.errors import CheckpointError, UserError
+from muzero_wm.storage.checkpoint import CheckpointWarning, SaveError, save_checkpoint
 
 
 class Part(Protocol):

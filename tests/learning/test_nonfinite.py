@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from muzero_wm.learning.learner import Learner
 from muzero_wm.learning.nonfinite import CALM_UPDATES, MOST_IN_A_ROW, NonFiniteGuard, NonFiniteLossError
 from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.replay.trajectory import Trajectories
-from muzero_wm.storage.dump import MOST_FILES
+from muzero_wm.storage.dump import MOST_FILES, dump_arrays
 from tests.replay.helpers import make_episode, make_spec, random_games
 
 
@@ -29,7 +30,8 @@ def config_for(policy: str, *more: str) -> Config:
 
 
 def prepared(config: Config, run_dir: Path | None = None) -> tuple[Learner, ReplayBuffer]:
-    return Learner(config, envs.spec("tictactoe"), run_dir), random_games("tictactoe", config.replay, 30, seed=0)
+    keep = None if run_dir is None else partial(dump_arrays, run_dir)
+    return Learner(config, envs.spec("tictactoe"), keep), random_games("tictactoe", config.replay, 30, seed=0)
 
 
 def state(learner: Learner) -> dict[str, torch.Tensor]:

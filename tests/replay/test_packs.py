@@ -13,11 +13,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from muzero_wm.basis.errors import CheckpointError
+from muzero_wm.basis.packs import EpisodePack
 from muzero_wm.config import ReplayConfig
 from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.replay.packs import contents
-from muzero_wm.storage.checkpoint import CheckpointError, load_checkpoint, save_checkpoint
-from muzero_wm.storage.episodes import EpisodePack
+from muzero_wm.storage.checkpoint import load_checkpoint, save_checkpoint
 from tests.replay.helpers import assert_same, make_episode, make_spec, random_games
 
 CONFIG = ReplayConfig(max_steps=300, priority_exponent=0.7, n_step=2, unroll_steps=2)

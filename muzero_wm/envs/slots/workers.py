@@ -37,6 +37,7 @@ class WorkerEnv(BatchedEnv):
     def __init__(
         self,
         name: str,
+        maker: Callable[[str], Callable[[], SingleEnv]],
         spec: EnvSpec,
         num_envs: int,
         seed: int = 0,
@@ -50,7 +51,8 @@ class WorkerEnv(BatchedEnv):
         """Starts the processes and waits until each has made its environments.
 
         Args:
-            name: as for `envs.make`; the processes look it up by themselves.
+            name: as for `envs.make`.
+            maker: called with the name in each process, returns what makes one environment; at the top of a module.
             spec: what it is.
             num_envs: n >= 1.
             seed: episode e of slot i is seeded from (seed, i, e), whatever n and W are.
@@ -79,6 +81,7 @@ class WorkerEnv(BatchedEnv):
             for w, rows in enumerate(self._parts):
                 arguments = (
                     name,
+                    maker,
                     along,
                     spec,
                     self._shared,
@@ -267,6 +270,7 @@ class _WatchedSlots(SlotEnv):
 def _serve(
     pipe: Connection,
     name: str,
+    maker: Callable[[str], Callable[[], SingleEnv]],
     along: Handover,
     spec: EnvSpec,
     shared: SharedSlots,
@@ -279,8 +283,6 @@ def _serve(
     env: SlotEnv | None = None
     shared.close()
     try:
-        from muzero_wm.envs.registry import maker
-
         along.take(name)
         env = _WatchedSlots(maker(name), rows.stop - rows.start, seed, shared, w, **options)
         if env.spec != spec:
