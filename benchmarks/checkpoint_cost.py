@@ -24,8 +24,9 @@ from muzero_wm.config.presets import load_config
 from muzero_wm.learning.learner import Learner
 from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.replay.trajectory import Trajectories
+from muzero_wm.run.progress import Progress
 from muzero_wm.storage.checkpoint import load_checkpoint, save_checkpoint
-from muzero_wm.training import Progress, train
+from muzero_wm.training import train
 
 
 def main() -> None:

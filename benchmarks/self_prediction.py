@@ -22,7 +22,8 @@ from muzero_wm.bench.machine import describe
 from muzero_wm.config.presets import load_config
 from muzero_wm.evaluation.solved import share_kept
 from muzero_wm.learning.learner import Learner
-from muzero_wm.training import Progress, train
+from muzero_wm.run.progress import Progress
+from muzero_wm.training import train
 
 VARIANTS = {
     "off": ["learning.self_prediction_weight=0", "model.ema_decay=0.99"],

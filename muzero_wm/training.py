@@ -1,6 +1,6 @@
 """The training run on one screen.
 
-Lockstep rounds: in round t the actor plays with the weights of the end of round t - 1 while the learner trains on the
+Lockstep rounds: in round t the actors play with the weights of the end of round t - 1 while the learner trains on the
 data up to round t - 1; they meet only at the border. So both cores are busy, the ratio of updates to steps is exact,
 and what is learnt does not depend on how fast either side is. A border is also the only moment that is ever saved: a
 run that is resumed there does what it would have done.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -21,7 +21,8 @@ import torch
 
 from muzero_wm import envs
 from muzero_wm.acting.actor import acting_network
-from muzero_wm.acting.worker import ActingError, ActorHandle, make_actor
+from muzero_wm.acting.episodes import ActingResult
+from muzero_wm.acting.worker import ActingError, make_actor
 from muzero_wm.agent import Agent
 from muzero_wm.basis.malloc import keep_freed_memory
 from muzero_wm.basis.output import lasting_output
@@ -30,155 +31,22 @@ from muzero_wm.basis.signals import Interrupted, RoundTooLongError, StopSignals,
 from muzero_wm.config import Config
 from muzero_wm.config.presets import dump_config, parse_config
 from muzero_wm.evaluation.during import Measured, TrainingEvaluation
-from muzero_wm.learning.health import HealthMonitor, return_bound
+from muzero_wm.inference.inference import InferenceModel
 from muzero_wm.learning.learner import Learner
-from muzero_wm.learning.pace import Pace
-from muzero_wm.learning.schedule import Schedule
 from muzero_wm.model.precision import PrecisionWarning, describe, short_name
 from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.replay.room import share_room
+from muzero_wm.run.border import Border
 from muzero_wm.run.logger import RunLogger
+from muzero_wm.run.progress import Progress
+from muzero_wm.run.report import Report
 from muzero_wm.storage.checkpoint import load_checkpoint
 from muzero_wm.storage.dump import dump_arrays
 from muzero_wm.storage.files import write_atomic
 from muzero_wm.storage.folder import RunDirError, open_run
 from muzero_wm.storage.saver import CheckpointSaver, restore
 
-
-class Progress:
-    """Counters of a run, and how much of its budget is used.
-
-    Args:
-        config: says when the run ends.
-        learner: knows its updates.
-        replay: knows the finished games.
-    """
-
-    def __init__(self, config: Config, learner: Learner, replay: ReplayBuffer) -> None:
-        """Starts at zero; time counts from `begin` on."""
-        self.rounds = self.steps = 0
-        self.pace = Pace(config)
-        self._schedule = Schedule(config.learning)
-        self._config, self._learner, self._replay = config.learning, learner, replay
-        self._before = 0.0
-        self._start: float | None = None
-
-    def begin(self) -> None:
-        """Has time count from here: importing, compiling and measuring before the first round use up no budget."""
-        self._start = time.monotonic()
-
-    @property
-    def updates(self) -> int:
-        """Updates made."""
-        return self._learner.updates
-
-    @property
-    def games(self) -> int:
-        """Games finished."""
-        return self._replay.total_episodes
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds trained, earlier parts of a resumed run included."""
-        return self._before + (0.0 if self._start is None else time.monotonic() - self._start)
-
-    @property
-    def fraction(self) -> float:
-        """Share of the budget used, by whichever limit is nearer."""
-        shares = [0.0]
-        if self._config.max_updates is not None:
-            shares.append(self.updates / self._config.max_updates)
-        if self._config.max_minutes is not None:
-            shares.append(self.elapsed / (60.0 * self._config.max_minutes))
-        return min(1.0, max(shares))
-
-    @property
-    def share(self) -> float:
-        """Share of their way that learning rate, sharpness and beta have gone; see `Schedule`."""
-        return self._schedule.share(self.updates, self.elapsed)
-
-    @contextmanager
-    def paused(self) -> Iterator[None]:
-        """Stops the clock for what is no training."""
-        elapsed = self.elapsed
-        try:
-            yield
-        finally:
-            self._before, self._start = elapsed, time.monotonic()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns the counters."""
-        counters = {"rounds": self.rounds, "steps": self.steps, "elapsed": self.elapsed, "updates": self.updates}
-        return counters | self.pace.state_dict() | {"schedule": self._schedule.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes on from saved counters."""
-        self.rounds, self.steps = int(state["rounds"]), int(state["steps"])
-        self._before = float(state["elapsed"])
-        if min(self.rounds, self.steps) < 0 or not 0.0 <= self._before < float("inf"):
-            raise ValueError(f"expected counters >= 0, got {state}")
-        self.pace.load_state_dict(state)
-        if "schedule" in state:  # not in runs of earlier versions
-            self._schedule.load_state_dict(state["schedule"], int(state["updates"]), self._before)
-
-
 OnRound = Callable[[Learner, Progress], None]
-
-
-class Border:
-    """A recent border of rounds in memory, for when the running round cannot be finished.
-
-    Weights, counters and actor are copied; the replay only notes from here on what it overwrites. A copy is taken again
-    when it has become so old that copying costs little: at every border where rounds are long. It is taken again too
-    when the replay's notes have grown large.
-
-    Args:
-        learner: of the run.
-        replay: of the run.
-        progress: of the run.
-        actor: of the run.
-    """
-
-    SHORTEST_AGE = 2.0  # seconds
-    LARGEST_SHARE = 0.005  # of the run's time
-    LARGEST_NOTES = 0.125  # of replay.max_mib
-
-    def __init__(self, learner: Learner, replay: ReplayBuffer, progress: Progress, actor: ActorHandle) -> None:
-        """Takes the first copy; the run is at a border."""
-        self._learner, self._replay, self._progress, self._actor = learner, replay, progress, actor
-        self._taken = self._cost = 0.0
-        self._copies: dict[str, Any] = {}
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Takes a new copy if it is time; the run is at a border."""
-        now = time.monotonic()
-        young = now - self._taken < max(self.SHORTEST_AGE, self._cost / self.LARGEST_SHARE)
-        few = self._replay.undo_nbytes < self.LARGEST_NOTES * self._replay.config.max_mib * 2**20
-        if self._copies and young and few:
-            return
-        self._copies = {
-            "learner": self._learner.anchor(),
-            "progress": self._progress.state_dict(),
-            "actor": self._actor.state_dict(),
-        }
-        self._replay.mark()
-        self._taken = time.monotonic()
-        self._cost = self._taken - now
-
-    def now(self) -> dict[str, Any]:
-        """Returns what a checkpoint holds, of the border where the run is."""
-        return {
-            "learner": self._learner.state_dict(),
-            "replay": self._replay.state_dict(),
-            "progress": self._progress.state_dict(),
-            "actor": self._actor.state_dict(),
-        }
-
-    def before(self) -> dict[str, Any]:
-        """Returns what a checkpoint holds, of the border last copied; the replay goes back there: the run is over."""
-        self._replay.rewind()
-        return {**self._copies, "replay": self._replay.state_dict()}
 
 
 def train(config: Config, run_dir: str | Path, *, resume: bool = False, on_round: OnRound | None = None) -> Agent:
@@ -207,122 +75,200 @@ def train(config: Config, run_dir: str | Path, *, resume: bool = False, on_round
     # Absolute before foreign code runs, which may go elsewhere.
     path = Path(os.path.expanduser(run_dir)).absolute()
     with open_run(path, resume) as folder, StopSignals() as stop, lasting_output():
-        return _train(config, folder, resume, stop, on_round)
+        run = Run(config, folder, resume, stop)
+        with run.ending(), run.reporting() as report:
+            while run.goes_on():
+                run.border.refresh()
+                run.actors.begin(run.learner.acting_weights())
+                metrics = _learn(run.learner, run.replay, run.progress, config, stop.check)
+                acted = run.actors.collect(stop.check)
+                run.take(acted, metrics)
+                report.warn(acted.notes)
+                if on_round is not None:
+                    on_round(run.learner, run.progress)
+                if (measured := run.evaluate()) is not None:
+                    report.line(measured.line)
+                    metrics |= measured.metrics
+                report.round(metrics | acted.stats, now=measured is not None)
+                run.save_where_due(measured)
+            run.save(run.border.now(), last=True)
+        return run.agent()
 
 
-def _train(config: Config, folder: Path, resume: bool, stop: StopSignals, on_round: OnRound | None) -> Agent:
-    torch.set_num_threads(config.run.threads)
-    keep_freed_memory()
-    spec = envs.spec(config.env)
-    room = share_room(spec, config)
-    learner = Learner(config, spec, partial(dump_arrays, folder))
-    replay = ReplayBuffer(spec, config.replay, config.search.discount, room.open_bytes)
-    progress = Progress(config, learner, replay)
-    acting_state = None
-    if resume:
-        saved = load_checkpoint(folder / "checkpoints")
-        restore({"learner": learner, "replay": replay, "progress": progress}, saved)
-        acting_state = saved.get("actor")
-        _tell_precision(saved.get("precision"), short_name(learner.dtype))
-    _write_config(folder, config)
-    saver = CheckpointSaver(folder / "checkpoints", config.run)
+class Run:
+    """Owns what a run is made of: learner, replay, actors, and what is saved of them.
 
-    newest = (-1, 0)  # round and update of the last checkpoint
+    Args:
+        config: all settings.
+        folder: the run folder, which is held.
+        resume: go on with the run that is there.
+        stop: what asks it to end.
 
-    def save(payload: dict[str, Any], last: bool = False) -> int:
-        """Returns the update up to which the run is saved."""
-        nonlocal newest
+    Attributes:
+        learner: makes the updates.
+        replay: what it learns from.
+        actors: play what goes there.
+        progress: counters and clock.
+        border: the last border between two rounds.
+    """
+
+    def __init__(self, config: Config, folder: Path, resume: bool, stop: StopSignals) -> None:
+        """Builds every part, or restores it; nothing is played or learnt yet."""
+        torch.set_num_threads(config.run.threads)
+        keep_freed_memory()
+        self._config, self._folder, self._stop = config, folder, stop
+        self._spec = envs.spec(config.env)
+        self._room = share_room(self._spec, config)
+        self.learner = Learner(config, self._spec, partial(dump_arrays, folder))
+        self.replay = ReplayBuffer(self._spec, config.replay, config.search.discount, self._room.open_bytes)
+        self.progress = Progress(config, self.learner, self.replay)
+        saved = self._restore() if resume else None
+        _write_config(folder, config)
+        self._saver = CheckpointSaver(folder / "checkpoints", config.run)
+        self._newest = (-1, 0)  # round and update of the last checkpoint
+        self._last_save = self.progress.elapsed
+        self._network = _network(config, self.learner, folder, saved)
+        self.learner.config = _with_backend(config, self._network.backend)
+        self._evaluation = TrainingEvaluation(self.learner.config, self._spec, self.progress.elapsed)
+        self.actors = make_actor(self.learner.config, saved.get("actor") if saved else None)
+        self.border = Border(self.learner, self.replay, self.progress, self.actors)
+        self._resume_at = (self.progress.steps, self.progress.updates) if resume else None
+
+    def _restore(self) -> dict[str, Any]:
+        """Goes on from the newest checkpoint and returns it."""
+        saved = load_checkpoint(self._folder / "checkpoints")
+        restore({"learner": self.learner, "replay": self.replay, "progress": self.progress}, saved)
+        _tell_precision(saved.get("precision"), short_name(self.learner.dtype))
+        return saved
+
+    def goes_on(self) -> bool:
+        """Returns whether there is another round; the run is at a border.
+
+        Raises:
+            Interrupted: a signal asked the run to end; it is saved.
+        """
+        if self.progress.fraction >= 1.0 or self._evaluation.reached:
+            return False
+        if self._stop.requested is not None:
+            self.save(self.border.now(), last=True)
+            raise Interrupted(self._stop.requested, saved=True)
+        return True
+
+    def take(self, acted: ActingResult, metrics: Mapping[str, float]) -> None:
+        """Takes in what a round brought: the next one learns from it."""
+        if acted.trajectories is not None:
+            self.replay.extend(acted.trajectories)
+        self.progress.advance(acted.steps)
+        self._saver.observe({**metrics, **acted.stats})
+
+    def evaluate(self) -> Measured | None:
+        """Evaluates the teacher where it is time, with the run's clock stopped."""
+        progress = self.progress
+        if not self._evaluation.due(progress.elapsed, progress.updates, last=progress.fraction >= 1.0):
+            return None
+        with progress.paused():
+            measured = self._evaluation.measure(self.learner.teacher, progress.updates, progress.elapsed, self._stop)
+        if measured is not None:
+            self._saver.observe(measured.metrics)
+        return measured
+
+    def save_where_due(self, measured: Measured | None) -> None:
+        """Saves the border where it is time, and where an evaluation may have found the best weights."""
+        settings = self._config.run
+        best = measured is not None and settings.keep_best in measured.metrics
+        if best or self.progress.elapsed - self._last_save >= 60.0 * settings.checkpoint_every_minutes:
+            self._last_save = self.progress.elapsed
+            self.save(self.border.now())
+
+    def save(self, payload: dict[str, Any], last: bool = False) -> int:
+        """Saves a border, unless the last checkpoint is newer.
+
+        Args:
+            payload: `border.now()` or `border.before()`.
+            last: the run ends here.
+
+        Returns:
+            The update up to which the run is saved.
+
+        Raises:
+            SaveError: it could not be saved, and the run must not go on without.
+        """
         start = time.monotonic()
         this = (int(payload["progress"]["rounds"]), int(payload["learner"]["updates"]))
-        described = {"config": dump_config(config), "env": spec.to_dict(), "backend": network.backend}
-        described["precision"] = short_name(learner.dtype)
+        described = {"config": dump_config(self._config), "env": self._spec.to_dict(), "backend": self._network.backend}
+        described["precision"] = short_name(self.learner.dtype)
         # the border in memory may be older than the last checkpoint
-        if this >= newest and saver.save(payload | described, this[1], last=last):
-            newest = this
-        stop.seconds_to_save = max(1.0, time.monotonic() - start)
-        return newest[1]
+        if this >= self._newest and self._saver.save(payload | described, this[1], last=last):
+            self._newest = this
+        self._stop.seconds_to_save = max(1.0, time.monotonic() - start)
+        return self._newest[1]
 
-    # chosen once, here, and kept: acting inline, in a process of its own and after a resume uses the same
-    chosen = config.inference.backend if not resume or config.inference.backend != "auto" else saved["backend"]
-    stored = resume and parse_config(saved["config"], f"{folder}: checkpoint").inference == config.inference
-    network = acting_network(_with_backend(config, chosen), learner.teacher, stored=stored)
-    learner.config = _with_backend(config, network.backend)
-    actor = make_actor(learner.config, acting_state)
-    border = Border(learner, replay, progress, actor)
-    resume_at = (progress.steps, progress.updates) if resume else None
-    evaluation = TrainingEvaluation(learner.config, spec, progress.elapsed)
-    health = HealthMonitor(promised=abs(config.model.initial_value or 0.0))
-    try:
-        with RunLogger(folder, config.run.tensorboard, resume_at=resume_at) as log:
-            stop.show = log.notice
-            log.start(config.learning)
-            log.message(network.describe())
-            log.message(f"learning: {describe(learner.dtype)}")
-            for line in room.describe():
+    @contextmanager
+    def reporting(self) -> Iterator[Report]:
+        """Opens the log and brings the run to its first border: what comes before it uses up no budget."""
+        with RunLogger(self._folder, self._config.run.tensorboard, resume_at=self._resume_at) as log:
+            self._stop.show = log.notice
+            log.start(self._config.learning)
+            for line in (self._network.describe(), f"learning: {describe(self.learner.dtype)}", *self._room.describe()):
                 log.message(line)
-            if not resume:
-                save(border.now())
-            actor.prepare(stop.check)
-            progress.begin()
-            last_log = last_save = progress.elapsed
-            while progress.fraction < 1.0 and not evaluation.reached:
-                if stop.requested is not None:
-                    save(border.now(), last=True)
-                    raise Interrupted(stop.requested, saved=True)
-                border.refresh()
-                actor.begin(learner.acting_weights())
-                metrics = _learn(learner, replay, progress, config, stop.check)
-                acted = actor.collect(stop.check)
-                if acted.trajectories is not None:
-                    replay.extend(acted.trajectories)
-                progress.rounds += 1
-                progress.steps += acted.steps
-                saver.observe(metrics | acted.stats)
-                _tell(log, acted.notes)
-                if on_round is not None:
-                    on_round(learner, progress)
-                measured = _evaluate(evaluation, learner, progress, stop)
-                if measured is not None:
-                    saver.observe(measured.metrics)
-                    metrics |= measured.metrics
-                    log.message(measured.line)
-                due = progress.elapsed - last_log >= config.run.log_every_seconds or progress.fraction >= 1.0
-                if due or measured is not None:
-                    last_log = progress.elapsed
-                    metrics |= acted.stats | {"replay/steps": float(replay.num_steps)}
-                    _log(log, metrics, progress, health, replay)
-                best = measured is not None and config.run.keep_best in measured.metrics
-                if best or progress.elapsed - last_save >= 60.0 * config.run.checkpoint_every_minutes:
-                    last_save = progress.elapsed
-                    save(border.now())
-            save(border.now(), last=True)
-    except RoundTooLongError:
-        save(border.before(), last=True)
-        raise Interrupted(stop.requested or 0, saved=True) from None
-    except ActingError as error:
-        path = dump_arrays(folder, f"acting_{progress.rounds:09d}", error.arrays) if error.arrays else None
-        updates = save(border.before(), last=True)
-        if stop.requested is not None:  # what ends the program ends what an environment runs in it, too
-            raise Interrupted(stop.requested, saved=True) from error
-        kept = f"; what the network was asked is in {path}" if path else ""
-        raise ActingError(f"{error}{kept}; the run is saved up to update {updates}") from error
-    except KeyboardInterrupt as interrupt:
-        if not isinstance(interrupt, Interrupted):  # in a thread, where signals are not ours
-            save(border.before(), last=True)
-        raise
-    finally:
-        actor.close()
-    return Agent(config, spec, learner.teacher, learner.updates)
+            if self._resume_at is None:
+                self.save(self.border.now())
+            self.actors.prepare(self._stop.check)
+            self.progress.begin()
+            yield Report(log, self._config, self.progress, self.replay)
+
+    @contextmanager
+    def ending(self) -> Iterator[None]:
+        """Ends acting, however the run ends, and saves a border where a round could not be finished.
+
+        Raises:
+            Interrupted: there was no time to finish the round.
+            ActingError: it says up to where the run is saved.
+        """
+        try:
+            yield
+        except RoundTooLongError:
+            self.save(self.border.before(), last=True)
+            raise Interrupted(self._stop.requested or 0, saved=True) from None
+        except ActingError as error:
+            name, arrays = f"acting_{self.progress.rounds:09d}", error.arrays
+            path = dump_arrays(self._folder, name, arrays) if arrays else None
+            updates = self.save(self.border.before(), last=True)
+            if self._stop.requested is not None:  # what ends the program ends what an environment runs in it, too
+                raise Interrupted(self._stop.requested, saved=True) from error
+            kept = f"; what the network was asked is in {path}" if path else ""
+            raise ActingError(f"{error}{kept}; the run is saved up to update {updates}") from error
+        except KeyboardInterrupt as interrupt:
+            if not isinstance(interrupt, Interrupted):  # in a thread, where signals are not ours
+                self.save(self.border.before(), last=True)
+            raise
+        finally:
+            self.actors.close()
+
+    def agent(self) -> Agent:
+        """Returns the agent with the teacher's weights of now."""
+        return Agent(self._config, self._spec, self.learner.teacher, self.learner.updates)
 
 
-def _evaluate(
-    evaluation: TrainingEvaluation, learner: Learner, progress: Progress, stop: StopSignals
-) -> Measured | None:
-    """Evaluates the teacher where it is time, with the run's clock stopped."""
-    if not evaluation.due(progress.elapsed, progress.updates, last=progress.fraction >= 1.0):
-        return None
-    with progress.paused():
-        return evaluation.measure(learner.teacher, progress.updates, progress.elapsed, stop)
+def _learn(
+    learner: Learner, replay: ReplayBuffer, progress: Progress, config: Config, tick: Tick = proceed
+) -> dict[str, float]:
+    """Makes the updates of a round and returns what it says of them; nothing where there are none to make."""
+    updates = progress.pace.round(progress.steps, replay)
+    if config.learning.max_updates is not None:
+        updates = min(updates, config.learning.max_updates - learner.updates)
+    if updates == 0:
+        return {}
+    return learner.run_round(replay, progress.rounds, updates, progress.share, tick)
+
+
+def _network(config: Config, learner: Learner, folder: Path, saved: Mapping[str, Any] | None) -> InferenceModel:
+    """Returns what evaluates the network while acting: chosen once for a run and kept, wherever acting runs."""
+    if saved is None:
+        return acting_network(config, learner.teacher)
+    chosen = saved["backend"] if config.inference.backend == "auto" else config.inference.backend
+    stored = parse_config(saved["config"], f"{folder}: checkpoint").inference == config.inference
+    return acting_network(_with_backend(config, chosen), learner.teacher, stored=stored)
 
 
 def _with_backend(config: Config, backend: str) -> Config:
@@ -346,41 +292,3 @@ def _write_config(folder: Path, config: Config) -> None:
         write_atomic(folder / "config.yaml", dump_config(config).encode())
     except OSError as error:
         raise RunDirError(f"{folder}: cannot be written: {error.strerror}") from None
-
-
-def _learn(
-    learner: Learner,
-    replay: ReplayBuffer,
-    progress: Progress,
-    config: Config,
-    tick: Tick = proceed,
-) -> dict[str, float]:
-    updates = progress.pace.round(progress.steps, replay)
-    if config.learning.max_updates is not None:
-        updates = min(updates, config.learning.max_updates - learner.updates)
-    if updates == 0:
-        return {}
-    return learner.run_round(replay, progress.rounds, updates, progress.share, tick)
-
-
-def _log(
-    log: RunLogger, metrics: dict[str, float], progress: Progress, health: HealthMonitor, replay: ReplayBuffer
-) -> None:
-    if "value/abs_mean" in metrics:
-        metrics["value/bound"] = return_bound(replay)
-    flags, due = health.watch(metrics)
-    log.log(
-        metrics | flags,
-        updates=progress.updates,
-        steps=progress.steps,
-        games=progress.games,
-        elapsed=progress.elapsed,
-        fraction=progress.fraction,
-    )
-    _tell(log, due)
-
-
-def _tell(log: RunLogger, lines: list[str]) -> None:
-    """Shows warnings that stay, above the progress."""
-    for line in lines:
-        log.message(f"warning: {line}")

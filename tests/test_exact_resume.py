@@ -18,8 +18,9 @@ from muzero_wm.config import Config
 from muzero_wm.config.presets import load_config
 from muzero_wm.learning.learner import Learner
 from muzero_wm.replay.packs import contents
+from muzero_wm.run.progress import Progress
 from muzero_wm.storage.checkpoint import load_checkpoint
-from muzero_wm.training import Progress, train
+from muzero_wm.training import train
 
 SMALL = [
     "model.torso=mlp", "model.width=16", "model.head_width=16", "model.projection_width=16", "search.num_simulations=6",

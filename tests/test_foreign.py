@@ -16,7 +16,8 @@ from muzero_wm.basis import foreign
 from muzero_wm.basis.signals import Interrupted
 from muzero_wm.envs.checking.check import check_env
 from muzero_wm.learning.learner import Learner
-from muzero_wm.training import Progress, train
+from muzero_wm.run.progress import Progress
+from muzero_wm.training import train
 from tests.acting.meddling import CHANGES
 from tests.test_exact_resume import SMALL, assert_same, load_config, outcome
 

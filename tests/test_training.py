@@ -19,7 +19,8 @@ from muzero_wm.config import Config
 from muzero_wm.config.presets import load_config
 from muzero_wm.learning.learner import Learner, NonFiniteLossError
 from muzero_wm.replay.reanalyze import reanalyze
-from muzero_wm.training import Progress, train
+from muzero_wm.run.progress import Progress
+from muzero_wm.training import train
 from tests.replay.helpers import random_games
 
 SMALL = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from muzero_wm.config import LearningConfig
@@ -24,6 +25,15 @@ class Schedule:
         self._limits: list[float | None] = [config.max_updates, seconds]
         self._since, self._from = [0.0, 0.0], 0.0
 
+    def used(self, updates: int, elapsed: float) -> float:
+        """Returns the share of the budget that is used, in [0, 1], by whichever limit is nearer.
+
+        Args:
+            updates: made so far.
+            elapsed: seconds trained so far.
+        """
+        return min(1.0, self._gone((updates, elapsed), (0.0, 0.0)))
+
     def share(self, updates: int, elapsed: float) -> float:
         """Returns a number in [0, 1], by whichever limit is nearer.
 
@@ -31,12 +41,12 @@ class Schedule:
             updates: made so far.
             elapsed: seconds trained so far.
         """
-        shares = [self._from]
-        for limit, since, now in zip(self._limits, self._since, (updates, elapsed), strict=True):
-            if limit is not None:
-                gone = (now - since) / (limit - since) if limit > since else 1.0
-                shares.append(self._from + (1.0 - self._from) * gone)
-        return min(1.0, max(shares))
+        return min(1.0, self._from + (1.0 - self._from) * self._gone((updates, elapsed), self._since))
+
+    def _gone(self, now: Sequence[float], since: Sequence[float]) -> float:
+        """Returns how much of the way from a beginning to the nearer limit is gone, at least 0."""
+        ways = [(n, s, limit) for n, s, limit in zip(now, since, self._limits, strict=True) if limit is not None]
+        return max([0.0, *((n - s) / (limit - s) if limit > s else 1.0 for n, s, limit in ways)])
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the budget, and where the way to its end began."""

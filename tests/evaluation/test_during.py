@@ -16,8 +16,9 @@ from muzero_wm.config.plain_yaml import ConfigError
 from muzero_wm.config.presets import load_config
 from muzero_wm.evaluation.during import TrainingEvaluation, usual_opponent
 from muzero_wm.learning.learner import Learner
+from muzero_wm.run.progress import Progress
 from muzero_wm.storage.checkpoint import load_checkpoint
-from muzero_wm.training import Progress, train
+from muzero_wm.training import train
 from tests.envs.toys import Nim
 from tests.test_exact_resume import SMALL, contents
 

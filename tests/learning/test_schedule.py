@@ -10,7 +10,8 @@ from muzero_wm.config import LearningConfig
 from muzero_wm.config.presets import load_config
 from muzero_wm.learning.learner import Learner
 from muzero_wm.learning.schedule import Schedule
-from muzero_wm.training import Progress, train
+from muzero_wm.run.progress import Progress
+from muzero_wm.training import train
 
 
 def schedule(**budget: float | None) -> Schedule:
@@ -45,6 +46,12 @@ def test_with_another_budget_it_goes_on_to_the_new_end(more: dict[str, float]) -
     assert after.share(*half) == pytest.approx(0.75) and after.share(*end) == 1.0
     again = resumed(after, *half, max_updates=10**7)
     assert again.share(*half) == after.share(*half)
+
+
+def test_what_is_used_of_the_budget_counts_from_the_beginning_of_the_run() -> None:
+    after = resumed(schedule(max_updates=200), 200, 60.0, max_updates=400)
+    assert after.used(200, 60.0) == 0.5 and after.used(399, 60.0) < 1.0 == after.used(400, 60.0)
+    assert after.share(200, 60.0) == 1.0
 
 
 def test_what_had_come_to_its_end_stays_there() -> None:
