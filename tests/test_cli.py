@@ -20,7 +20,7 @@ from muzero_wm import envs
 from muzero_wm.agent import Agent
 from muzero_wm.cli import arguments as cli_arguments
 from muzero_wm.cli import main as cli
-from muzero_wm.cli.play import PlayError, play
+from muzero_wm.cli.game import PlayError, play
 from muzero_wm.cli.reports import print_evaluation, progress_bar
 from muzero_wm.config.presets import load_config
 from muzero_wm.envs.registry import KINDS
@@ -320,7 +320,7 @@ def test_ctrl_c_is_130_and_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     def interrupted(args: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(cli.COMMANDS, "envs", interrupted)
+    monkeypatch.setitem(cli.COMMANDS, "envs", cli.COMMANDS["envs"]._replace(run=interrupted))
     assert cli.main(["envs"]) == 130
     assert capsys.readouterr().err == "muzero-wm: interrupted\n"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import mcts
-from muzero_wm.cli import doctor
+from muzero_wm.cli import examination as doctor
 from muzero_wm.cli import main as cli
 from muzero_wm.inference.backends import names_for
 from muzero_wm.model.precision import why_not_bf16

@@ -1,1 +1,1 @@
-"""The command line: `main.py` runs it, with one file for each command."""
+"""The command line: `main.py` runs it; each command has a file of its own, which imports late what takes long."""

@@ -1,4 +1,4 @@
-"""The words of the command line: commands, their options, and what is said where they do not fit."""
+"""The words of the command line: commands, options that several have, and what is said where they do not fit."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import argparse
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from muzero_wm import __version__
 from muzero_wm.basis.errors import did_you_mean
+from muzero_wm.cli.lines import shown
 
-MISTAKE = 2  # exit code
-_LONGEST_LINE = 800
-
-Command = Callable[[argparse.Namespace], None]
+OK, BROKEN, MISTAKE = 0, 1, 2
+"""Exit codes."""
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -39,21 +38,27 @@ class CommandParser(argparse.ArgumentParser):
         return list(self._option_string_actions)
 
 
-_BENCHMARKS = {
-    "search": (
-        "time the tree search, alone or with --network",
-        "muzero-wm bench search --only 64,82,200 --json s.json",
-    ),
-    "inference": ("time the network in every way it can run", "muzero-wm bench inference --batch 1 128"),
-    "learner": ("time the updates of presets", "muzero-wm bench learner connect4 --seconds 20"),
-}
+class Command(NamedTuple):
+    """One command.
+
+    Attributes:
+        what: it does, in a few words.
+        example: of a call.
+        declare: adds its arguments to its parser.
+        run: does it; called with what was parsed.
+    """
+
+    what: str
+    example: str
+    declare: Callable[[CommandParser], None]
+    run: Callable[[argparse.Namespace], None]
 
 
 def build_parser(commands: Mapping[str, Command]) -> CommandParser:
     """Returns the parser of the whole command line.
 
     Args:
-        commands: what each command does.
+        commands: by name.
 
     Returns:
         A parser whose results have `command`, what to call, and `parser`, the parser of that command. Where the words
@@ -67,141 +72,70 @@ def build_parser(commands: Mapping[str, Command]) -> CommandParser:
     parser.add_argument("--version", action="version", version=f"muzero-wm {__version__}")
     parser.set_defaults(command=None, parser=parser)
     words = parser.add_subparsers(metavar="COMMAND")
-
-    def add(name: str, what: str, example: str) -> CommandParser:
-        return _command(words, name, what, example, commands[name])
-
-    train = add(
-        "train",
-        "train an agent",
-        "muzero-wm train connect4 --seed 1 --max-minutes 5 --set search.num_simulations=50",
-    )
-    train.add_argument(
-        "source", nargs="?", metavar="PRESET|FILE|ENV", help="name of a preset, a YAML file, or an environment"
-    )
-    train.add_argument("--env", metavar="ENV", help="environment; with it alone, the preset follows from it")
-    train.add_argument("--run-dir", metavar="DIR", help="where the run is kept (default: runs/<name>-<n>)")
-    train.add_argument("--resume", action="store_true", help="go on with the run in --run-dir")
-    train.add_argument("--seed", type=_integer(0), metavar="N", help="seed of the run")
-    train.add_argument("--max-minutes", type=float, metavar="M", help="stop after M minutes")
-    train.add_argument("--max-updates", type=_integer(1), metavar="N", help="stop after N updates")
-    train.add_argument(
-        "--set", action="extend", nargs="+", default=[], metavar="a.b=VALUE", help="change settings, by their path"
-    )
-
-    evaluate = add(
-        "evaluate",
-        "measure an agent, against an opponent where there are two players",
-        "muzero-wm evaluate runs/quickstart --opponent mcts:1000 --games 100 --json result.json",
-    )
-    _run_argument(evaluate)
-    evaluate.add_argument(
-        "--opponent",
-        metavar="O",
-        help="random, perfect or mcts:N with N playouts of the true rules (default: the strongest there is time for)",
-    )
-    evaluate.add_argument(
-        "--checkpoint",
-        type=_checkpoint,
-        default="last",
-        metavar="C",
-        help="last, best (by run.keep_best) or a number of updates (default: last)",
-    )
-    evaluate.add_argument("--games", type=_integer(1), default=100, metavar="N", help="games (default: 100)")
-    _simulations_argument(evaluate)
-    evaluate.add_argument("--seed", type=_integer(0), default=0, metavar="N", help="seed of the games (default: 0)")
-    _json_argument(evaluate)
-
-    play = add("play", "play against an agent in the terminal", "muzero-wm play runs/quickstart --seat second")
-    _run_argument(play)
-    play.add_argument("--seat", choices=("first", "second"), default="first", help="yours (default: first)")
-    _simulations_argument(play)
-
-    envs = add("envs", "list the environments", "muzero-wm envs")
-    _json_argument(envs)
-
-    check = add(
-        "check-env",
-        "try an environment out before training, and say what is wrong with it",
-        "muzero-wm check-env gym:CartPole-v1 --steps 2000",
-    )
-    check.add_argument("env", metavar="ENV", help="name of the environment, as for train --env")
-    check.add_argument("--steps", type=_integer(1), default=500, metavar="N", help="random steps (default: 500)")
-    check.add_argument("--seed", type=_integer(0), default=0, metavar="N", help="of actions and episodes (default: 0)")
-    _json_argument(check)
-
-    doctor = add(
-        "doctor",
-        "show what this machine offers and test the installation",
-        "muzero-wm doctor --json doctor.json",
-    )
-    _json_argument(doctor)
-
-    _bench_commands(add("bench", "measure how fast this machine is", "muzero-wm bench search --network"))
+    for name, command in commands.items():
+        below = add_parser(words, name, command.what, command.example)
+        below.set_defaults(command=command.run)
+        command.declare(below)
     return parser
 
 
-def _bench_commands(bench: CommandParser) -> None:
-    command = bench.get_default("command")
-    bench.set_defaults(command=None)  # nothing to do until a benchmark is named
-    kinds = bench.add_subparsers(metavar="BENCHMARK")
-    parsers: dict[str, CommandParser] = {}
-    for name, (what, example) in _BENCHMARKS.items():
-        parsers[name] = kind = kinds.add_parser(
-            name, help=what, description=f"{what[0].upper()}{what[1:]}.", epilog=f"Example:\n  {example}"
-        )
-        kind.set_defaults(command=command, parser=kind, benchmark=name)
-        kind.add_argument(
-            "--seconds", type=_positive, default=1.0, metavar="S", help="for each measurement (default: 1)"
-        )
-        kind.add_argument("--threads", type=_integer(1), default=1, metavar="N", help="threads (default: 1)")
-        kind.add_argument("--seed", type=_integer(0), default=0, metavar="N", help="of all numbers (default: 0)")
-        _json_argument(kind)
-    search = parsers["search"]
-    search.add_argument("--only", type=_case, metavar="B,A,S", help="one case: roots, actions, simulations")
-    search.add_argument(
-        "--model", choices=("random", "constant", "both"), default="both", help="the free network (default: both)"
-    )
-    search.add_argument(
-        "--network",
-        nargs="*",
-        type=_integer(1),
-        metavar="B",
-        help="with real networks instead, for B roots (default: 1 16 128)",
-    )
-    parsers["inference"].add_argument(
-        "--batch", nargs="+", type=_integer(1), metavar="B", help="batch sizes (default: 1 16 128 256)"
-    )
-    learner = parsers["learner"]
-    learner.add_argument("presets", nargs="*", metavar="PRESET", help="which (default: connect4 tictactoe)")
-    learner.add_argument(
-        "--set", action="extend", nargs="+", default=[], metavar="a.b=VALUE", help="change settings, by their path"
-    )
+def add_parser(words: Any, name: str, what: str, example: str) -> CommandParser:
+    """Adds a word with a parser of its own and returns that.
 
-
-def _command(words: Any, name: str, what: str, example: str, command: Command) -> CommandParser:
+    Args:
+        words: of `add_subparsers`.
+        name: the word.
+        what: it does.
+        example: of a call.
+    """
     parser: CommandParser = words.add_parser(
         name, help=what, description=f"{what[0].upper()}{what[1:]}.", epilog=f"Example:\n  {example}"
     )
-    parser.set_defaults(command=command, parser=parser)
+    parser.set_defaults(parser=parser)
     return parser
 
 
-def _run_argument(parser: CommandParser) -> None:
+def run_argument(parser: CommandParser) -> None:
+    """Adds the run that a command is about."""
     parser.add_argument("run", metavar="RUN", help="a run folder")
 
 
-def _simulations_argument(parser: CommandParser) -> None:
+def run_folder(text: str) -> Path:
+    """Returns the folder of an existing run.
+
+    Raises:
+        RunDirError: there is none.
+    """
+    from muzero_wm.storage.folder import RunDirError
+
+    folder = Path(text)
+    if not (folder / "config.yaml").is_file():
+        there = [str(path.parent) for path in Path("runs").glob("*/config.yaml")]
+        reason = "has no config.yaml, so it is no run folder" if folder.exists() else "there is no such run"
+        raise RunDirError(f"{text}: {reason}{did_you_mean(text, there)}")
+    return folder
+
+
+def simulations_argument(parser: CommandParser) -> None:
+    """Adds how much is searched."""
     parser.add_argument(
-        "--simulations", type=_integer(1), metavar="S", help="simulations per move (default: as it was trained)"
+        "--simulations", type=integer(1), metavar="S", help="simulations per move (default: as it was trained)"
     )
 
 
-def _json_argument(parser: CommandParser) -> None:
+def settings_argument(parser: CommandParser) -> None:
+    """Adds settings that are changed."""
+    parser.add_argument(
+        "--set", action="extend", nargs="+", default=[], metavar="a.b=VALUE", help="change settings, by their path"
+    )
+
+
+def json_argument(parser: CommandParser) -> None:
+    """Adds the file that numbers are written to."""
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers to FILE as well")
 
 
-def _integer(low: int) -> Callable[[str], int]:
+def integer(low: int) -> Callable[[str], int]:
     """Returns a converter for integers >= low."""
 
     def convert(text: str) -> int:
@@ -214,35 +148,3 @@ def _integer(low: int) -> Callable[[str], int]:
         return value
 
     return convert
-
-
-def _checkpoint(text: str) -> Any:
-    """Returns which checkpoint was meant."""
-    if text in ("last", "best") or (text.isdecimal() and len(text) <= 18):
-        return text if text in ("last", "best") else int(text)
-    raise argparse.ArgumentTypeError(f"expected last, best or a number of updates, got {text[:40]!r}")
-
-
-def _positive(text: str) -> float:
-    """Converts to a finite number > 0."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0.0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a number > 0, got {text!r}")
-    return value
-
-
-def _case(text: str) -> tuple[int, int, int]:
-    """Converts "roots,actions,simulations"."""
-    parts = text.split(",")
-    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
-        raise argparse.ArgumentTypeError(f"expected roots,actions,simulations like 64,82,200, got {text!r}")
-    return int(parts[0]), int(parts[1]), int(parts[2])
-
-
-def shown(text: str) -> str:
-    """Returns what a stranger may have written as one line of bounded length that does nothing to a terminal."""
-    line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
-    return line if len(line) <= _LONGEST_LINE else f"{line[: _LONGEST_LINE // 2]} ... {line[-_LONGEST_LINE // 3 :]}"

@@ -1,17 +1,13 @@
-"""What ``muzero-wm bench`` prints: one table for each report."""
+"""``muzero-wm bench``."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-from rich import box
-from rich.console import Console
-from rich.table import Table
-
 from muzero_wm.basis.errors import UserError
-from muzero_wm.cli.reports import check_writable, progress_bar, write_json
+from muzero_wm.cli.arguments import Command, CommandParser, add_parser, integer, json_argument, settings_argument
 
 Report = dict[str, Any]
 
@@ -20,35 +16,78 @@ class MissingLibraryError(UserError):
     """Names a library that a benchmark needs."""
 
 
-def run(args: argparse.Namespace) -> None:
-    """Runs the benchmark that was asked for, prints it and writes it.
+_WORDS = {
+    "search": (
+        "time the tree search, alone or with --network",
+        "muzero-wm bench search --only 64,82,200 --json s.json",
+    ),
+    "inference": ("time the network in every way it can run", "muzero-wm bench inference --batch 1 128"),
+    "learner": ("time the updates of presets", "muzero-wm bench learner connect4 --seconds 20"),
+}
 
-    Args:
-        args: as parsed; `benchmark` is its name.
 
-    Raises:
-        MissingLibraryError: the benchmark runs a network, and torch cannot be imported.
-    """
+def _declare(bench: CommandParser) -> None:
+    command = bench.get_default("command")
+    bench.set_defaults(command=None)  # nothing to do until a benchmark is named
+    kinds = bench.add_subparsers(metavar="BENCHMARK")
+    parsers: dict[str, CommandParser] = {}
+    for name, (what, example) in _WORDS.items():
+        parsers[name] = kind = add_parser(kinds, name, what, example)
+        kind.set_defaults(command=command, benchmark=name)
+        kind.add_argument(
+            "--seconds", type=_positive, default=1.0, metavar="S", help="for each measurement (default: 1)"
+        )
+        kind.add_argument("--threads", type=integer(1), default=1, metavar="N", help="threads (default: 1)")
+        kind.add_argument("--seed", type=integer(0), default=0, metavar="N", help="of all numbers (default: 0)")
+        json_argument(kind)
+    search = parsers["search"]
+    search.add_argument("--only", type=_case, metavar="B,A,S", help="one case: roots, actions, simulations")
+    search.add_argument(
+        "--model", choices=("random", "constant", "both"), default="both", help="the free network (default: both)"
+    )
+    search.add_argument(
+        "--network",
+        nargs="*",
+        type=integer(1),
+        metavar="B",
+        help="with real networks instead, for B roots (default: 1 16 128)",
+    )
+    parsers["inference"].add_argument(
+        "--batch", nargs="+", type=integer(1), metavar="B", help="batch sizes (default: 1 16 128 256)"
+    )
+    learner = parsers["learner"]
+    learner.add_argument("presets", nargs="*", metavar="PRESET", help="which (default: connect4 tictactoe)")
+    settings_argument(learner)
+
+
+def _positive(text: str) -> float:
+    """Converts to a finite number > 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0.0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a number > 0, got {text!r}")
+    return value
+
+
+def _case(text: str) -> tuple[int, int, int]:
+    """Converts "roots,actions,simulations"."""
+    parts = text.split(",")
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+        raise argparse.ArgumentTypeError(f"expected roots,actions,simulations like 64,82,200, got {text!r}")
+    return int(parts[0]), int(parts[1]), int(parts[2])
+
+
+def _run(args: argparse.Namespace) -> None:
+    from muzero_wm.cli.reports import check_writable, progress_bar, write_json
+    from muzero_wm.cli.tables import show
+
     check_writable(args.json)
     with progress_bar("measurements") as progress:
         report = _BENCHMARKS[args.benchmark](args, progress)
-    console = Console(highlight=False)
-    console.print(_table(report))
-    if report["benchmark"] == "search" and not any("mctx" in row for row in report["rows"]):
-        console.print("mctx is not installed, so there is no ratio: pip install 'muzero-wm[mctx]'", markup=False)
-    for line in _absent(report.get("absent", {})):
-        console.print(line, markup=False, soft_wrap=True)
+    show(report)
     write_json(args.json, report)
-
-
-def _absent(absent: dict[str, dict[str, str]]) -> Iterator[str]:
-    """Yields one line for each reason why backends are missing, with the networks that it is true of."""
-    networks: dict[str, list[str]] = {}
-    for network, reasons in absent.items():
-        for backend, reason in reasons.items():
-            networks.setdefault(f"{backend} is missing: {reason.partition(': ')[2]}", []).append(network)
-    for line, where in networks.items():
-        yield line if len(where) == len(absent) else f"{line} ({', '.join(where)})"
 
 
 def _search(args: argparse.Namespace, progress: Callable[[int, int], None]) -> Report:
@@ -100,95 +139,4 @@ def _needs_torch(benchmark: str) -> None:
         raise MissingLibraryError(f"bench {benchmark}: needs torch; `bench search` runs without it") from None
 
 
-def _table(report: Report) -> Table:
-    about, settings = report["machine"], report["settings"]
-    title = (
-        f"{about['processor']}, {about['cores']} cores, load {about['load_average']}; {settings['threads']} threads, "
-    )
-    title += f"{about['planner']}, seed {settings['seed']}. {_NOTES[report['benchmark']]}"
-    header, lines = _LINES[report["benchmark"]](report["rows"])
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", padding=0, pad_edge=False)
-    for name in header:
-        table.add_column(name, justify="left" if name in _WORDS else "right")
-    for line in lines:
-        table.add_row(*line)
-    return table
-
-
-def _search_lines(rows: list[Report]) -> tuple[list[str], Iterator[list[str]]]:
-    peer = any("mctx" in row for row in rows)
-    header = ["policy", "network", "B,A,S", "depth", "ns", "simulations/s"]
-    header += ["mctx ns", "times faster"] if peer else []
-
-    def line(row: Report) -> list[str]:
-        case = f"{row['roots']},{row['actions']},{row['simulations']}"
-        cells = [row["policy"], row["model"], case, f"{row['mean_depth']:.1f}", _ns(row["mcts"]), _rate(row["mcts"])]
-        return cells + ([f"{row['mctx']['ns']['minimum']:,.0f}", _pair(row["ratio"], "{:.1f}")] if peer else [])
-
-    return header, (line(row) for row in rows)
-
-
-def _network_lines(rows: list[Report]) -> tuple[list[str], Iterator[list[str]]]:
-    parts = ("network", "tree", "glue", "planner")
-    header = ["model", "backend", "B", "S", "simulations/s", "in network", "tree", "glue", "planner"]
-
-    def line(row: Report) -> list[str]:
-        share = row["share"]
-        shares = ["native"] * 4 if share is None else [f"{share[part]:.1%}" for part in parts]
-        cells = [row["network"], row["backend"], str(row["roots"]), str(row["simulations"]), _rate(row["search"])]
-        return cells + shares
-
-    return header, (line(row) for row in rows)
-
-
-def _inference_lines(rows: list[Report]) -> tuple[list[str], Iterator[list[str]]]:
-    errors = ("value", "reward", "policy")
-    header = ["model", "B", "backend", "evals/s", "ratio", "refresh ms", *errors]
-
-    def line(row: Report) -> list[str]:
-        refresh = f"{1000 * row['refresh_seconds']['minimum']:.1f}"
-        cells = [row["network"], str(row["batch"]), row["backend"], _rate(row["evaluations"])]
-        cells += [f"{row['ratio']['minimum']:.2f}", refresh]
-        return cells + [f"{row['error'][name]['max']:.0e}" for name in errors]
-
-    return header, (line(row) for row in rows)
-
-
-def _learner_lines(rows: list[Report]) -> tuple[list[str], Iterator[list[str]]]:
-    header = ["preset", "batch", "precision", "updates/s", "samples/s", "share of the time"]
-
-    def line(row: Report) -> list[str]:
-        shares = sorted(row["share"].items(), key=lambda item: -item[1])
-        share = ", ".join(f"{name.replace('_', ' + ')} {part:.0%}" for name, part in shares if part >= 0.005)
-        cells = [row["preset"], str(row["batch"]), row["precision"], _rate(row["updates"], "{:,.1f}")]
-        return [*cells, f"{row['samples_per_second']['maximum']:,.0f}", share]
-
-    return header, (line(row) for row in rows)
-
-
-_NOTES = {
-    "search": "Nanoseconds per simulation, fastest / median of the repetitions.",
-    "search --network": "Fastest repetition; shares of the time.",
-    "inference": "Fastest repetition; largest differences from the plain float32 model.",
-    "learner": "Fastest repetition.",
-}
-_WORDS = ("policy", "network", "model", "backend", "preset", "precision", "share of the time")
-_LINES: dict[str, Callable[[list[Report]], tuple[list[str], Iterator[list[str]]]]] = {
-    "search": _search_lines,
-    "search --network": _network_lines,
-    "inference": _inference_lines,
-    "learner": _learner_lines,
-}
-
-
-def _pair(values: dict[str, float], form: str) -> str:
-    """Returns the best number and the median."""
-    return " / ".join(form.format(value) for value in values.values())
-
-
-def _ns(timing: Report) -> str:
-    return _pair(timing["ns"], "{:,.0f}")
-
-
-def _rate(timing: Report, form: str = "{:,.0f}") -> str:
-    return form.format(timing["per_second"]["maximum"])
+COMMAND = Command("measure how fast this machine is", "muzero-wm bench search --network", _declare, _run)

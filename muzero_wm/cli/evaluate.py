@@ -1,0 +1,79 @@
+"""``muzero-wm evaluate``."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from muzero_wm.cli.arguments import (
+    Command,
+    CommandParser,
+    integer,
+    json_argument,
+    run_argument,
+    run_folder,
+    simulations_argument,
+)
+from muzero_wm.cli.lines import tell
+
+
+def _declare(parser: CommandParser) -> None:
+    run_argument(parser)
+    parser.add_argument(
+        "--opponent",
+        metavar="O",
+        help="random, perfect or mcts:N with N playouts of the true rules (default: the strongest there is time for)",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=_checkpoint,
+        default="last",
+        metavar="C",
+        help="last, best (by run.keep_best) or a number of updates (default: last)",
+    )
+    parser.add_argument("--games", type=integer(1), default=100, metavar="N", help="games (default: 100)")
+    simulations_argument(parser)
+    parser.add_argument("--seed", type=integer(0), default=0, metavar="N", help="seed of the games (default: 0)")
+    json_argument(parser)
+
+
+def _checkpoint(text: str) -> Any:
+    """Returns which checkpoint was meant."""
+    if text in ("last", "best") or (text.isdecimal() and len(text) <= 18):
+        return text if text in ("last", "best") else int(text)
+    raise argparse.ArgumentTypeError(f"expected last, best or a number of updates, got {text[:40]!r}")
+
+
+def _run(args: argparse.Namespace) -> None:
+    from muzero_wm.cli.reports import check_writable, print_evaluation, progress_bar, write_json
+
+    folder = run_folder(args.run)
+    check_writable(args.json)
+    from muzero_wm import agent
+    from muzero_wm.evaluation import evaluate
+
+    trained = agent.load(folder, args.checkpoint)
+    opponent = args.opponent
+    if opponent is None and trained.spec.num_players == 2:
+        from muzero_wm.evaluation.affordable import affordable_opponent
+
+        opponent = affordable_opponent(trained.spec, args.games, tell)
+    with progress_bar("games", "moves") as progress:
+        report = evaluate(
+            trained,
+            opponent=opponent,
+            games=args.games,
+            simulations=args.simulations,
+            seed=args.seed,
+            progress=progress,
+        )
+    print_evaluation(report)
+    write_json(args.json, report)
+
+
+COMMAND = Command(
+    "measure an agent, against an opponent where there are two players",
+    "muzero-wm evaluate runs/quickstart --opponent mcts:1000 --games 100 --json result.json",
+    _declare,
+    _run,
+)
