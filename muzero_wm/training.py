@@ -22,7 +22,8 @@ import torch
 from muzero_wm import envs
 from muzero_wm.acting.actor import acting_network
 from muzero_wm.acting.episodes import ActingResult
-from muzero_wm.acting.worker import ActingError, make_actor
+from muzero_wm.acting.pool import make_pool
+from muzero_wm.acting.worker import ActingError
 from muzero_wm.agent import Agent
 from muzero_wm.basis.malloc import keep_freed_memory
 from muzero_wm.basis.output import lasting_output
@@ -130,7 +131,7 @@ class Run:
         self._network = _network(config, self.learner, folder, saved)
         self.learner.config = _with_backend(config, self._network.backend)
         self._evaluation = TrainingEvaluation(self.learner.config, self._spec, self.progress.elapsed)
-        self.actors = make_actor(self.learner.config, saved.get("actor") if saved else None)
+        self.actors = make_pool(self.learner.config, saved.get("actor") if saved else None)
         self.border = Border(self.learner, self.replay, self.progress, self.actors)
         self._resume_at = (self.progress.steps, self.progress.updates) if resume else None
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 
 from muzero_wm import envs, training
-from muzero_wm.acting import worker
-from muzero_wm.acting.worker import ActorHandle
+from muzero_wm.acting import pool
+from muzero_wm.acting.pool import ActorPool
 from muzero_wm.agent import load
 from muzero_wm.config import Config
 from muzero_wm.config.presets import load_config
@@ -172,13 +172,13 @@ def test_what_comes_before_the_first_round_uses_up_no_budget(tmp_path: Path, mon
     """Imports, compiling, measuring backends and the start of the acting process."""
     ready = []
 
-    def make_actor(*arguments: Any) -> ActorHandle:
-        actor = worker.make_actor(*arguments)
-        prepare = actor.prepare
-        monkeypatch.setattr(actor, "prepare", lambda tick: (prepare(tick), ready.append(time.monotonic())))
-        return actor
+    def make_pool(*arguments: Any) -> ActorPool:
+        actors = pool.make_pool(*arguments)
+        prepare = actors.prepare
+        monkeypatch.setattr(actors, "prepare", lambda tick: (prepare(tick), ready.append(time.monotonic())))
+        return actors
 
-    monkeypatch.setattr(training, "make_actor", make_actor)
+    monkeypatch.setattr(training, "make_pool", make_pool)
     for resume, updates in ((False, 4), (True, 8)):
         used: list[tuple[float, float]] = []
         before = metrics(tmp_path / "run")[-1]["elapsed"] if resume else 0.0

@@ -55,7 +55,7 @@ def acting_network(config: Config, model: WorldModel, *, stored: bool = False) -
 
 
 class Actor:
-    """Plays all environments of a run with searched moves.
+    """Plays environments of a run, all of them or a range, with searched moves.
 
     Every random number follows from the run's seed, the slot and the number of the move, so the state of an actor is
     that of its environments and a counter.
@@ -65,21 +65,29 @@ class Actor:
         model: an architecture to snapshot; weights arrive with `load_weights`.
         state: where to go on (`state_dict`); None begins.
         keep_episodes: False gives up the unfinished episodes of that state.
+        slots: numbers of the environments; None: all of `acting.num_envs`.
 
     Attributes:
         goes_on: [n] bool, which unfinished episodes of `state` could be restored.
     """
 
     def __init__(
-        self, config: Config, model: WorldModel, state: Mapping[str, Any] | None = None, keep_episodes: bool = True
+        self,
+        config: Config,
+        model: WorldModel,
+        state: Mapping[str, Any] | None = None,
+        keep_episodes: bool = True,
+        slots: range | None = None,
     ) -> None:
         """Makes the environments and begins or restores their episodes; see the class for the arguments."""
         acting = config.acting
         self.config, self.model = config, model
-        options: dict[str, Any] = {"workers": acting.env_workers, "timeout": acting.env_timeout_seconds}
+        self._slots = slots or range(acting.num_envs)
+        options: dict[str, Any] = {"first_slot": self._slots.start}
+        options |= {"workers": acting.env_workers, "timeout": acting.env_timeout_seconds}
         if acting.random_openings > 0.0 and acting.max_random_plies > 0:
             options |= {"random_openings": acting.random_openings, "max_random_plies": acting.max_random_plies}
-        self.env = envs.make(config.env, acting.num_envs, derive_seed(config.seed, "envs"), **options)
+        self.env = envs.make(config.env, len(self._slots), derive_seed(config.seed, "envs"), **options)
         try:
             self._begin(state, keep_episodes)
         except BaseException:
@@ -93,9 +101,9 @@ class Actor:
         # beside a learner in another process, its cores are taken
         workers = resolve_workers(config.inference.workers, config.run.threads if acting.process else 0)
         self.planner = Planner(self.network, self.env.spec, config.search, workers, config.inference.shard_roots)
-        self._exploration = Exploration(acting, config.seed)
+        self._exploration = Exploration(acting, config.seed, self._slots)
         self._moves = 0
-        self._length = np.zeros(acting.num_envs, np.int64)
+        self._length = np.zeros(len(self._slots), np.int64)
         self.goes_on = np.ones(acting.num_envs, np.bool_)
         self._step: Step
         if state is None:
@@ -171,7 +179,7 @@ class Actor:
 
     def _search(self, step: Step) -> SearchResult:
         search = self.config.search
-        keys = stream_keys(self.config.seed, "search", np.arange(self.env.num_envs), self._moves)
+        keys = stream_keys(self.config.seed, "search", np.asarray(self._slots), self._moves)
         noise = self._exploration.noise
         temperature = np.where(self._length < search.temperature_moves, search.temperature * noise, 0.0)
         try:

@@ -54,20 +54,22 @@ class Exploration:
     Args:
         config: the largest share of random moves and the smallest noise.
         seed: of the run.
+        slots: numbers of the n environments; None: all of the run.
 
     Attributes:
         noise: [n] float64 in [0, 1], how much of the noise of moves each environment has.
     """
 
-    def __init__(self, config: ActingConfig, seed: int) -> None:
+    def __init__(self, config: ActingConfig, seed: int, slots: range | None = None) -> None:
         """Starts with no random move under way; see the class for the arguments."""
-        self.noise = 1.0 - (1.0 - config.min_noise) * _from_last(config.num_envs)
-        share = random_shares(config.random_moves, config.num_envs)
+        self._slots = np.arange(config.num_envs) if slots is None else np.asarray(slots)
+        self.noise = 1.0 - (1.0 - config.min_noise) * _from_last(config.num_envs)[self._slots]
+        share = random_shares(config.random_moves, config.num_envs)[self._slots]
         # so many random moves begin that, with their lengths, they make up the share
         self._begin_prob = share / (share + _MEAN_LENGTH * (1.0 - share))
-        self._seed, self._slots = seed, np.arange(config.num_envs)
-        self._repeat = np.zeros(config.num_envs, np.int64)
-        self._action = np.zeros(config.num_envs, np.int32)
+        self._seed, self._rows = seed, np.arange(len(self._slots))
+        self._repeat = np.zeros(len(self._slots), np.int64)
+        self._action = np.zeros(len(self._slots), np.int32)
 
     def choose(self, actions: NDArray[np.int32], legal_actions: NDArray[np.bool_], moves: int) -> NDArray[np.int32]:
         """Replaces some of the searched actions by random ones.
@@ -82,7 +84,7 @@ class Exploration:
         """
         if not self._begin_prob.any():
             return actions
-        goes_on = (self._repeat > 0) & legal_actions[self._slots, self._action]
+        goes_on = (self._repeat > 0) & legal_actions[self._rows, self._action]
         begins = ~goes_on & (_unit(self._keys("explore", moves)) < self._begin_prob)
         lengths = np.minimum(1.0 / _unit(self._keys("explore/length", moves)), LONGEST).astype(np.int64)
         random = pick(legal_actions, self._keys("explore/action", moves)).astype(np.int32)

@@ -13,7 +13,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 
 from muzero_wm import envs
 from muzero_wm.acting.actor import Actor, SearchError
-from muzero_wm.acting.episodes import ActingResult, OpenEpisodes, Played, RecentEpisodes
-from muzero_wm.acting.exploration import counted_slots
+from muzero_wm.acting.episodes import Played
 from muzero_wm.basis.errors import UserError
 from muzero_wm.basis.malloc import keep_freed_memory
 from muzero_wm.basis.processes import Child, RemoteTraceback, StartError, remote_traceback
@@ -30,7 +29,6 @@ from muzero_wm.basis.signals import Tick, proceed
 from muzero_wm.config import Config
 from muzero_wm.envs.naming.handover import Handover, handover
 from muzero_wm.model.world_model import WorldModel
-from muzero_wm.replay.room import share_room
 
 Weights = dict[str, torch.Tensor]
 
@@ -52,28 +50,38 @@ class ActingError(UserError):
         self.arrays = arrays or {}
 
 
+class Round(NamedTuple):
+    """What an actor brings to the border of a round.
+
+    Attributes:
+        played: steps of its n slots.
+        border: its state there, from which it would go on.
+        lost: [n] bool, slots whose unfinished episodes were given up before this round.
+        counts: for the log; those of several actors are added.
+        notes: what happened on the way that somebody should know, one line each.
+    """
+
+    played: Played
+    border: Mapping[str, Any]
+    lost: NDArray[np.bool_]
+    counts: dict[str, float]
+    notes: list[str]
+
+
 class ActorHandle(ABC):
-    """One round at a time: `begin`, then `collect`; in between, the state is that of the last border.
+    """Acts in a range of a run's slots, one round at a time: `begin`, then `collect`.
 
     Args:
         config: the run's configuration.
-        state: where to go on (`state_dict`); None begins.
+        slots: numbers of the environments; a part of `acting.num_envs`, or all of them.
+        state: where to go on (`Round.border`); None begins.
     """
 
-    def __init__(self, config: Config, state: Mapping[str, Any] | None = None) -> None:
-        """Makes room for the unfinished episodes."""
-        self._config, self._spec = config, envs.spec(config.env)
-        self._room = share_room(self._spec, config)
-        self._open = OpenEpisodes(self._spec, config.acting.num_envs, self._room)
-        self._recent = RecentEpisodes(counted_slots(config.acting), self._spec.num_players)
-        self._border: Mapping[str, Any] | None = None
+    def __init__(self, config: Config, slots: range, state: Mapping[str, Any] | None = None) -> None:
+        """Keeps the arguments."""
+        self._config, self._slots, self._border = config, slots, state
+        self._lost = np.zeros(len(slots), np.bool_)
         self._notes: list[str] = []
-        self._told = False  # that there are episodes without an end
-        if state:
-            self._open.load_state_dict(state["open"])
-            self._border = _as_arrays(state["actor"])
-            if "recent" in state:  # runs of earlier versions kept none
-                self._recent.load_state_dict(state["recent"])
 
     def prepare(self, tick: Tick = proceed) -> None:  # noqa: B027
         """Waits until a round can begin at once; `begin` does not need it.
@@ -87,8 +95,8 @@ class ActorHandle(ABC):
         """Hands over the weights of the round; does not wait for it."""
 
     @abstractmethod
-    def collect(self, tick: Tick = proceed) -> ActingResult:
-        """Waits for the round and returns what it brought.
+    def collect(self, tick: Tick = proceed) -> Round:
+        """Waits for the round and returns it.
 
         Args:
             tick: called several times a second; may raise to give the round up.
@@ -101,54 +109,33 @@ class ActorHandle(ABC):
     def close(self) -> None:
         """Ends acting."""
 
-    def state_dict(self) -> dict[str, Any]:
-        """Returns the state at the last border; empty before the first round."""
-        if self._border is None:
-            return {}
-        return {"actor": self._border, "open": self._open.state_dict(), "recent": self._recent.state_dict()}
-
     def _began(self, goes_on: NDArray[np.bool_], why: str) -> None:
         if not goes_on.all():
-            self._open.drop(~goes_on)
+            self._lost |= ~goes_on
             lost = int((~goes_on).sum())
             self._notes.append(f"{lost} of {len(goes_on)} unfinished episodes were dropped, the next begin: {why}")
 
-    def _take(self, played: Played, border: Mapping[str, Any]) -> ActingResult:
-        absorbed = self._open.absorb(played)
+    def _finished(self, played: Played, border: Mapping[str, Any], counts: dict[str, float] | None = None) -> Round:
         self._border = border
-        self._recent.add(absorbed.lengths, absorbed.results, np.nonzero(played.done)[1])
-        stats = played.stats | self._recent.stats()
-        if not self._told and not self._room.reach and absorbed.trajectories and absorbed.trajectories.cut.any():
-            self._told = True
-            self._notes.append(
-                f"{self._spec.name}: an episode has not ended after {self._room.cut_at} steps; returns end with the "
-                "search's value there, since replay.n_step 0 waits for an end: set replay.n_step, or limit the episodes"
-            )
-        notes, self._notes = self._notes, []
-        return ActingResult(absorbed.trajectories, played.done.size, stats, notes)
+        round_ = Round(played, border, self._lost, counts or {}, self._notes)
+        self._lost, self._notes = np.zeros_like(self._lost), []
+        return round_
 
 
 class InlineActor(ActorHandle):
-    """Acts in this process, when the round is collected.
+    """Acts in this process, when the round is collected."""
 
-    Args:
-        config: the run's configuration.
-        state: where to go on; None begins.
-        note: told with the first round.
-    """
-
-    def __init__(self, config: Config, state: Mapping[str, Any] | None = None, note: str = "") -> None:
-        """Builds the actor."""
-        super().__init__(config, state)
-        self._notes += [note] if note else []
-        self._actor = _build(config, self._border)
+    def __init__(self, config: Config, slots: range, state: Mapping[str, Any] | None = None) -> None:
+        """Builds the actor; see `ActorHandle` for the arguments."""
+        super().__init__(config, slots, state)
+        self._actor = _build(config, slots, state)
         self._began(self._actor.goes_on, self._actor.env.not_restored)
 
     def begin(self, weights: Weights) -> None:
         """Takes the round's weights."""
         self._actor.load_weights(weights)
 
-    def collect(self, tick: Tick = proceed) -> ActingResult:
+    def collect(self, tick: Tick = proceed) -> Round:
         """Plays the round and returns it."""
         try:
             played = self._actor.play(self._config.acting.steps_per_round, tick)
@@ -156,7 +143,7 @@ class InlineActor(ActorHandle):
             raise ActingError(f"acting failed: {error}", error.arrays) from error
         except envs.EnvError as error:
             raise ActingError(f"acting failed: {error}") from error
-        return self._take(played, self._actor.state_dict())
+        return self._finished(played, self._actor.state_dict())
 
     def close(self) -> None:
         """Closes the environments."""
@@ -172,15 +159,11 @@ class ProcessActor(ActorHandle):
 
     A process that crashes or hangs is replaced, and the new one plays the round again from its border with the same
     weights. Where the round fails a second time, its unfinished episodes are given up.
-
-    Args:
-        config: the run's configuration.
-        state: where to go on; None begins.
     """
 
-    def __init__(self, config: Config, state: Mapping[str, Any] | None = None) -> None:
-        """Starts the process; it is ready when the first round is collected."""
-        super().__init__(config, state)
+    def __init__(self, config: Config, slots: range, state: Mapping[str, Any] | None = None) -> None:
+        """Starts the process, which is ready when the first round is collected; see `ActorHandle` for the arguments."""
+        super().__init__(config, slots, state)
         self._restarts = 0
         here = not config.acting.env_workers and config.acting.env_timeout_seconds is None
         blame = here and config.env not in envs.names()
@@ -190,7 +173,7 @@ class ProcessActor(ActorHandle):
         self._start()
 
     def _start(self, keep_episodes: bool = True) -> None:
-        arguments = (self._config, self._along, self._border, keep_episodes)
+        arguments = (self._config, self._along, self._slots, self._border, keep_episodes)
         self._child = Child(_serve, arguments, "actor", needs_main=self._along.needs_main)
         self._ready = self._busy = False
         self._memory = 0.0
@@ -215,7 +198,7 @@ class ProcessActor(ActorHandle):
         if self._ready:
             self._send_weights()
 
-    def collect(self, tick: Tick = proceed) -> ActingResult:
+    def collect(self, tick: Tick = proceed) -> Round:
         """Waits for the round.
 
         Raises:
@@ -234,18 +217,15 @@ class ProcessActor(ActorHandle):
         self._ready = True
         self._began(goes_on, why)
 
-    def _round(self, tick: Tick) -> ActingResult:
+    def _round(self, tick: Tick) -> Round:
         if not self._ready:
             self._await_start(tick)
             self._send_weights()
         played, border, memory = self._receive(tick)
         self._busy = False
-        result = self._take(played, border)
-        result.stats["acting/memory_mib"] = memory
-        if self._restarts:
-            result.stats["acting/restarts"] = float(self._restarts)
         self._memory = memory
-        return result
+        restarts = {"acting/restarts": float(self._restarts)} if self._restarts else {}
+        return self._finished(played, border, {"acting/memory_mib": memory} | restarts)
 
     def _send_weights(self) -> None:
         self._busy, self._waiting_since = True, time.monotonic()
@@ -287,28 +267,17 @@ class ProcessActor(ActorHandle):
         self._child.close()
 
 
-def make_actor(config: Config, state: Mapping[str, Any] | None = None) -> ActorHandle:
-    """Returns the actor that `acting.process` asks for, or an inline one where the environment is in this process only.
-
-    Args:
-        config: the run's configuration.
-        state: where to go on (`ActorHandle.state_dict`); None or empty begins.
-    """
-    if not config.acting.process:
-        return InlineActor(config, state)
-    try:
-        return ProcessActor(config, state)
-    except envs.EnvError as error:
-        here = config.model_copy(update={"acting": config.acting.model_copy(update={"process": False})})
-        return InlineActor(here, state, note=f"acting shares the process of the learner: {error}")
-
-
-def _build(config: Config, state: Mapping[str, Any] | None, keep_episodes: bool = True) -> Actor:
-    return Actor(config, WorldModel(config.model, envs.spec(config.env)), state, keep_episodes)
+def _build(config: Config, slots: range, state: Mapping[str, Any] | None, keep_episodes: bool = True) -> Actor:
+    return Actor(config, WorldModel(config.model, envs.spec(config.env)), state, keep_episodes, slots)
 
 
 def _serve(
-    pipe: Connection, config: Config, along: Handover, state: Mapping[str, Any] | None, keep_episodes: bool
+    pipe: Connection,
+    config: Config,
+    along: Handover,
+    slots: range,
+    state: Mapping[str, Any] | None,
+    keep_episodes: bool,
 ) -> None:
     """Plays rounds until told to stop, or until the learner is gone."""
     torch.set_num_threads(1)
@@ -316,7 +285,7 @@ def _serve(
     actor: Actor | None = None
     try:
         along.take(config.env)
-        actor = _build(config, state, keep_episodes)
+        actor = _build(config, slots, state, keep_episodes)
         pipe.send(("ready", actor.goes_on, actor.env.not_restored))
         while (weights := pipe.recv()) is not None:
             actor.load_weights({name: torch.from_numpy(array) for name, array in weights.items()})
@@ -333,13 +302,6 @@ def _serve(
     finally:
         if actor is not None:
             actor.close()
-
-
-def _as_arrays(state: Any) -> Any:
-    """Returns a nested dictionary with the tensors that a checkpoint holds as arrays."""
-    if isinstance(state, Mapping):
-        return {name: _as_arrays(part) for name, part in state.items()}
-    return state.numpy() if isinstance(state, torch.Tensor) else state
 
 
 def _memory_mib() -> float:

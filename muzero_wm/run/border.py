@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from muzero_wm.acting.worker import ActorHandle
+from muzero_wm.acting.pool import ActorPool
 from muzero_wm.learning.learner import Learner
 from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.run.progress import Progress
@@ -14,24 +14,24 @@ from muzero_wm.run.progress import Progress
 class Border:
     """A recent border of rounds in memory, for when the running round cannot be finished.
 
-    Weights, counters and actor are copied; the replay only notes from here on what it overwrites. A copy is taken again
-    when it has become so old that copying costs little: at every border where rounds are long. It is taken again too
-    when the replay's notes have grown large.
+    Weights, counters and actors are copied; the replay only notes from here on what it overwrites. A copy is taken
+    again when it has become so old that copying costs little: at every border where rounds are long. It is taken again
+    too when the replay's notes have grown large.
 
     Args:
         learner: of the run.
         replay: of the run.
         progress: of the run.
-        actor: of the run.
+        actors: of the run.
     """
 
     SHORTEST_AGE = 2.0  # seconds
     LARGEST_SHARE = 0.005  # of the run's time
     LARGEST_NOTES = 0.125  # of replay.max_mib
 
-    def __init__(self, learner: Learner, replay: ReplayBuffer, progress: Progress, actor: ActorHandle) -> None:
+    def __init__(self, learner: Learner, replay: ReplayBuffer, progress: Progress, actors: ActorPool) -> None:
         """Takes the first copy; the run is at a border."""
-        self._learner, self._replay, self._progress, self._actor = learner, replay, progress, actor
+        self._learner, self._replay, self._progress, self._actors = learner, replay, progress, actors
         self._taken = self._cost = 0.0
         self._copies: dict[str, Any] = {}
         self.refresh()
@@ -46,7 +46,7 @@ class Border:
         self._copies = {
             "learner": self._learner.anchor(),
             "progress": self._progress.state_dict(),
-            "actor": self._actor.state_dict(),
+            "actor": self._actors.state_dict(),
         }
         self._replay.mark()
         self._taken = time.monotonic()
@@ -58,7 +58,7 @@ class Border:
             "learner": self._learner.state_dict(),
             "replay": self._replay.state_dict(),
             "progress": self._progress.state_dict(),
-            "actor": self._actor.state_dict(),
+            "actor": self._actors.state_dict(),
         }
 
     def before(self) -> dict[str, Any]:

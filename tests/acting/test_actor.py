@@ -13,12 +13,14 @@ import torch
 from muzero_wm import envs
 from muzero_wm.acting.actor import Actor
 from muzero_wm.acting.episodes import OpenEpisodes
-from muzero_wm.acting.worker import ActingError, InlineActor, ProcessActor
+from muzero_wm.acting.pool import ActorPool
+from muzero_wm.acting.worker import ActingError
 from muzero_wm.config import ActingConfig, Config, InferenceConfig, ModelConfig, SearchConfig
 from muzero_wm.model.world_model import WorldModel
 from muzero_wm.replay.room import share_room
 from muzero_wm.replay.trajectory import Trajectories
 from tests.acting.faulty import Walk
+from tests.acting.pools import inline, spawned
 
 
 def small(env: str = "tictactoe", **settings: object) -> Config:
@@ -109,13 +111,13 @@ def test_random_moves_are_what_is_played_and_recorded() -> None:
 
 def test_returns_are_those_of_the_quieter_half() -> None:
     config = small("gym:CartPole-v1", random_moves=0.9)
-    actor = InlineActor(config)
+    actor = inline(config)
     actor.begin(model_for(config).state_dict())
     expected: list[float] = []
     running = np.zeros(6)
     for _ in range(20):
-        played = actor._actor.play(7)
-        result = actor._take(played, {})
+        played = actor.actors[0]._actor.play(7)
+        result = actor._take(played)
         for reward, done in zip(played.steps["reward"], played.done, strict=True):
             running += reward
             expected += running[:3][done[:3]].tolist()
@@ -180,7 +182,7 @@ def test_process_and_inline_play_the_same() -> None:
     config = small().model_copy(update={"inference": InferenceConfig(backend="fused")})
     weights = {name: tensor.clone() for name, tensor in model_for(config).state_dict().items()}
     results = []
-    for kind in (InlineActor, ProcessActor):
+    for kind in (inline, spawned):
         actor = kind(config)
         try:
             rounds = []
@@ -190,15 +192,15 @@ def test_process_and_inline_play_the_same() -> None:
         finally:
             actor.close()
         results.append(rounds)
-    for inline, remote in zip(*results, strict=True):
-        assert inline.steps == remote.steps == 42
+    for here, remote in zip(*results, strict=True):
+        assert here.steps == remote.steps == 42
         assert remote.stats.pop("acting/memory_mib") > 10
-        assert inline.stats == pytest.approx(remote.stats)
-        assert np.array_equal(inline.trajectories.action, remote.trajectories.action)
-        assert np.array_equal(inline.trajectories.policy, remote.trajectories.policy)
+        assert here.stats == pytest.approx(remote.stats)
+        assert np.array_equal(here.trajectories.action, remote.trajectories.action)
+        assert np.array_equal(here.trajectories.policy, remote.trajectories.policy)
 
 
-def _round(actor: ProcessActor) -> None:
+def _round(actor: ActorPool) -> None:
     actor.begin({})
     actor.collect()
 
@@ -217,7 +219,7 @@ def test_a_failing_process_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     config = small("tests.acting.test_actor:licensed")
     envs.spec(config.env)
     licence.unlink()
-    actor = ProcessActor(config)
+    actor = spawned(config)
     try:
         with pytest.raises(ActingError, match=r"licensed.*the licence is gone"):
             _round(actor)

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from muzero_wm.acting.worker import ActingError, ActorHandle, InlineActor, ProcessActor
+from muzero_wm.acting.worker import ActingError
 from muzero_wm.basis.signals import Interrupted, StopSignals
 from muzero_wm.training import train
 from tests.acting import helped
+from tests.acting.pools import Kind, inline, spawned
 from tests.acting.test_worker import config_for, play
 from tests.processes import gone
 from tests.test_exact_resume import SMALL, load_checkpoint, load_config
@@ -34,11 +35,9 @@ def _in_the_foreground() -> Iterator[None]:
 HELPERS = "gym:tests.acting.helped:Helpers-v0"
 
 
-@pytest.mark.parametrize(("kind", "workers"), [(InlineActor, 0), (ProcessActor, 0), (ProcessActor, 1)])
-def test_helpers_end_by_the_signals_that_end_others(
-    kind: type[ActorHandle], workers: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(helped.Helpers, "tried", kind is ProcessActor)  # in this process, which asks for the spec
+@pytest.mark.parametrize(("kind", "workers"), [(inline, 0), (spawned, 0), (spawned, 1)])
+def test_helpers_end_by_the_signals_that_end_others(kind: Kind, workers: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(helped.Helpers, "tried", kind is spawned)  # in this process, which asks for the spec
     config = config_for(HELPERS, env_workers=workers)
     before = signal.getsignal(signal.SIGTERM)
     with StopSignals() as stop:
@@ -92,7 +91,7 @@ def test_a_process_that_ends_is_noticed_though_its_helper_lives(workers: int) ->
     config = config_for("gym:tests.acting.helped:Orphan-v0", env_workers=workers, max_restarts=0)
     begin = time.monotonic()
     with pytest.raises(ActingError, match="exit code 3"):
-        play(ProcessActor(config), config, rounds=1)
+        play(spawned(config), config, rounds=1)
     assert time.monotonic() - begin < 45.0
 
 
@@ -102,7 +101,7 @@ def test_a_process_that_is_ended_by_force_takes_along_what_it_started(
 ) -> None:
     monkeypatch.setenv(helped.LOG, str(log := tmp_path / "engines"))
     config = config_for("gym:tests.acting.helped:Engine-v0")
-    actor = ProcessActor(config)
+    actor = spawned(config)
     made_here = len(log.read_text().split())
     while len(log.read_text().split()) < made_here + config.acting.num_envs:
         time.sleep(0.1)

@@ -14,11 +14,13 @@ import torch
 
 from muzero_wm import envs
 from muzero_wm.acting.episodes import ActingResult
-from muzero_wm.acting.worker import ActingError, ActorHandle, InlineActor, ProcessActor
+from muzero_wm.acting.pool import ActorPool
+from muzero_wm.acting.worker import ActingError
 from muzero_wm.config import ActingConfig, Config, ModelConfig, SearchConfig
 from muzero_wm.model.world_model import WorldModel
 from muzero_wm.training import train
 from tests.acting import faulty
+from tests.acting.pools import Kind, inline, pid, spawned
 from tests.processes import children, gone
 from tests.test_exact_resume import SMALL, load_checkpoint, load_config
 
@@ -34,7 +36,7 @@ def config_for(env: str, **acting: Any) -> Config:
 
 
 def play(
-    actor: ActorHandle, config: Config, rounds: int = 4, results: list[ActingResult] | None = None
+    actor: ActorPool, config: Config, rounds: int = 4, results: list[ActingResult] | None = None
 ) -> list[ActingResult]:
     torch.manual_seed(3)
     weights = WorldModel(config.model, envs.spec(config.env)).state_dict()
@@ -65,17 +67,17 @@ def marker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_process_that_was_waited_for_plays_the_same() -> None:
     config = config_for("tictactoe")
-    waited = ProcessActor(config)
+    waited = spawned(config)
     waited.prepare()
-    ready = waited._child.pipe.poll  # nothing is left to be said before the first round
+    ready = waited.actors[0]._child.pipe.poll  # nothing is left to be said before the first round
     assert not ready(0.0)
-    assert_same_games(play(waited, config), play(InlineActor(config), config))
+    assert_same_games(play(waited, config), play(inline(config), config))
 
 
 def test_a_process_that_dies_while_it_starts_is_replaced_by_the_round(marker: Path) -> None:
     config = config_for("tictactoe")
-    actor = ProcessActor(config)
-    os.kill(actor._child.pid, signal.SIGKILL)
+    actor = spawned(config)
+    os.kill(pid(actor), signal.SIGKILL)
     actor.prepare()
     (note,) = (note for result in play(actor, config) for note in result.notes)
     assert "(killed by SIGKILL); restart 1 of at most 5" in note
@@ -87,27 +89,27 @@ def test_a_process_that_dies_while_it_starts_is_replaced_by_the_round(marker: Pa
 )
 def test_a_process_that_dies_or_hangs_is_replaced_and_plays_the_same(fault: str, reason: str, marker: Path) -> None:
     config = config_for(f"gym:tests.acting.faulty:{fault}-v0", timeout_seconds=2.0)
-    struck = play(ProcessActor(config), config)
+    struck = play(spawned(config), config)
     assert marker.exists()
     notes = [note for result in struck for note in result.notes]
     assert len(notes) == 1 and reason in notes[0] and "restart 1 of at most 5" in notes[0]
     assert struck[-1].stats["acting/restarts"] == 1
-    assert_same_games(struck, play(InlineActor(config), config))  # the marker is there: no fault any more
+    assert_same_games(struck, play(inline(config), config))  # the marker is there: no fault any more
 
 
-@pytest.mark.parametrize("kind", [InlineActor, ProcessActor])
-def test_environments_in_processes_of_their_own_change_nothing(kind: type[ActorHandle]) -> None:
+@pytest.mark.parametrize("kind", [inline, spawned])
+def test_environments_in_processes_of_their_own_change_nothing(kind: Kind) -> None:
     config, plain = (config_for("gym:tests.acting.faulty:Walk-v0", env_workers=n) for n in (2, 0))
     first = kind(config)
     results = play(first, config, rounds=3)
     results += play(kind(config, first.state_dict()), config, rounds=3)
-    assert_same_games(results, play(InlineActor(plain), plain, rounds=6))
+    assert_same_games(results, play(inline(plain), plain, rounds=6))
 
 
-@pytest.mark.parametrize("kind", [InlineActor, ProcessActor])
+@pytest.mark.parametrize("kind", [inline, spawned])
 @pytest.mark.parametrize(("fault", "reason"), [("HangOnce", "step takes longer than"), ("KillOnce", "SIGKILL")])
 def test_an_environment_that_ends_its_worker_ends_acting_at_once(
-    kind: type[ActorHandle], fault: str, reason: str, marker: Path
+    kind: Kind, fault: str, reason: str, marker: Path
 ) -> None:
     """It would do it again: the same seed and the same actions."""
     limit = {"env_timeout_seconds": 1.0} if fault == "HangOnce" else {"env_workers": 2}
@@ -120,25 +122,25 @@ def test_an_environment_that_ends_its_worker_ends_acting_at_once(
 
 def test_workers_end_with_the_acting_process() -> None:
     config = config_for("gym:tests.acting.faulty:Walk-v0", env_workers=2)
-    actor = ProcessActor(config)
+    actor = spawned(config)
     weights = WorldModel(config.model, envs.spec(config.env)).state_dict()
     actor.begin(weights)
     first = actor.collect()
-    grandchildren = children(actor._child.pid)
+    grandchildren = children(pid(actor))
     assert len(grandchildren) == 2
-    os.kill(actor._child.pid, signal.SIGKILL)
+    os.kill(pid(actor), signal.SIGKILL)
     actor.begin(weights)
     second = actor.collect()  # a new process, with workers of its own
     assert "killed by SIGKILL" in second.notes[0] and gone(grandchildren)
-    grandchildren = children(actor._child.pid)
+    grandchildren = children(pid(actor))
     actor.close()
     assert len(grandchildren) == 2 and gone(grandchildren)
     plain = config_for("gym:tests.acting.faulty:Walk-v0")
-    inline = InlineActor(plain)
+    undisturbed = inline(plain)
     expected = []
     for _ in range(2):
-        inline.begin({name: tensor.clone() for name, tensor in weights.items()})
-        expected.append(inline.collect())
+        undisturbed.begin({name: tensor.clone() for name, tensor in weights.items()})
+        expected.append(undisturbed.collect())
     assert_same_games([first, second], expected)
 
 
@@ -152,12 +154,12 @@ def test_a_process_that_keeps_dying_is_given_up(tmp_path: Path) -> None:
 
 def test_a_process_that_grows_too_large_is_replaced_between_rounds() -> None:
     config = config_for("tictactoe", max_memory_mib=1.0, max_restarts=1)
-    actor = ProcessActor(config)
+    actor = spawned(config)
     results: list[ActingResult] = []
     with pytest.raises(ActingError, match=r"more than acting.max_memory_mib; it was restarted 1 times"):
         play(actor, config, results=results)
     assert len(results) == 2 and "MiB" in results[1].notes[0]
-    assert_same_games(results, play(InlineActor(config), config, rounds=2))
+    assert_same_games(results, play(inline(config), config, rounds=2))
 
 
 @pytest.mark.parametrize("process", [False, True])
@@ -178,11 +180,11 @@ def test_an_environment_that_raises_is_named_and_nothing_is_lost(process: bool, 
 def test_observations_that_are_not_finite_are_named() -> None:
     config = config_for("gym:tests.acting.faulty:Nan-v0")
     with pytest.raises(ActingError, match=r"observation must be finite, got \[nan.*\(slot 0, episode 0, .*3"):
-        play(InlineActor(config), config)
+        play(inline(config), config)
 
 
-@pytest.mark.parametrize("kind", [InlineActor, ProcessActor])
-def test_weights_that_are_not_finite_are_noticed_while_acting(kind: type[ActorHandle]) -> None:
+@pytest.mark.parametrize("kind", [inline, spawned])
+def test_weights_that_are_not_finite_are_noticed_while_acting(kind: Kind) -> None:
     config = config_for("tictactoe")
     weights = WorldModel(config.model, envs.spec("tictactoe")).state_dict()
     weights["heads.output.weight"].fill_(float("nan"))
@@ -200,12 +202,12 @@ def test_weights_that_are_not_finite_are_noticed_while_acting(kind: type[ActorHa
 def test_what_cannot_be_restored_begins_its_next_episode(name: str, why: str) -> None:
     config = config_for(f"gym:tests.acting.faulty:{name}-v0")
     faulty.SEEDS.clear()
-    first = InlineActor(config)
+    first = inline(config)
     play(first, config, rounds=2)
     begun = set(faulty.SEEDS)
     faulty.SEEDS.clear()
     state = first.state_dict()
-    again = InlineActor(config, state)
+    again = inline(config, state)
     fresh = faulty.SEEDS[-4:] if name == "Dice" else faulty.SEEDS[1::2]  # a replay resets first, then the next begins
     assert len(set(fresh)) == 4 and not begun & set(fresh)
     results = play(again, config, rounds=3)

@@ -1,0 +1,69 @@
+"""Any number of actors play as one does: every slot has its own streams, whoever holds it."""
+
+from __future__ import annotations
+
+import pytest
+
+from muzero_wm import envs
+from muzero_wm.acting.pool import ActorPool
+from muzero_wm.acting.worker import ActorHandle, InlineActor, ProcessActor
+from muzero_wm.basis.processes import RemoteTraceback
+from muzero_wm.basis.seeding import derive_seed, episode_seeds
+from muzero_wm.config import Config, InferenceConfig
+from tests.acting.pools import inline
+from tests.acting.test_worker import ActingError, assert_same_games, config_for, play
+
+WALK = "gym:tests.acting.faulty:Walk-v0"
+PARTS = [range(1), range(1, 4)]
+
+
+def named(env: str = WALK) -> Config:
+    """Returns a configuration whose backend gives the same bits for any batch."""
+    config = config_for(env, random_moves=0.5, min_noise=0.2)
+    return config.model_copy(update={"inference": InferenceConfig(backend="native")})
+
+
+@pytest.mark.parametrize("kind", [InlineActor, ProcessActor])
+def test_several_actors_play_the_games_of_one(kind: type[ActorHandle]) -> None:
+    config = named()
+    one, several = inline(config), ActorPool(config, kind=kind, ranges=PARTS)
+    expected, results = play(one, config, rounds=5), play(several, config, rounds=5)
+    assert any(result.trajectories is not None for result in expected)
+    assert_same_games(results, expected)
+    for result, other in zip(results, expected, strict=True):
+        assert result.steps == other.steps == 20
+        for name, mean in other.stats.items():
+            assert result.stats[name] == pytest.approx(mean, rel=1e-5), name
+
+
+def test_several_actors_go_on_from_a_state() -> None:
+    config = named()
+    whole = play(ActorPool(config, kind=InlineActor, ranges=PARTS), config, rounds=6)
+    first = ActorPool(config, kind=InlineActor, ranges=PARTS)
+    results = play(first, config, rounds=3)
+    again = ActorPool(config, first.state_dict(), kind=InlineActor, ranges=PARTS)
+    assert_same_games(results + play(again, config, rounds=3), whole)
+    with pytest.raises(envs.EnvError, match="actors: the checkpoint holds the states of 2, got 1"):
+        inline(config, first.state_dict())
+
+
+def test_a_failing_slot_is_named_by_its_number_in_the_run() -> None:
+    seed = int(episode_seeds(derive_seed(named().seed, "envs"), 2, 0)[0])
+    config = named(f"gym:tests.acting.faulty:Walk-v0(fault='raise', once=False, in_seed={seed})")
+    with pytest.raises(ActingError, match=r"slot 2, episode 0") as caught:
+        play(ActorPool(config, kind=ProcessActor, ranges=PARTS), config)
+    assert isinstance(caught.value.__cause__, RemoteTraceback)
+
+
+def test_the_slots_must_be_all_of_the_run() -> None:
+    for parts in ([range(3)], [range(2), range(3, 4)], [range(2, 4), range(2)]):
+        with pytest.raises(ValueError, match="ranges: expected all of 4 slots in order"):
+            ActorPool(named(), kind=InlineActor, ranges=parts)
+
+
+def test_every_end_goes_to_its_episode_where_many_come_in_one_round() -> None:
+    config = named()
+    config = config.model_copy(update={"acting": config.acting.model_copy(update={"steps_per_round": 40})})
+    one = play(inline(config), config, rounds=2)
+    assert_same_games(play(ActorPool(config, kind=InlineActor, ranges=PARTS), config, rounds=2), one)
+    assert all(result.trajectories is not None and len(result.trajectories) > 12 for result in one)
