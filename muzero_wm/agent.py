@@ -15,6 +15,7 @@ from muzero_wm.config.presets import parse_config
 from muzero_wm.envs.base import EnvSpec
 from muzero_wm.envs.translate import Translator
 from muzero_wm.inference.inference import InferenceModel
+from muzero_wm.model.device import resolve_device
 from muzero_wm.model.world_model import WorldModel
 from muzero_wm.planning.planner import Planner, SearchResult
 from muzero_wm.planning.shards import SHARD_ROOTS, resolve_workers
@@ -166,17 +167,19 @@ class Agent:
         return array, legal
 
 
-def load(run_dir: str | Path, checkpoint: Which = "last") -> Agent:
+def load(run_dir: str | Path, checkpoint: Which = "last", *, device: str = "auto") -> Agent:
     """Loads an agent from a checkpoint of a run: numbers only, no code, and no environment is imported.
 
     Args:
         run_dir: a run folder as `train` leaves it.
         checkpoint: "last" for the newest intact one, "best" by `run.keep_best`, or a number of updates.
+        device: where the network computes, wherever it was trained: "auto", "cpu", "cuda" or "cuda:N".
 
     Returns:
         The agent with the EMA weights.
 
     Raises:
+        DeviceError: there is no such device.
         CheckpointError: the folder is no run, or no checkpoint in it can be read.
     """
     folder = Path(run_dir)
@@ -195,7 +198,7 @@ def load(run_dir: str | Path, checkpoint: Which = "last") -> Agent:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{folder}: its checkpoint holds no agent ({type(error).__name__}: {error})") from None
     torch.set_num_threads(config.run.threads)
-    return Agent(config, spec, model, updates)
+    return Agent(config, spec, model.to(resolve_device(device, model.conv)), updates)
 
 
 def _build(config: Config, spec: EnvSpec, weights: dict[str, torch.Tensor]) -> WorldModel:

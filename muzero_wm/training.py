@@ -34,7 +34,9 @@ from muzero_wm.config.presets import dump_config, parse_config
 from muzero_wm.evaluation.during import Measured, TrainingEvaluation
 from muzero_wm.inference.inference import InferenceModel
 from muzero_wm.learning.learner import Learner
+from muzero_wm.model.device import DeviceWarning, describe_device, resolve_device
 from muzero_wm.model.precision import PrecisionWarning, describe, short_name
+from muzero_wm.model.world_model import uses_conv
 from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.replay.room import share_room
 from muzero_wm.run.border import Border
@@ -120,7 +122,8 @@ class Run:
         self._config, self._folder, self._stop = config, folder, stop
         self._spec = envs.spec(config.env)
         self._room = share_room(self._spec, config)
-        self.learner = Learner(config, self._spec, partial(dump_arrays, folder))
+        device = resolve_device(config.run.device, uses_conv(config.model, self._spec))
+        self.learner = Learner(config, self._spec, partial(dump_arrays, folder), device)
         self.replay = ReplayBuffer(self._spec, config.replay, config.search.discount, self._room.open_bytes)
         self.progress = Progress(config, self.learner, self.replay)
         saved = self._restore() if resume else None
@@ -129,7 +132,7 @@ class Run:
         self._newest = (-1, 0)  # round and update of the last checkpoint
         self._last_save = self.progress.elapsed
         self._network = _network(config, self.learner, folder, saved)
-        self.learner.config = _with_backend(config, self._network.backend)
+        self.learner.config = _with_device(_with_backend(config, self._network.backend), str(device))
         self._evaluation = TrainingEvaluation(self.learner.config, self._spec, self.progress.elapsed)
         self.actors = make_pool(self.learner.config, saved.get("actor") if saved else None)
         self.border = Border(self.learner, self.replay, self.progress, self.actors)
@@ -140,6 +143,7 @@ class Run:
         saved = load_checkpoint(self._folder / "checkpoints")
         restore({"learner": self.learner, "replay": self.replay, "progress": self.progress}, saved)
         _tell_precision(saved.get("precision"), short_name(self.learner.dtype))
+        _tell_device(saved.get("device", "cpu"), self.learner.device.type)
         return saved
 
     def goes_on(self) -> bool:
@@ -197,7 +201,7 @@ class Run:
         start = time.monotonic()
         this = (int(payload["progress"]["rounds"]), int(payload["learner"]["updates"]))
         described = {"config": dump_config(self._config), "env": self._spec.to_dict(), "backend": self._network.backend}
-        described["precision"] = short_name(self.learner.dtype)
+        described |= {"precision": short_name(self.learner.dtype), "device": self.learner.device.type}
         # the border in memory may be older than the last checkpoint
         if this >= self._newest and self._saver.save(payload | described, this[1], last=last):
             self._newest = this
@@ -210,7 +214,9 @@ class Run:
         with RunLogger(self._folder, self._config.run.tensorboard, resume_at=self._resume_at) as log:
             self._stop.show = log.notice
             log.start(self._config.learning)
-            for line in (self._network.describe(), f"learning: {describe(self.learner.dtype)}", *self._room.describe()):
+            learner = self.learner
+            learning = f"learning: {describe(learner.dtype, learner.device)}, on {describe_device(learner.device)}"
+            for line in (self._network.describe(), learning, *self._room.describe()):
                 log.message(line)
             if self._resume_at is None:
                 self.save(self.border.now())
@@ -277,6 +283,10 @@ def _with_backend(config: Config, backend: str) -> Config:
     return config.model_copy(update={"inference": inference})
 
 
+def _with_device(config: Config, device: str) -> Config:
+    return config.model_copy(update={"run": config.run.model_copy(update={"device": device})})
+
+
 def _tell_precision(before: str | None, now: str) -> None:
     """Warns where "auto" means another precision of the learner than on the machine that saved the run."""
     if before not in (None, now):
@@ -286,6 +296,13 @@ def _tell_precision(before: str | None, now: str) -> None:
             PrecisionWarning,
             stacklevel=2,
         )
+
+
+def _tell_device(before: str, now: str) -> None:
+    """Warns where a run goes on on another kind of device: both round, each in its own way."""
+    if before != now:
+        text = f"run.device: the run learnt on {before} so far and goes on on {now}"
+        warnings.warn(f"{text}, so it will not end as it would have there", DeviceWarning, stacklevel=2)
 
 
 def _write_config(folder: Path, config: Config) -> None:

@@ -28,6 +28,7 @@ from muzero_wm.basis.processes import Child, RemoteTraceback, StartError, remote
 from muzero_wm.basis.signals import Tick, proceed
 from muzero_wm.config import Config
 from muzero_wm.envs.naming.handover import Handover, handover
+from muzero_wm.model.device import resolve_device
 from muzero_wm.model.world_model import WorldModel
 
 Weights = dict[str, torch.Tensor]
@@ -268,7 +269,8 @@ class ProcessActor(ActorHandle):
 
 
 def _build(config: Config, slots: range, state: Mapping[str, Any] | None, keep_episodes: bool = True) -> Actor:
-    return Actor(config, WorldModel(config.model, envs.spec(config.env)), state, keep_episodes, slots)
+    model = WorldModel(config.model, envs.spec(config.env))
+    return Actor(config, model.to(resolve_device(config.run.device, model.conv)), state, keep_episodes, slots)
 
 
 def _serve(

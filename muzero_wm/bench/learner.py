@@ -14,7 +14,7 @@ from muzero_wm.bench.timing import Stopwatch, interleave
 from muzero_wm.config import Config
 from muzero_wm.config.presets import load_config
 from muzero_wm.envs.base import EnvSpec
-from muzero_wm.learning import learner as learner_module
+from muzero_wm.learning import batches, steps
 from muzero_wm.learning.learner import Learner
 from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.replay.trajectory import Trajectories
@@ -72,11 +72,11 @@ def _row(config: Config, seconds: float) -> dict[str, Any]:
         (buffer, "sample_slots", "sample"),
         (buffer, "batch", "sample"),
         (buffer, "update_priorities", "sample"),
-        (learner_module, "apply_symmetries", "sample"),
+        (batches, "apply_symmetries", "sample"),
         (learner, "_renew_bootstraps", "bootstrap"),
         (learner, "_reanalyze", "reanalyze"),
         (learner.optimizer, "step", "optimizer"),
-        (learner_module, "update_teacher", "ema"),
+        (steps, "update_teacher", "ema"),
     ):
         stopwatch.seconds = dict.fromkeys(stopwatch.seconds, 0.0)
         timing = interleave({"update": run}, seconds)["update"]

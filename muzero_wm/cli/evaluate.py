@@ -34,6 +34,7 @@ def _declare(parser: CommandParser) -> None:
     parser.add_argument("--games", type=integer(1), default=100, metavar="N", help="games (default: 100)")
     simulations_argument(parser)
     parser.add_argument("--seed", type=integer(0), default=0, metavar="N", help="seed of the games (default: 0)")
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (default: auto)")
     json_argument(parser)
 
 
@@ -52,7 +53,7 @@ def _run(args: argparse.Namespace) -> None:
     from muzero_wm import agent
     from muzero_wm.evaluation import evaluate
 
-    trained = agent.load(folder, args.checkpoint)
+    trained = agent.load(folder, args.checkpoint, device=args.device)
     opponent = args.opponent
     if opponent is None and trained.spec.num_players == 2:
         from muzero_wm.evaluation.affordable import affordable_opponent

@@ -262,7 +262,21 @@ class RunConfig(Section):
     threads: Annotated[StrictInt, Field(ge=1, le=1024)] = Field(
         1, description="torch threads of the learner (the actor has one of its own)"
     )
+    device: str = Field(
+        "auto",
+        description="of learner, teacher and the backends eager and torch: cpu, cuda or cuda:N; auto: cuda for a conv "
+        "torso where there is one, else cpu",
+    )
     tensorboard: StrictBool = True
+
+    @field_validator("device")
+    @classmethod
+    def _known_device(cls, value: str) -> str:
+        if value.partition(":")[0] == "mps":
+            raise ValueError("mps is not supported; use cpu")
+        if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,4})?", value):
+            raise ValueError(f"expected auto, cpu, cuda or cuda:N, got {value!r:.40}")
+        return value
 
     @field_validator("evaluate_opponent")
     @classmethod

@@ -80,14 +80,14 @@ def excited(model: WorldModel) -> WorldModel:
     generator = torch.Generator().manual_seed(0)
     for parameter in noisy.parameters():
         scale = 0.1 if parameter.ndim < 2 else 0.5 / math.sqrt(parameter[0].numel())
-        parameter.add_(scale * torch.randn(parameter.shape, generator=generator))
+        parameter.add_((scale * torch.randn(parameter.shape, generator=generator)).to(parameter.device))
     for name, buffer in noisy.named_buffers():
         if name.endswith("running_mean"):
-            buffer.add_(0.1 * torch.randn(buffer.shape, generator=generator))
+            buffer.add_((0.1 * torch.randn(buffer.shape, generator=generator)).to(buffer.device))
         elif name.endswith("running_var") or name == "observation.scale":
-            buffer.mul_(0.5 + torch.rand(buffer.shape, generator=generator))
+            buffer.mul_((0.5 + torch.rand(buffer.shape, generator=generator)).to(buffer.device))
         elif name == "observation.shift":
-            buffer.add_(0.1 * torch.randn(buffer.shape, generator=generator))
+            buffer.add_((0.1 * torch.randn(buffer.shape, generator=generator)).to(buffer.device))
     return noisy
 
 

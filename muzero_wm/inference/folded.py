@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -84,6 +85,7 @@ def fold(model: WorldModel) -> Folded:
     Returns:
         Copies in float32 on the CPU.
     """
+    model = on_cpu(model)
     dynamics, heads, shape = model.dynamics, model.heads, model.latent_shape
     embedding = _copy(dynamics.embedding.weight)
     if model.conv:  # the table is stored channels last
@@ -110,6 +112,11 @@ def fold(model: WorldModel) -> Folded:
         hidden=_layer(heads.hidden),
         output=_layer(heads.output),
     )
+
+
+def on_cpu(model: WorldModel) -> WorldModel:
+    """Returns a model, or a copy of it on the CPU where it is elsewhere."""
+    return model if model.device.type == "cpu" else copy.deepcopy(model).cpu()
 
 
 def _copy(tensor: Tensor) -> Tensor:

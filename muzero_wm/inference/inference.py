@@ -43,6 +43,8 @@ class BackendWarning(UserWarning):
 class InferenceModel:
     """A snapshot of a world model for acting and searching.
 
+    The module's own backends, eager and torch, compute where the model is; the others take its weights to the CPU.
+
     Args:
         model: the weights to start from; later changes of it are seen after `refresh` only.
         backend: "auto" measures what is there and takes the fastest that is accurate enough; else the name of one,
@@ -73,7 +75,7 @@ class InferenceModel:
         stored: bool = False,
     ) -> None:
         """Takes the first snapshot; see the class for the arguments."""
-        names = _names(backend, precision, model.conv)
+        names = _names(backend, precision, model)
         try:
             self._take(model, names, batch_size, frozen)
         except BackendError as error:
@@ -92,7 +94,7 @@ class InferenceModel:
     def _take(self, model: WorldModel, names: list[str], batch_size: int, frozen: bool) -> None:
         """Builds the one backend that is named, or the best of several."""
         # one choice per process for one kind of model: two runs side by side must not differ by a measurement
-        shapes = f"{model.observation_shape} {model.num_actions} {model.learns_turns}"
+        shapes = f"{model.observation_shape} {model.num_actions} {model.learns_turns} {model.device}"
         key = f"{names} {batch_size} {frozen} {model.config} {shapes}"
         if key in _choices:
             self.backend, self.candidates = _choices[key]
@@ -107,7 +109,7 @@ class InferenceModel:
         try:
             self._take(model, [sibling], batch_size, frozen)
         except BackendError:
-            self._take(model, _names("auto", "auto", model.conv), batch_size, frozen)
+            self._take(model, _names("auto", "auto", model), batch_size, frozen)
         warnings.warn(
             f"inference.backend: the run was made with {wanted}, which is missing here ({reason}); {self.backend} "
             "takes its place: the same network, rounded differently, so searches may differ from those of the machine "
@@ -192,7 +194,7 @@ class Session:
 
         def recurrent_fn(parent_index: NDArray[np.int32], action: NDArray[np.int32], node_index: int) -> Arrays:
             count = len(action)
-            rows = remember(rows_cache, count, lambda: _Rows(count, size, root.latent.dtype))
+            rows = remember(rows_cache, count, lambda: _Rows(count, size, root.latent))
             latent = rows.gather(pool, parent_index, batch)
             out = pool[node_index * batch : node_index * batch + count]
             result = worker.recurrent(latent, action, out)
@@ -209,16 +211,17 @@ class Session:
     def _pool(self, num_nodes: int, batch: int, like: Tensor) -> Tensor:
         """Returns [num_nodes * batch, D] of uninitialised memory, the same again while it is large enough."""
         needed = num_nodes * batch * like.shape[1]
-        if self._memory.numel() < needed or self._memory.dtype != like.dtype:
-            self._memory = torch.empty(needed, dtype=like.dtype)
+        known = self._memory
+        if known.numel() < needed or known.dtype != like.dtype or known.device != like.device:
+            self._memory = torch.empty(needed, dtype=like.dtype, device=like.device)
         return self._memory[:needed].view(-1, like.shape[1])
 
 
 class _Rows:
     """Where the latents of one network call are gathered, for one number of rows."""
 
-    def __init__(self, count: int, size: int, dtype: torch.dtype) -> None:
-        self._latent = torch.empty(count, size, dtype=dtype)
+    def __init__(self, count: int, size: int, like: Tensor) -> None:
+        self._latent = torch.empty(count, size, dtype=like.dtype, device=like.device)
         self._index = torch.empty(count, dtype=torch.int64)
         self._index_array = self._index.numpy()
         self._offset = np.zeros(count, np.int64)
@@ -232,12 +235,12 @@ class _Rows:
             self._offset[:] = np.arange(len(self._offset)) % batch
         np.multiply(parent_index, batch, out=self._index_array)
         np.add(self._index_array, self._offset, out=self._index_array)
-        return torch.index_select(pool, 0, self._index, out=self._latent)
+        return torch.index_select(pool, 0, self._index.to(pool.device), out=self._latent)
 
 
-def _names(backend: str, precision: str, conv: bool) -> list[str]:
+def _names(backend: str, precision: str, model: WorldModel) -> list[str]:
     """Returns the full name of a backend, or of all that "auto" has to choose from."""
-    resolved = short_name(resolve_precision(precision, conv))
+    resolved = short_name(resolve_precision(precision, model.conv, model.device))
     if backend != "auto":
         return [resolve_name(backend, resolved)]
     return names_for("auto" if precision == "auto" and resolved == "bf16" else resolved)

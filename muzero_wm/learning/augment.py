@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from muzero_wm.envs.base import Symmetry
-from muzero_wm.replay.buffer import Batch
+from muzero_wm.replay.batch import Batch
 
 
-def apply_symmetries(batch: Batch, symmetries: tuple[Symmetry, ...], rng: np.random.Generator) -> None:
+def apply_symmetries(batch: Batch[NDArray[Any]], symmetries: tuple[Symmetry, ...], rng: np.random.Generator) -> None:
     """Turns every sample by a symmetry drawn for it, in place; all its steps by the same one.
 
     Args:

@@ -15,6 +15,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from muzero_wm.replay.buffer import ReplayBuffer
 
@@ -101,3 +103,31 @@ class HealthMonitor:
         due = [warnings[name] for name in sorted(now - self._up) if name in warnings]
         self._up = now | (self._up - flags.keys())
         return flags, due
+
+
+def latent_health(latent: Tensor) -> dict[str, float]:
+    """Returns the collapse metrics of a batch of latents [n, d].
+
+    `latent/std` is the mean deviation per dimension (0: every position looks alike), `latent/effective_rank` the
+    number of directions in use (1: all on a line).
+    """
+    return {"latent/std": float(latent.std(0).mean()), "latent/effective_rank": effective_rank(latent)}
+
+
+def effective_rank(latents: Tensor) -> float:
+    """Returns exp(entropy) of the normalised singular values of centred latents.
+
+    Source: Roy and Vetterli, "The effective rank" (EUSIPCO 2007).
+
+    Args:
+        latents: [n, d] floating point.
+
+    Returns:
+        A number in [1, min(n, d)]; 1 means collapse onto a line (or a point).
+    """
+    singular = torch.linalg.svdvals(latents.float() - latents.float().mean(0))
+    total = singular.sum()
+    if total <= 1e-12:
+        return 1.0
+    share = singular / total
+    return float(torch.exp(-(share * torch.log(share.clamp_min(1e-12))).sum()))

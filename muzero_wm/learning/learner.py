@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,9 @@ from muzero_wm.basis.signals import Tick, proceed
 from muzero_wm.config import Config, SearchConfig
 from muzero_wm.envs.base import EnvSpec
 from muzero_wm.inference.inference import InferenceModel
-from muzero_wm.learning.augment import apply_symmetries
-from muzero_wm.learning.losses import LossResult, draw_cells, effective_rank, unrolled_loss
+from muzero_wm.learning.batches import Laid, lay_out
+from muzero_wm.learning.health import latent_health
+from muzero_wm.learning.losses import unrolled_loss
 from muzero_wm.learning.nonfinite import (
     Keep,
     NonFiniteGuard,
@@ -26,11 +28,15 @@ from muzero_wm.learning.nonfinite import (
     batch_arrays,
     name_problem,
 )
-from muzero_wm.model.ema import make_teacher, update_teacher
-from muzero_wm.model.precision import PrecisionWarning, resolve_precision, why_not_bf16
+from muzero_wm.learning.outcomes import Made, Outcome, Tally, fetch
+from muzero_wm.learning.steps import Stepper
+from muzero_wm.model.device import CPU, autocast, make_generator
+from muzero_wm.model.ema import make_teacher
+from muzero_wm.model.precision import PrecisionWarning, resolve_precision, why_not_bf16_on
 from muzero_wm.model.world_model import WorldModel
 from muzero_wm.planning.planner import Planner
-from muzero_wm.replay.buffer import Batch, ReplayBuffer
+from muzero_wm.replay.batch import Batch, Draws
+from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.replay.reanalyze import reanalyze, renew_bootstraps
 
 _SPREAD_RATE = 0.05  # per round
@@ -40,19 +46,23 @@ _SHARP_FROM = 0.8
 class Learner:
     """Trains a world model on replayed experience.
 
+    A round asks the device for nothing in between: its batches are laid out beforehand, and what its updates came to
+    is fetched at its end. On the CPU, where looking costs nothing, every update is a round of its own in this.
+
     Args:
         config: the run's configuration.
         spec: the environment's shapes.
         keep: takes a batch that makes trouble, for inspection; None: nobody does.
+        device: where model, teacher and batches are.
     """
 
-    def __init__(self, config: Config, spec: EnvSpec, keep: Keep | None = None) -> None:
+    def __init__(self, config: Config, spec: EnvSpec, keep: Keep | None = None, device: torch.device = CPU) -> None:
         """Builds model, teacher and optimiser; see the class for the arguments."""
-        self.config, self.spec = config, spec
+        self.config, self.spec, self.device = config, spec, device
         torch.manual_seed(derive_seed(config.seed, "weights"))
-        self.model = WorldModel(config.model, spec)
-        self.dtype = resolve_precision(config.learning.precision, self.model.conv)
-        if self.dtype == torch.bfloat16 and (reason := why_not_bf16()):
+        self.model = WorldModel(config.model, spec).to(device)  # drawn on the CPU: the same weights everywhere
+        self.dtype = resolve_precision(config.learning.precision, self.model.conv, device)
+        if self.dtype == torch.bfloat16 and (reason := why_not_bf16_on(device)):
             warnings.warn(
                 f"learning.precision: bf16 takes many times as long as float32 here, {reason}; auto takes float32",
                 PrecisionWarning,
@@ -61,49 +71,31 @@ class Learner:
         if self.model.conv:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.teacher: WorldModel = make_teacher(self.model)  # type: ignore[assignment]
-        # a forward pass alone moves them, the teacher's too
-        self._statistics = [
-            buffer
-            for network in (self.model, self.teacher)
-            for module in network.modules()
-            if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d)
-            for buffer in module.buffers()
-        ]
-        self.optimizer = self._make_optimizer()
+        self._stepper = Stepper(self.model, self.teacher, config.learning, config.model.ema_decay, device)
+        self.optimizer = self._stepper.optimizer
+        self.generator = make_generator(device, derive_seed(config.seed, "learner"))
         self.updates = 0
         self.guard = NonFiniteGuard(config.learning.on_nonfinite, keep)
+        self._going: torch.Tensor | None = None  # whether all updates that are under way are good so far
         self._anchor: dict[str, Any] | None = None
         self._planner: Planner | None = None
 
-    def _make_optimizer(self) -> torch.optim.Optimizer:
-        c = self.config.learning
-        if c.optimizer == "adamw":
-            return torch.optim.AdamW(
-                self.model.parameters(),
-                lr=c.learning_rate,
-                betas=(c.momentum, c.beta2),
-                weight_decay=c.weight_decay,
-                fused=True,
-            )
-        return torch.optim.SGD(
-            self.model.parameters(), lr=c.learning_rate, momentum=c.momentum, weight_decay=c.weight_decay
-        )
-
-    def learning_rate(self, fraction: float) -> float:
+    def learning_rate(self, fraction: float, ahead: int = 0) -> float:
         """Returns the rate of the next update: linear warm-up, flat, then linear decay over the rest of the budget.
 
         Args:
             fraction: share of the budget used, in [0, 1].
+            ahead: of the update that many after the next.
         """
         c = self.config.learning
-        warm = min(1.0, (self.updates + 1) / max(1, c.warmup_updates))
+        warm = min(1.0, (self.updates + ahead + 1) / max(1, c.warmup_updates))
         late = max(0.0, min(1.0, (fraction - c.decay_from) / max(1e-9, 1.0 - c.decay_from)))
         return c.learning_rate * warm * (1.0 - (1.0 - c.final_rate) * late)
 
     def acting_weights(self) -> dict[str, torch.Tensor]:
-        """Returns a copy of the weights that act: the teacher's, or the model's by configuration."""
+        """Returns a copy of the weights that act, on the CPU: the teacher's, or the model's by configuration."""
         source = self.teacher if self.config.acting.ema_weights else self.model
-        return {name: tensor.detach().clone() for name, tensor in source.state_dict().items()}
+        return {name: tensor.detach().to(CPU, copy=True) for name, tensor in source.state_dict().items()}
 
     def run_round(
         self,
@@ -138,45 +130,86 @@ class Learner:
             self._renew_bootstraps(buffer, slots, tick)
         renewed = self._reanalyze(buffer, slots, round_index, tick)
         beta = replay.priority_beta + (1.0 - replay.priority_beta) * fraction
-        totals: dict[str, float] = {}
-        latent, size, right, good = None, 0.0, 0.0, 0
-        value_targets = []
-        outside = {"value/outside": 0.0, "reward/outside": 0.0}
-        rate = self.learning_rate(fraction)
-        for row, row_odds in zip(slots, odds, strict=True):
-            tick()
-            batch = buffer.batch(row, beta, rng, row_odds)
-            if replay.symmetries:
-                apply_symmetries(batch, self.spec.symmetries, rng)
-            rate = self.learning_rate(fraction)
-            done = self._update(batch, rate, draw_cells(self.model, rng))
-            self.updates += 1
-            if done is None:
-                self._know_observations(buffer)  # weights from before the first update may be back
-                continue
-            loss, norm, td_error = done
-            good += 1
-            buffer.update_priorities(row, td_error)
-            latent = loss.teacher_latent
-            size += float(np.abs(td_error + batch.targets.value[:, 0]).mean())
-            value_targets.append(batch.targets.value[:, 0])
-            outside["value/outside"] += self.model.value_support.outside(self._possible(batch.targets.value))
-            outside["reward/outside"] += self.model.reward_support.outside(batch.targets.reward)
-            right += 0.0 if loss.turn_accuracy is None else float(loss.turn_accuracy)
-            for name, part in (*loss.parts.items(), ("total", loss.total.detach()), ("gradient_norm", norm)):
-                totals[name] = totals.get(name, 0.0) + float(part)
+        tally = Tally(self.model, self.spec)
+        rate = self.learning_rate(fraction, updates - 1)
+        span = 1 if self._stepper.looks else updates
+        for begin in range(0, updates, span):
+            part = slice(begin, begin + span)
+            laid = lay_out(
+                buffer,
+                Draws(slots[part], odds[part]),
+                beta,
+                rng,
+                model=self.model,
+                symmetries=self.spec.symmetries if replay.symmetries else (),
+                device=self.device,
+            )
+            while laid:  # a second time where a rollback gave up what followed it
+                laid = self._settle(laid, fetch(self._launch(laid, fraction, tick)), buffer, tally)
         self._check_weights()
-        metrics = {f"loss/{name}": value / good for name, value in totals.items()}
-        metrics |= {"learning_rate": rate, "replay/reanalyzed": float(renewed)}
-        if good:
-            metrics |= {name: share / good for name, share in outside.items()}
-            metrics["value/abs_mean"] = size / good
-            metrics["value/spread"] = self._follow_spread(np.concatenate(value_targets), fraction)
-            if self.model.learns_turns:
-                metrics["turn/accuracy"] = right / good
+        metrics = tally.metrics() | {"learning_rate": rate, "replay/reanalyzed": float(renewed)}
+        if tally.good:
+            metrics["value/spread"] = self._follow_spread(tally.value_targets(), fraction)
         if self.guard.total:
             metrics["health/nonfinite"] = float(self.guard.total)
-        return metrics | ({} if latent is None else latent_health(latent))
+        return metrics | ({} if tally.latent is None else latent_health(tally.latent))
+
+    def _launch(self, laid: Sequence[Laid], fraction: float, tick: Tick) -> list[Made | None]:
+        """Makes updates, one after the other, without waiting for what they come to."""
+        self._going = None
+        made = []
+        for index, each in enumerate(laid):
+            tick()
+            made.append(self._update(each.batch, self.learning_rate(fraction, index), each.cells))
+        return made
+
+    def _update(self, batch: Batch[torch.Tensor], rate: float, cells: torch.Tensor | None = None) -> Made | None:
+        """Makes one update, or leaves it out where a number is not finite.
+
+        Returns:
+            What it came to, on the device; None where it is known to be left out before it began.
+        """
+        targets = batch.targets
+        # the two-hot code of a NaN is no code, and that of an infinity looks fine
+        good = torch.isfinite(targets.value.sum() + targets.reward.sum() + targets.policy.sum())
+        if self._stepper.looks and not good:
+            return None
+        self._stepper.begin(rate)
+        with autocast(self.device, self.dtype):
+            loss = unrolled_loss(self.model, self.teacher, batch, self.config.learning, cells)
+        norm, norms = self._stepper.gradient(loss.total)
+        # a part that is not finite makes the gradient so; td_error comes from the same logits and costs nothing to test
+        good = good & torch.isfinite(norm) & torch.isfinite(loss.td_error).all()
+        if not self._stepper.looks and self.guard.policy != "skip":
+            # what follows an update that ends the round, or takes it back, must not be made
+            good = self._going = good if self._going is None else good & self._going
+        self._stepper.step(norm, good)
+        return Made(good, loss, norm, norms, self._stepper.named())
+
+    def _settle(
+        self, laid: Sequence[Laid], outcomes: Sequence[Outcome | None], buffer: ReplayBuffer, tally: Tally
+    ) -> list[Laid]:
+        """Takes note of what updates came to, in their order, and deals with those that were left out.
+
+        Returns:
+            The updates that a rollback leaves to be made again.
+        """
+        for index, (each, outcome) in enumerate(zip(laid, outcomes, strict=True)):
+            if outcome is not None and outcome.good:
+                self.guard.good()
+                buffer.update_priorities(each.samples.slot, outcome.td_error)
+                tally.add(each.samples, outcome)
+                self.updates += 1
+                continue
+            problem = name_problem(each.samples, outcome)
+            decided = self.guard.bad(self.updates, problem, batch_arrays(each.samples))
+            if decided == "rollback":
+                self._roll_back(problem)
+            self.updates += 1
+            self._know_observations(buffer)  # weights from before the first update may be back
+            if decided == "rollback":
+                return list(laid[index + 1 :])
+        return []
 
     def _follow_spread(self, value_targets: NDArray[np.float32], fraction: float) -> float:
         """Moves the model's spread of values towards that of a round's targets; returns it."""
@@ -190,62 +223,17 @@ class Learner:
             getattr(self.teacher, name).copy_(getattr(self.model, name))
         return float(spread)
 
-    def _possible(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Returns values within the bounds that the environment states; a search may promise a little more."""
-        if self.spec.value_bounds is None:
-            return values
-        low, high = self.spec.value_bounds
-        if self.spec.num_players == 2:  # seen from either side
-            low, high = min(low, -high), max(high, -low)
-        return np.clip(values, low, high)
-
     def _know_observations(self, buffer: ReplayBuffer) -> None:
         """Takes the statistics that normalise observations whenever twice as much was seen as the last time.
 
         What an agent sees while it plays at random is not what it sees later; and how much was seen, unlike time, is
         the same in every repetition of a run.
         """
-        known, seen = self.model.observation.count, buffer.total_steps + buffer.total_episodes
-        if known is not None and seen >= 2 * int(known):
+        observation, seen = self.model.observation, buffer.total_steps + buffer.total_episodes
+        if observation.count is not None and seen >= 2 * observation.seen:
             statistics = buffer.observation_statistics(self.model.conv)
             for model in (self.model, self.teacher):
                 model.normalize(statistics, seen)
-
-    def _update(
-        self, batch: Batch, rate: float, cells: torch.Tensor | None = None
-    ) -> tuple[LossResult, torch.Tensor, NDArray[np.float32]] | None:
-        """Makes one update; returns loss, gradient norm and errors, or None where it was left out."""
-        targets = batch.targets
-        if not np.isfinite(targets.value.sum() + targets.reward.sum() + targets.policy.sum()):
-            self._leave_out(batch)  # the two-hot code of a NaN is no code, and that of an infinity looks fine
-            return None
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        statistics = [buffer.clone() for buffer in self._statistics]
-        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.dtype == torch.bfloat16):
-            loss = unrolled_loss(self.model, self.teacher, batch, self.config.learning, cells)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.total.backward()
-        weights = list(self.model.parameters())
-        norm = torch.nn.utils.get_total_norm([weight.grad for weight in weights if weight.grad is not None])
-        td_error = loss.td_error.numpy()
-        # a part that is not finite makes the gradient so; td_error comes from the same logits and costs nothing to test
-        if not torch.isfinite(norm) or not np.isfinite(td_error).all():
-            for buffer, before in zip(self._statistics, statistics, strict=True):
-                buffer.copy_(before)
-            self._leave_out(batch, loss)
-            return None
-        torch.nn.utils.clip_grads_with_norm_(weights, self.config.learning.clip_norm, norm)
-        self.optimizer.step()
-        update_teacher(self.teacher, self.model, self.config.model.ema_decay)
-        self.guard.good()
-        return loss, norm, td_error
-
-    def _leave_out(self, batch: Batch, loss: LossResult | None = None) -> None:
-        """Deals with an update that came to numbers that are not finite, by the option."""
-        problem = name_problem(batch, self.model, loss)
-        if self.guard.bad(self.updates, problem, batch_arrays(batch)) == "rollback":
-            self._roll_back(problem)
 
     def _check_weights(self) -> None:
         """Makes sure that the weights that act next, and are saved, are numbers."""
@@ -324,23 +312,23 @@ class Learner:
             "optimizer": self.optimizer.state_dict(),
             "updates": self.updates,
             "nonfinite": self.guard.state_dict(),
+            "generator": {"device": self.device.type, "state": self.generator.get_state()},
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores `state_dict`."""
         self.model.load_state_dict(state["model"])
         self.teacher.load_state_dict(state["teacher"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        for weight, kept in self.optimizer.state.items():
-            for name, tensor in kept.items():
-                if isinstance(tensor, torch.Tensor):
-                    # a copy of its own, and laid out like its weight: the fused optimiser walks through memory
-                    like = weight.detach() if tensor.shape == weight.shape else tensor
-                    kept[name] = torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
+        self._stepper.load_state_dict(state["optimizer"])
         self.updates = int(state["updates"])
         if self.updates < 0:
             raise ValueError(f"updates: expected a count >= 0, got {self.updates}")
         self.guard.load_state_dict(state["nonfinite"])
+        drawn = state.get("generator")  # runs of earlier versions had none
+        if drawn is not None and drawn["device"] == self.device.type:
+            self.generator.set_state(drawn["state"])
+        else:  # another kind of device draws other numbers from the same state
+            self.generator.manual_seed(derive_seed(self.config.seed, f"learner/generator/{self.updates}"))
 
 
 def rescale_share(config: SearchConfig, fraction: float) -> float:
@@ -354,12 +342,3 @@ def rescale_share(config: SearchConfig, fraction: float) -> float:
     if final is None or first == 0.0:
         return first
     return first * (final / first) ** min(1.0, fraction / _SHARP_FROM)
-
-
-def latent_health(latent: torch.Tensor) -> dict[str, float]:
-    """Returns the collapse metrics of a batch of latents [n, d].
-
-    `latent/std` is the mean deviation per dimension (0: every position looks alike), `latent/effective_rank` the
-    number of directions in use (1: all on a line).
-    """
-    return {"latent/std": float(latent.std(0).mean()), "latent/effective_rank": effective_rank(latent)}

@@ -7,20 +7,17 @@ way for every position, so the cosine is near 1 from the start and teaches nothi
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from muzero_wm.config import LearningConfig
+from muzero_wm.model.device import full_precision
 from muzero_wm.model.world_model import WorldModel
-from muzero_wm.replay.buffer import Batch
-
-MOST_CELLS = 48
+from muzero_wm.replay.batch import Batch
 
 
 @dataclass
@@ -92,7 +89,7 @@ def cross_entropy(logits: Tensor, target_probs: Tensor) -> Tensor:
 def standardize_(x: Tensor, mask: Tensor) -> Tensor:
     """Moves x [n, ...] float32, in place, to mean 0 and deviation 1 per column over the rows where mask [n] is 1."""
     flat = x.view(len(x), -1)
-    with torch.autocast(x.device.type, enabled=False):
+    with full_precision(x.device):
         count = mask.sum().clamp_min(1.0)
         flat.sub_(mask @ flat / count)
         variance = mask @ flat.square() / count
@@ -100,21 +97,10 @@ def standardize_(x: Tensor, mask: Tensor) -> Tensor:
     return x
 
 
-def draw_cells(model: WorldModel, rng: np.random.Generator) -> Tensor | None:
-    """Returns the cells of a large board that self-prediction compares this time, [MOST_CELLS] int64; None for all.
-
-    Comparing all of them takes as long as the rest of an update and says little more.
-    """
-    cells = math.prod(model.latent_shape[1:])
-    if cells <= MOST_CELLS:
-        return None
-    return torch.from_numpy(np.sort(rng.permutation(cells)[:MOST_CELLS]))
-
-
 def unrolled_loss(
     model: WorldModel,
     teacher: WorldModel,
-    batch: Batch,
+    batch: Batch[Tensor],
     config: LearningConfig,
     cells: Tensor | None = None,
 ) -> LossResult:
@@ -136,17 +122,17 @@ def unrolled_loss(
     """
     targets = batch.targets
     size, unroll = targets.action.shape
-    action = torch.from_numpy(targets.action).long()
-    latents = [model.represent(torch.from_numpy(batch.observation))]
+    action = targets.action.long()
+    latents = [model.represent(batch.observation)]
     for k in range(unroll):
         latents.append(model.step(scale_gradient(latents[-1], 0.5), action[:, k]))
     # position-major: row k * B + b
     prediction = model.predict(torch.cat(latents))
 
-    step_weight = torch.full((unroll + 1, 1), 1.0 / unroll)
+    importance = batch.weight
+    step_weight = torch.full((unroll + 1, 1), 1.0 / unroll, device=importance.device)
     step_weight[0] = 1.0
-    importance = torch.from_numpy(batch.weight)
-    end_factor = 1.0 + (config.terminal_weight - 1.0) * _by_step(targets.terminal.astype(np.float32))
+    end_factor = 1.0 + (config.terminal_weight - 1.0) * _by_step(targets.terminal.float())
 
     policy = _fold(cross_entropy(prediction.policy_logits, _by_step(targets.policy).flatten(0, 1)), size)
     value_target = _by_step(targets.value)
@@ -174,7 +160,7 @@ def unrolled_loss(
         terms["self_prediction"] = (config.self_prediction_weight, -cosine * mask, step_weight[1:])
         parts["cosine"] = ((cosine * mask).sum() / mask.sum().clamp_min(1.0)).detach()
 
-    total = torch.zeros(())
+    total = torch.zeros((), device=importance.device)
     for name, (weight, loss, per_step) in terms.items():
         parts[name] = loss.detach().mean()
         if weight > 0.0:
@@ -185,13 +171,13 @@ def unrolled_loss(
 
 
 def _self_prediction(
-    model: WorldModel, teacher: WorldModel, batch: Batch, imagined: Tensor, cells: Tensor | None
+    model: WorldModel, teacher: WorldModel, batch: Batch[Tensor], imagined: Tensor, cells: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Returns the [K, B] cosine between predicted and real next latents, and the teacher's latents [B, D] at k = 1."""
     size = len(batch.slot)
     with torch.no_grad():
-        real = np.ascontiguousarray(batch.next_observation.swapaxes(0, 1)).reshape(-1, *model.observation_shape)
-        latent = teacher.represent(torch.from_numpy(real))
+        real = _by_step(batch.next_observation).flatten(0, 1)
+        latent = teacher.represent(real)
         mask = _by_step(batch.targets.next_mask).flatten()
         goal = standardize_(teacher.project(latent, cells).float(), mask)
         goal.mul_(goal.square().sum(-1, keepdim=True).clamp_min_(1e-24).rsqrt_())
@@ -199,29 +185,10 @@ def _self_prediction(
     return _fold(cosine, size), latent[:size].float().flatten(1)
 
 
-def _by_step(array: np.ndarray) -> Tensor:
-    """Returns [B, K, ...] as a tensor [K, B, ...]."""
-    return torch.from_numpy(np.ascontiguousarray(array.swapaxes(0, 1)))
+def _by_step(samples: Tensor) -> Tensor:
+    """Returns [B, K, ...] as [K, B, ...]."""
+    return samples.transpose(0, 1).contiguous()
 
 
 def _fold(flat: Tensor, size: int) -> Tensor:
     return flat.view(-1, size)
-
-
-def effective_rank(latents: Tensor) -> float:
-    """Returns exp(entropy) of the normalised singular values of centred latents.
-
-    Source: Roy and Vetterli, "The effective rank" (EUSIPCO 2007).
-
-    Args:
-        latents: [n, d] floating point.
-
-    Returns:
-        A number in [1, min(n, d)]; 1 means collapse onto a line (or a point).
-    """
-    singular = torch.linalg.svdvals(latents.float() - latents.float().mean(0))
-    total = singular.sum()
-    if total <= 1e-12:
-        return 1.0
-    share = singular / total
-    return float(torch.exp(-(share * torch.log(share.clamp_min(1e-12))).sum()))

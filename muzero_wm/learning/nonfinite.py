@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, Literal
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from muzero_wm.basis.errors import UserError
-from muzero_wm.learning.losses import LossResult
-from muzero_wm.replay.buffer import Batch
+from muzero_wm.learning.outcomes import Outcome
+from muzero_wm.replay.batch import Batch
 
 Policy = Literal["stop", "skip", "rollback"]
 Keep = Callable[[str, Mapping[str, NDArray[Any]]], object]
@@ -89,32 +90,28 @@ class NonFiniteGuard:
         self.total, self._in_a_row, self._calm = int(state["total"]), int(state["in_a_row"]), int(state["calm"])
 
 
-def batch_arrays(batch: Batch) -> dict[str, NDArray[Any]]:
+def batch_arrays(batch: Batch[NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Returns every array of a batch by name."""
     targets = {field.name: getattr(batch.targets, field.name) for field in fields(batch.targets)}
     own = {"observation": batch.observation, "next_observation": batch.next_observation, "weight": batch.weight}
     return {**own, **{f"target_{name}": array for name, array in targets.items()}}
 
 
-def name_problem(batch: Batch, model: nn.Module, loss: LossResult | None = None) -> str:
+def name_problem(batch: Batch[NDArray[Any]], outcome: Outcome | None) -> str:
     """Returns which of batch, loss and gradients is not finite, in this order: the first is the likely cause.
 
     Args:
         batch: what the update was made from.
-        model: with its gradients, before they were clipped.
-        loss: of the batch; None where it did not come to that, and gradients mean nothing.
+        outcome: what it came to; None where it did not come to that.
     """
     wrong = [f"the batch's {name}" for name, array in batch_arrays(batch).items() if not np.isfinite(array).all()]
-    if loss is None:
+    if outcome is None:
         return f"not finite: {', '.join(wrong)}"
-    wrong += [f"loss/{name}" for name, part in loss.parts.items() if not torch.isfinite(part)]
-    gradients = [
-        name for name, weight in model.named_parameters() if weight.grad is not None and not _finite(weight.grad)
-    ]
-    if gradients:
-        more = f" and {len(gradients) - 1} more" if len(gradients) > 1 else ""
-        wrong.append(f"the gradient of {gradients[0]}{more}")
-    return f"not finite: {', '.join(wrong) or 'the norm of all gradients'} (loss {loss.total.item():g})"
+    wrong += [f"loss/{name}" for name, part in outcome.parts.items() if not math.isfinite(part)]
+    if outcome.bad_gradients:
+        more = f" and {len(outcome.bad_gradients) - 1} more" if len(outcome.bad_gradients) > 1 else ""
+        wrong.append(f"the gradient of {outcome.bad_gradients[0]}{more}")
+    return f"not finite: {', '.join(wrong) or 'the norm of all gradients'} (loss {outcome.total:g})"
 
 
 def bad_weights(model: nn.Module) -> str | None:

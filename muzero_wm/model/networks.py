@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from muzero_wm.config import ModelConfig
+from muzero_wm.model.device import full_precision
 
 if platform.machine() == "x86_64" and torch.backends.cpu.get_cpu_capability() == "DEFAULT":
     # without AVX2 it cannot start, and PyTorch says so on standard error at every convolution
@@ -178,5 +179,5 @@ class Heads(nn.Module):
             x = torch.cat([torch.relu(self.squeeze(x)).flatten(1), peak], 1)
         hidden = torch.relu(self.hidden(x))
         # the few logits are worth full precision also where the torso runs in bf16
-        with torch.autocast(hidden.device.type, enabled=False):
+        with full_precision(hidden.device):
             return self.output(hidden.to(self.output.weight.dtype)).split(self.sizes, 1)

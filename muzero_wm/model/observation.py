@@ -54,13 +54,16 @@ class Observation(nn.Module):
         spec: the environment's bounds and shape.
         conv: the first layer is a convolution.
 
+    Attributes:
+        seen: observations seen when the statistics were taken, 0 before: `count`, known without asking the device.
+
     Raises:
         UserError: "scale" without known bounds.
     """
 
     shift: Tensor | None
     scale: Tensor | None
-    count: Tensor | None  # observations seen when the statistics were taken; 0 before
+    count: Tensor | None
 
     def __init__(self, config: ModelConfig, spec: EnvSpec, conv: bool) -> None:
         """Starts with no shift and, unless the bounds say more, no scale; see the class for the arguments."""
@@ -73,11 +76,13 @@ class Observation(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.int64) if normalize else None)
         if kind == "scale":
             self.register_buffer("scale", torch.tensor(1.0 / _largest(spec)), persistent=False)
+        self.seen = 0
+        self.register_load_state_dict_post_hook(_look_again)
 
     @property
     def waiting(self) -> bool:
         """Whether statistics are needed and were not taken yet."""
-        return self.count is not None and int(self.count) == 0
+        return self.count is not None and self.seen == 0
 
     def forward(self, observation: Tensor) -> Tensor:
         """Returns observations [B, ...] of any real dtype as the first layer wants them, float32 unless raw."""
@@ -92,14 +97,14 @@ class Observation(nn.Module):
         if self.scale is None or self.count is None or self.waiting:
             return None
         middle = torch.zeros_like(self.scale) if self.shift is None else self.shift
-        return (middle - FARTHEST / self.scale).numpy(), (middle + FARTHEST / self.scale).numpy()
+        return (middle - FARTHEST / self.scale).numpy(force=True), (middle + FARTHEST / self.scale).numpy(force=True)
 
     def undo(self, prepared: NDArray[np.float32]) -> NDArray[np.float32]:
         """Returns the observations [B, ...] that are seen as `prepared`."""
         if self.scale is None:
             return prepared
-        x = torch.from_numpy(prepared) / self.scale
-        return (x if self.shift is None else x + self.shift).numpy()
+        x = torch.from_numpy(prepared).to(self.scale.device) / self.scale
+        return (x if self.shift is None else x + self.shift).numpy(force=True)
 
     @torch.no_grad()
     def take(self, statistics: Statistics, seen: int | None = None) -> None:
@@ -120,7 +125,8 @@ class Observation(nn.Module):
             size = np.where(low == high, largest, size)  # never seen to change
             self.shift.copy_(torch.from_numpy(mean))
         self.scale.copy_(torch.from_numpy(1.0 / np.where(size < 1e-30, 1.0, size)))
-        self.count.fill_(statistics.num_observations if seen is None else seen)
+        self.seen = statistics.num_observations if seen is None else seen
+        self.count.fill_(self.seen)
 
     @torch.no_grad()
     def renew(self, statistics: Statistics, seen: int, weight: Tensor, bias: Tensor) -> None:
@@ -138,7 +144,7 @@ class Observation(nn.Module):
         assert self.scale is not None
         old_scale, old_shift = self.scale.double(), None if self.shift is None else self.shift.double()
         middle = 0.0 if old_shift is None else old_shift
-        low, high = torch.from_numpy(statistics.low), torch.from_numpy(statistics.high)
+        low, high = (torch.from_numpy(end).to(old_scale.device) for end in (statistics.low, statistics.high))
         farthest = torch.maximum((low - middle).abs(), (high - middle).abs()) * old_scale
         clipped = (farthest / FARTHEST).clamp_min(1.0)
         self.take(statistics, seen)
@@ -165,6 +171,14 @@ class Observation(nn.Module):
         if self.shift is not None:
             bias = bias - scaled @ self.shift.flatten().double()
         return scaled.to(weight.dtype), bias.to(weight.dtype)
+
+
+def _look_again(module: nn.Module, _: object) -> None:
+    """Reads how much was seen from what was just loaded."""
+    assert isinstance(module, Observation)
+    # where only the layout of a model is made, there are no numbers
+    if module.count is not None and not module.count.is_meta:
+        module.seen = int(module.count)
 
 
 def clipped(observation: NDArray, limits: Limits | None) -> NDArray:

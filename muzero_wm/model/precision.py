@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from muzero_wm.model.device import CPU
+
 
 class PrecisionWarning(UserWarning):
     """A run computes in a precision that this processor is slow in, or in another one than on the machine before."""
@@ -20,15 +22,23 @@ def why_not_bf16() -> str | None:
     return None if known else "oneDNN does not use the bf16 instructions of this processor"
 
 
-def resolve_precision(precision: str, conv: bool) -> torch.dtype:
-    """Returns the dtype for a precision setting: "auto" is bf16 for convolutions on processors that have it."""
-    bf16 = precision == "bf16" or (precision == "auto" and conv and why_not_bf16() is None)
+def why_not_bf16_on(device: torch.device) -> str | None:
+    """Returns why bf16 is slower than float32 on a device, in a few words; None where it is faster."""
+    if device.type != "cuda":
+        return why_not_bf16()
+    native = torch.cuda.get_device_capability(device) >= (8, 0)
+    return None if native else f"{torch.cuda.get_device_name(device)} does not multiply in bf16"
+
+
+def resolve_precision(precision: str, conv: bool, device: torch.device = CPU) -> torch.dtype:
+    """Returns the dtype for a precision setting: "auto" is bf16 for convolutions on devices that multiply in it."""
+    bf16 = precision == "bf16" or (precision == "auto" and conv and why_not_bf16_on(device) is None)
     return torch.bfloat16 if bf16 else torch.float32
 
 
-def describe(dtype: torch.dtype) -> str:
+def describe(dtype: torch.dtype, device: torch.device = CPU) -> str:
     """Returns a precision in words, with the reason where it is not the fast one of the two."""
-    reason = why_not_bf16()
+    reason = why_not_bf16_on(device)
     if dtype == torch.bfloat16:
         return "bf16" if reason is None else f"bf16, many times slower than float32 here: {reason}"
     return "float32" if reason is None else f"float32 ({reason})"

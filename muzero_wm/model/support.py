@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from muzero_wm.config import SupportConfig, Transform
 
@@ -67,7 +67,7 @@ def symexp(y: Tensor) -> Tensor:
     return torch.sign(y) * torch.expm1(y.abs())
 
 
-class Support:
+class Support(nn.Module):
     """Bins and the two-hot code over them.
 
     Args:
@@ -77,7 +77,7 @@ class Support:
         transform: by what bins are spaced evenly: `h` (True), "symlog", or as they are (False).
 
     Attributes:
-        bins: [num_bins] float32, environment units, ascending.
+        bins: [num_bins] float32, environment units, ascending; they move with the module that reads them.
         plus: [n] int64, the bins that add to a prediction's mean.
         minus: [n] int64, their mirror images, whose shares are subtracted from those of `plus`; empty where the bins
             are not the same on both sides of 0. Bins in neither are 0.
@@ -85,16 +85,21 @@ class Support:
 
     def __init__(self, low: float, high: float, num_bins: int, transform: Transform) -> None:
         """Makes the bins; see the class for the arguments."""
+        super().__init__()
         self.low, self.high, self.num_bins, self.transform = low, high, num_bins, transform
         even = np.linspace(low, high, num_bins)
         symmetric = low == -high
         if symmetric:
             even = (even - even[::-1]) / 2.0  # to the last bit
         # from arrays: numbers, whatever device a model is being laid out on
-        self.bins = self._unsquash(torch.from_numpy(even)).float()
+        self.bins: Tensor
+        # they follow from the configuration, so no checkpoint holds them
+        self.register_buffer("bins", self._unsquash(torch.from_numpy(even)).float(), persistent=False)
         half = num_bins // 2
         self.plus = torch.from_numpy(np.arange(num_bins - half if symmetric else 0, num_bins))
         self.minus = torch.from_numpy(np.arange(half if symmetric else 0)[::-1].copy())
+        first, second, *_, before, last = (float(x) for x in (*self.bins[:2], *self.bins[-2:]))
+        self._reach = first - 0.01 * (second - first), last + 0.01 * (last - before)
 
     @classmethod
     def from_config(cls, config: SupportConfig) -> Support:
@@ -121,7 +126,7 @@ class Support:
         Returns:
             [..., num_bins] float32 that sums to 1 and whose mean over the bins is the scalar.
         """
-        bins = self.bins.to(scalar.device)
+        bins = self.bins
         x = scalar.float().clamp(bins[0], bins[-1])
         index = torch.bucketize(x, bins[1:-1], right=True)
         below = bins[index]
@@ -147,15 +152,14 @@ class Support:
         if len(self.minus):
             more = more - share[..., : len(self.minus)].flip(-1)
         # no matrix product, which autocast would compute in bf16
-        return (more * self.bins[self.plus].to(logits.device)).sum(-1)
+        return (more * self.bins[self.num_bins - len(self.plus) :]).sum(-1)
 
     def outside(self, scalar: NDArray[np.float32]) -> float:
         """Returns the share of scalars [...] that lie beyond the bins and are learnt as the outermost one.
 
         Beyond: by more than a hundredth of the last step between bins.
         """
-        first, second, *_, before, last = (float(x) for x in (*self.bins[:2], *self.bins[-2:]))
-        low, high = first - 0.01 * (second - first), last + 0.01 * (last - before)
+        low, high = self._reach
         return float(((scalar < low) | (scalar > high)).mean())
 
     def bump(self, scalar: float) -> Tensor:

@@ -70,6 +70,11 @@ class WorldModel(nn.Module):
         self.projector = nn.Linear(config.width, width)
         self.predictor = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
 
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are, and where observations and latents have to be."""
+        return self.q_scale.device
+
     @torch.no_grad()
     def _promise(self, initial_value: float | None) -> None:
         """Sets the biases to what a new network says of values and rewards.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,47 +12,18 @@ from muzero_wm.basis.errors import CheckpointError, UserError
 from muzero_wm.config import ReplayConfig
 from muzero_wm.envs.base import EnvSpec
 from muzero_wm.model.observation import Statistics
+from muzero_wm.replay.batch import Batch, Draws
 from muzero_wm.replay.packs import Packs
 from muzero_wm.replay.room import ring_capacity, ring_layout, targets_reach
 from muzero_wm.replay.statistics import observation_statistics
 from muzero_wm.replay.sum_tree import SumTree
-from muzero_wm.replay.targets import Targets, make_targets
+from muzero_wm.replay.targets import make_targets
 from muzero_wm.replay.trajectory import Trajectories
 from muzero_wm.replay.undo import UndoLog
 
+__all__ = ["PRIORITY_FLOOR", "Batch", "Draws", "ReplayBuffer"]
+
 PRIORITY_FLOOR = 1e-6
-
-
-@dataclass
-class Draws:
-    """Steps to learn from, and how likely they were.
-
-    Attributes:
-        slot: [n] int64 ring slots, never a final one.
-        odds: [n] float64, how many times as likely as among equals each draw was, at the time of the draw.
-    """
-
-    slot: NDArray[np.int64]
-    odds: NDArray[np.float64]
-
-
-@dataclass
-class Batch:
-    """Samples for updates.
-
-    Attributes:
-        observation: [B, *shape] roots.
-        next_observation: [B, K, *shape] real observations after each step; the final one repeats past the end.
-        targets: see Targets.
-        weight: [B] float32 importance weights, at most 1.
-        slot: [B] int64 ring slots of the roots, for priority updates.
-    """
-
-    observation: NDArray
-    next_observation: NDArray
-    targets: Targets
-    weight: NDArray[np.float32]
-    slot: NDArray[np.int64]
 
 
 class ReplayBuffer:
@@ -205,7 +175,7 @@ class ReplayBuffer:
 
     def batch(
         self, slots: NDArray[np.int64], beta: float, rng: np.random.Generator, odds: NDArray[np.float64] | None = None
-    ) -> Batch:
+    ) -> Batch[NDArray[Any]]:
         """Gathers observations and builds targets.
 
         Args:

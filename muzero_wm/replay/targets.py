@@ -5,7 +5,9 @@ Source: MuZero (arXiv:1911.08265) section 3 and appendix G; signs as for zero-su
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numba import types
@@ -13,10 +15,15 @@ from numpy.typing import NDArray
 
 from muzero_wm.basis.compiling import compiled
 
+A = TypeVar("A")
+B = TypeVar("B")
+
 
 @dataclass
-class Targets:
+class Targets(Generic[A]):
     """Targets of B unrolls; index k is k imagined steps after the root.
+
+    They are made as NumPy arrays; whoever learns from them wants tensors on a device (`map`).
 
     Attributes:
         action: [B, K] int32; past the end of an episode any action (absorbing state).
@@ -33,18 +40,22 @@ class Targets:
         slot: [B, K + 1] int64, ring slot of each position; clamped to the episode's final slot.
     """
 
-    action: NDArray[np.int32]
-    reward: NDArray[np.float32]
-    reward_mask: NDArray[np.float32]
-    value: NDArray[np.float32]
-    value_mask: NDArray[np.float32]
-    policy: NDArray[np.float32]
-    policy_mask: NDArray[np.float32]
-    next_mask: NDArray[np.float32]
-    same_player: NDArray[np.float32]
-    same_player_mask: NDArray[np.float32]
-    terminal: NDArray[np.bool_]
-    slot: NDArray[np.int64]
+    action: A
+    reward: A
+    reward_mask: A
+    value: A
+    value_mask: A
+    policy: A
+    policy_mask: A
+    next_mask: A
+    same_player: A
+    same_player_mask: A
+    terminal: A
+    slot: A
+
+    def map(self, change: Callable[[A], B]) -> Targets[B]:
+        """Returns the targets with every array changed in the same way."""
+        return Targets(**{each.name: change(getattr(self, each.name)) for each in fields(self)})
 
 
 _INTS, _FLAGS, _SEATS, _FLOATS = types.int32[::1], types.boolean[::1], types.int8[::1], types.float32[::1]
@@ -150,7 +161,7 @@ def make_targets(
     discount: float,
     outcome_weight: float,
     filler: NDArray[np.int32],
-) -> Targets:
+) -> Targets[NDArray[Any]]:
     """Builds the targets of B unrolls.
 
     Args:
@@ -168,7 +179,7 @@ def make_targets(
     """
     batch, actions = len(slots), ring["policy"].shape[1]
     steps, positions = (batch, unroll_steps), (batch, unroll_steps + 1)
-    out = Targets(
+    out: Targets[NDArray[Any]] = Targets(
         action=np.zeros(steps, np.int32),
         reward=np.zeros(steps, np.float32),
         reward_mask=np.zeros(steps, np.float32),

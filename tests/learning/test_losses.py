@@ -12,22 +12,17 @@ import torch.nn.functional as F
 
 from muzero_wm import envs
 from muzero_wm.config import LearningConfig, ModelConfig, ReplayConfig
-from muzero_wm.learning.losses import (
-    MOST_CELLS,
-    cosine_with,
-    draw_cells,
-    effective_rank,
-    scale_gradient,
-    standardize_,
-    unrolled_loss,
-)
+from muzero_wm.learning.batches import MOST_CELLS, draw_cells, move
+from muzero_wm.learning.health import effective_rank
+from muzero_wm.learning.losses import cosine_with, scale_gradient, standardize_, unrolled_loss
+from muzero_wm.model.device import CPU
 from muzero_wm.model.ema import make_teacher
 from muzero_wm.model.world_model import WorldModel
 from muzero_wm.replay.buffer import Batch, ReplayBuffer
 from tests.replay.helpers import make_episode, make_spec
 
 
-def setup(alternating: bool = True, **episode: object) -> tuple[WorldModel, WorldModel, Batch]:
+def setup(alternating: bool = True, **episode: object) -> tuple[WorldModel, WorldModel, Batch[torch.Tensor]]:
     """Returns a model, its teacher and a batch of two unrolls near the end of a 4-step game."""
     torch.manual_seed(0)
     spec = dataclasses.replace(make_spec(2), alternating=alternating)
@@ -37,7 +32,7 @@ def setup(alternating: bool = True, **episode: object) -> tuple[WorldModel, Worl
             parameter.add_(0.3 * torch.randn_like(parameter))
     buffer = ReplayBuffer(spec, ReplayConfig(max_steps=50, unroll_steps=3), 1.0)
     buffer.extend(make_episode([0.0, 0.0, 0.0, 1.0], players=2, **episode))  # type: ignore[arg-type]
-    batch = buffer.batch(np.array([1, 3]), 0.0, np.random.default_rng(0))
+    (batch,) = move([buffer.batch(np.array([1, 3]), 0.0, np.random.default_rng(0))], CPU)
     return model, make_teacher(model), batch  # type: ignore[return-value]
 
 
@@ -46,36 +41,37 @@ def config(**weights: float) -> LearningConfig:
     return LearningConfig(max_updates=1, **(chosen | weights))  # type: ignore[arg-type]
 
 
-def by_hand(model: WorldModel, batch: Batch, weights: LearningConfig) -> float:
+def by_hand(model: WorldModel, batch: Batch[torch.Tensor], weights: LearningConfig) -> float:
     """Sums every term of section by section, one scalar at a time."""
-    total, unroll = 0.0, batch.targets.action.shape[1]
+    targets = batch.targets.map(torch.Tensor.numpy)
+    total, unroll = 0.0, targets.action.shape[1]
     for b in range(len(batch.slot)):
-        latent = model.represent(torch.from_numpy(batch.observation[b : b + 1]))
+        latent = model.represent(batch.observation[b : b + 1])
         for k in range(unroll + 1):
             share = 1.0 if k == 0 else 1.0 / unroll
             if k > 0:
-                latent = model.step(latent, torch.tensor([int(batch.targets.action[b, k - 1])]))
+                latent = model.step(latent, torch.tensor([int(targets.action[b, k - 1])]))
             policy_logits, value_logits, reward_logits, turn_logit = model.predict(latent)
             log_policy = torch.log_softmax(policy_logits[0], 0)
             for a in range(3):
                 total -= (
                     share
                     * weights.policy_weight
-                    * batch.targets.policy_mask[b, k]
-                    * batch.targets.policy[b, k, a]
+                    * targets.policy_mask[b, k]
+                    * targets.policy[b, k, a]
                     * log_policy[a].item()
                 )
-            factor = weights.terminal_weight if batch.targets.terminal[b, k] else 1.0
-            value_bin = int(batch.targets.value[b, k]) + 1  # targets here are -1, 0 or 1: exactly one bin each
+            factor = weights.terminal_weight if targets.terminal[b, k] else 1.0
+            value_bin = int(targets.value[b, k]) + 1  # targets here are -1, 0 or 1: exactly one bin each
             log_value = torch.log_softmax(value_logits[0], 0)[value_bin].item()
-            total -= share * weights.value_weight * batch.targets.value_mask[b, k] * factor * log_value
+            total -= share * weights.value_weight * targets.value_mask[b, k] * factor * log_value
             if k > 0:
-                reward_bin = int(batch.targets.reward[b, k - 1]) + 1
+                reward_bin = int(targets.reward[b, k - 1]) + 1
                 log_reward = torch.log_softmax(reward_logits[0], 0)[reward_bin].item()
-                total -= share * weights.reward_weight * batch.targets.reward_mask[b, k - 1] * factor * log_reward
-            if k > 0 and turn_logit is not None and batch.targets.same_player_mask[b, k - 1]:
+                total -= share * weights.reward_weight * targets.reward_mask[b, k - 1] * factor * log_reward
+            if k > 0 and turn_logit is not None and targets.same_player_mask[b, k - 1]:
                 again = torch.sigmoid(turn_logit[0]).item()
-                happened = again if batch.targets.same_player[b, k - 1] else 1.0 - again
+                happened = again if targets.same_player[b, k - 1] else 1.0 - again
                 total -= share * weights.turn_weight * math.log(happened)
     return total / len(batch.slot)
 
@@ -105,7 +101,7 @@ def test_the_loss_of_turns_equals_the_sum_by_hand(terminated: bool) -> None:
     assert result.total.item() == pytest.approx(by_hand(model, batch, settings), rel=1e-5)
     right = []
     for b, first in enumerate((1, 3)):  # where the unrolls begin
-        latent = model.represent(torch.from_numpy(batch.observation[b : b + 1]))
+        latent = model.represent(batch.observation[b : b + 1])
         for k in range(3):
             latent = model.step(latent, torch.tensor([int(batch.targets.action[b, k])]))
             same = {1: True, 2: False, 3: True}.get(first + k)  # the last one is known where the episode was cut
@@ -120,9 +116,9 @@ def test_importance_weights_are_applied() -> None:
     settings = config(policy_weight=1.0, value_weight=1.0)
     alone = []
     for b in range(2):
-        batch.weight = np.eye(2, dtype=np.float32)[b]
+        batch.weight = torch.eye(2)[b]
         alone.append(unrolled_loss(model, teacher, batch, settings).total.item())
-    batch.weight = np.array([0.25, 1.0], np.float32)
+    batch.weight = torch.tensor([0.25, 1.0])
     total = unrolled_loss(model, teacher, batch, settings).total.item()
     assert total == pytest.approx(0.25 * alone[0] + alone[1], rel=1e-5)
 

@@ -40,8 +40,7 @@ def test_where_onednn_refuses_bf16_float32_is_taken() -> None:
 
 @pytest.mark.parametrize("reason", ["it is an old one", None])
 def test_bf16_that_is_slow_is_told_with_the_reason(reason: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("muzero_wm.model.precision", "muzero_wm.learning.learner"):
-        monkeypatch.setattr(f"{module}.why_not_bf16", lambda: reason)
+    monkeypatch.setattr("muzero_wm.model.precision.why_not_bf16", lambda: reason)
     assert resolve_precision("auto", conv=True) == (torch.float32 if reason else torch.bfloat16)
     assert (reason or "bf16") in describe(torch.bfloat16) and (reason or "float32") in describe(torch.float32)
     if reason:

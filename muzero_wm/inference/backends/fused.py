@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from muzero_wm.inference.backends.base import BackendError, Inference, remember
-from muzero_wm.inference.folded import Block, Folded, Layer, fold
+from muzero_wm.inference.folded import Block, Folded, Layer, fold, on_cpu
 from muzero_wm.model.networks import normalize_latent
 from muzero_wm.model.observation import clipped
 from muzero_wm.model.support import Support
@@ -96,7 +96,8 @@ class FusedBackend:
         self.latent_dtype, self._batch_size = dtype, batch_size
         self.shape, self.num_actions, self.conv = model.latent_shape, model.num_actions, model.conv
         self.learns_turns = model.learns_turns
-        self.supports: tuple[Support, Support] = (model.reward_support, model.value_support)
+        here = on_cpu(model)
+        self.supports: tuple[Support, Support] = (here.reward_support, here.value_support)
         self.orders = [_order(support) for support in self.supports]
         self.sizes = [max(map(len, part)) for part in zip(*self.orders, strict=True)]
         self.num_bins = sum(self.sizes)

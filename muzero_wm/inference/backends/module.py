@@ -29,7 +29,7 @@ def fold_batch_norm(model: nn.Module) -> None:
 
 
 class ModuleBackend:
-    """Calls a frozen copy of the world model.
+    """Calls a frozen copy of the world model, on the device where the model is.
 
     Args:
         model: the first snapshot.
@@ -70,14 +70,18 @@ class ModuleWorker:
     @torch.inference_mode()
     def initial(self, observation: NDArray) -> Inference:
         """Evaluates observations [B, *observation_shape]."""
-        latent = self._backend.model.represent(torch.from_numpy(np.ascontiguousarray(observation)))
+        latent = self._backend.model.represent(self._there(np.ascontiguousarray(observation)))
         return self._read(latent, self._flatten(latent))
 
     @torch.inference_mode()
     def recurrent(self, latent: Tensor, action: NDArray[np.int32], out: Tensor) -> Inference:
         """Evaluates one imagined step; see `Worker`."""
-        following = self._backend.model.step(self._shape(latent), torch.from_numpy(action).long())
+        following = self._backend.model.step(self._shape(latent), self._there(action).long())
         return self._read(following, out.copy_(self._flatten(following)))
+
+    def _there(self, array: NDArray) -> Tensor:
+        """Returns an array as a tensor where the network is."""
+        return torch.from_numpy(array).to(self._backend.model.device)
 
     def _channels_last(self) -> bool:
         return self._backend.folded and self._backend.model.conv
@@ -98,8 +102,8 @@ class ModuleWorker:
         turn = prediction.turn_logits
         return Inference(
             flat,
-            model.reward_support.decode(prediction.reward_logits).numpy(),
-            prediction.policy_logits.float().numpy(),
-            model.value_support.decode(prediction.value_logits).numpy(),
-            None if turn is None else edge_sign(turn).numpy(),
+            model.reward_support.decode(prediction.reward_logits).numpy(force=True),
+            prediction.policy_logits.float().numpy(force=True),
+            model.value_support.decode(prediction.value_logits).numpy(force=True),
+            None if turn is None else edge_sign(turn).numpy(force=True),
         )

@@ -1,0 +1,67 @@
+"""What is drawn from the replay, and the samples made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic
+
+import numpy as np
+from numpy.typing import NDArray
+
+from muzero_wm.replay.targets import A, B, Targets
+
+
+@dataclass
+class Draws:
+    """Steps to learn from, and how likely they were.
+
+    Attributes:
+        slot: [n] int64 ring slots, never a final one.
+        odds: [n] float64, how many times as likely as among equals each draw was, at the time of the draw.
+    """
+
+    slot: NDArray[np.int64]
+    odds: NDArray[np.float64]
+
+
+@dataclass
+class Batch(Generic[A]):
+    """Samples for updates: NumPy arrays as the replay makes them, or tensors on a device.
+
+    Attributes:
+        observation: [B, *shape] roots.
+        next_observation: [B, K, *shape] real observations after each step; the final one repeats past the end.
+        targets: see Targets.
+        weight: [B] float32 importance weights, at most 1.
+        slot: [B] int64 ring slots of the roots, for priority updates.
+    """
+
+    observation: A
+    next_observation: A
+    targets: Targets[A]
+    weight: A
+    slot: A
+
+    def map(self, change: Callable[[A], B]) -> Batch[B]:
+        """Returns the samples with every array changed in the same way."""
+        return Batch(
+            observation=change(self.observation),
+            next_observation=change(self.next_observation),
+            targets=self.targets.map(change),
+            weight=change(self.weight),
+            slot=change(self.slot),
+        )
+
+    @classmethod
+    def stack(cls, batches: Sequence[Batch[NDArray[Any]]]) -> Batch[NDArray[Any]]:
+        """Returns several batches of equal shapes as one, each array with an axis in front."""
+        columns = [iter(_arrays(batch)) for batch in batches]
+        return batches[0].map(lambda _: np.stack([next(column) for column in columns]))
+
+
+def _arrays(batch: Batch[A]) -> list[A]:
+    """Returns the arrays of a batch in the order in which `map` goes through them."""
+    found: list[A] = []
+    batch.map(found.append)
+    return found
