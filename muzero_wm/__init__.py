@@ -18,8 +18,16 @@ if TYPE_CHECKING:
     from muzero_wm import envs as envs
     from muzero_wm.agent import Agent as Agent
     from muzero_wm.agent import load as load
+    from muzero_wm.learning.registry import register_term as register_term
+    from muzero_wm.learning.terms import Part as Part
+    from muzero_wm.learning.terms import Term as Term
+    from muzero_wm.learning.terms import Unroll as Unroll
+    from muzero_wm.replay.stored import Moment as Moment
+    from muzero_wm.replay.stored import Stored as Stored
 
-__all__ = ["Agent", "__version__", "envs", "load", "train"]
+__all__ = [
+    "Agent", "Moment", "Part", "Stored", "Term", "Unroll", "__version__", "envs", "load", "register_term", "train",
+]  # fmt: skip
 
 __version__ = "0.1.0"
 
@@ -78,13 +86,25 @@ def train(
     return training.train(config, folder, resume=resume)
 
 
+_PLACES = {
+    "Agent": "muzero_wm.agent",
+    "load": "muzero_wm.agent",
+    "Moment": "muzero_wm.replay.stored",
+    "Part": "muzero_wm.learning.terms",
+    "Stored": "muzero_wm.replay.stored",
+    "Term": "muzero_wm.learning.terms",
+    "Unroll": "muzero_wm.learning.terms",
+    "register_term": "muzero_wm.learning.registry",
+}
+
+
 def __getattr__(name: str) -> Any:
-    """Imports `Agent`, `load` and `envs` when they are first asked for."""
-    if name in ("Agent", "load"):
+    """Imports what stands here under a short name when it is first asked for."""
+    if name in _PLACES:
         from muzero_wm.basis.planner_package import check_planner
 
         check_planner()
-        return getattr(importlib.import_module("muzero_wm.agent"), name)
+        return getattr(importlib.import_module(_PLACES[name]), name)
     if name == "envs":
         return importlib.import_module("muzero_wm.envs")
     raise AttributeError(f"module 'muzero_wm' has no attribute {name!r}")

@@ -124,7 +124,8 @@ class Run:
         self._room = share_room(self._spec, config)
         device = resolve_device(config.run.device, uses_conv(config.model, self._spec))
         self.learner = Learner(config, self._spec, partial(dump_arrays, folder), device)
-        self.replay = ReplayBuffer(self._spec, config.replay, config.search.discount, self._room.open_bytes)
+        room = self._room
+        self.replay = ReplayBuffer(self._spec, config.replay, config.search.discount, room.open_bytes, room.stored)
         self.progress = Progress(config, self.learner, self.replay)
         saved = self._restore() if resume else None
         _write_config(folder, config)

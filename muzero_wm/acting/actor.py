@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from muzero_wm.inference.inference import InferenceModel
 from muzero_wm.model.world_model import WorldModel
 from muzero_wm.planning.planner import Planner, SearchResult
 from muzero_wm.planning.shards import resolve_workers, shard_size
+from muzero_wm.replay.stored import Moment, Stored
 
 
 class SearchError(UserError):
@@ -66,6 +67,7 @@ class Actor:
         state: where to go on (`state_dict`); None begins.
         keep_episodes: False gives up the unfinished episodes of that state.
         slots: numbers of the environments; None: all of `acting.num_envs`.
+        stored: what terms of the loss have stored of every move.
 
     Attributes:
         goes_on: [n] bool, which unfinished episodes of `state` could be restored.
@@ -78,10 +80,12 @@ class Actor:
         state: Mapping[str, Any] | None = None,
         keep_episodes: bool = True,
         slots: range | None = None,
+        stored: Sequence[Stored] = (),
     ) -> None:
         """Makes the environments and begins or restores their episodes; see the class for the arguments."""
         acting = config.acting
         self.config, self.model = config, model
+        self._stored = tuple(stored)
         self._slots = slots or range(acting.num_envs)
         options: dict[str, Any] = {"first_slot": self._slots.start}
         options |= {"workers": acting.env_workers, "timeout": acting.env_timeout_seconds}
@@ -142,19 +146,23 @@ class Actor:
         for _ in range(steps):
             tick()
             result = self._search(self._step)
+            before = self._step
             action = self._exploration.choose(result.action, self._step.legal_actions, self._moves)
             step = self.env.step(action)
             rows.append(
                 {
-                    "observation": self._step.observation,
-                    "legal_actions": self._step.legal_actions,
-                    "to_play": self._step.to_play,
+                    "observation": before.observation,
+                    "legal_actions": before.legal_actions,
+                    "to_play": before.to_play,
                     "action": action,
                     "reward": step.reward,
                     "policy": result.action_weights,
                     "value": self.planner.stored_value(result),
                 }
             )
+            if self._stored:
+                moment = Moment(before, result, action, step)
+                rows[-1] |= {each.name: each.take(moment, self.env.spec) for each in self._stored}
             done = step.terminated | step.truncated
             ends.append(self._ends(step, done))
             done_rows.append(done)

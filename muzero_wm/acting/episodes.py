@@ -106,7 +106,7 @@ class OpenEpisodes:
     def _allocate(self, columns: int) -> None:
         self._columns = {
             name: np.zeros((len(self._rows), columns, *shape), dtype)
-            for name, (shape, dtype) in step_layout(self._spec).items()
+            for name, (shape, dtype) in step_layout(self._spec, self._room.stored).items()
         }
 
     def absorb(self, played: Played) -> Absorbed:
@@ -193,6 +193,8 @@ class OpenEpisodes:
         segments = self._segments(rows, last, np.zeros(len(rows), np.bool_), cut=True)
         ends = np.cumsum(last + 1) - 1
         segments.action[ends], segments.reward[ends], segments.policy[ends] = -1, 0.0, 0.0
+        for array in segments.stored.values():
+            array[ends] = 0
         # the first of these steps is the first whose targets look beyond the cut
         keep = max(self._room.reach, 1)
         for row in rows:
@@ -207,12 +209,15 @@ class OpenEpisodes:
     ) -> Trajectories:
         width = int(last.max()) + 1
         inside = np.arange(width)[None, :] <= last[:, None]
+        columns = {name: column[rows, :width][inside] for name, column in self._columns.items()}
+        stored = {each.name: columns.pop(each.name) for each in self._room.stored}
         return Trajectories(
             lengths=last.copy(),
             terminated=terminated,
             cut=np.full(len(rows), cut),
             repeated=self._repeated[rows],
-            **{name: column[rows, :width][inside] for name, column in self._columns.items()},
+            stored=stored,
+            **columns,
         )
 
     def _clear(self, rows: NDArray[Any]) -> None:
@@ -253,6 +258,8 @@ class OpenEpisodes:
         width = int(length.max())
         inside = np.arange(width)[None, :] < length[:, None]
         for name, column in self._columns.items():
+            if name not in state:
+                raise EnvError(f"the checkpoint's unfinished episodes hold no {name}; a run keeps its learning.terms")
             column[:, :width][inside] = np.asarray(state[name])
         # runs of earlier versions kept whole episodes, and did not count moves here
         self._repeated[:] = np.asarray(state.get("repeated", 0))

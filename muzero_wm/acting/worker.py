@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
 
@@ -22,14 +23,16 @@ from numpy.typing import NDArray
 from muzero_wm import envs
 from muzero_wm.acting.actor import Actor, SearchError
 from muzero_wm.acting.episodes import Played
-from muzero_wm.basis.errors import UserError
+from muzero_wm.basis.errors import UserError, one_line
 from muzero_wm.basis.malloc import keep_freed_memory
 from muzero_wm.basis.processes import Child, RemoteTraceback, StartError, remote_traceback
 from muzero_wm.basis.signals import Tick, proceed
 from muzero_wm.config import Config
 from muzero_wm.envs.naming.handover import Handover, handover
+from muzero_wm.envs.naming.imports import MAIN
 from muzero_wm.model.device import resolve_device
 from muzero_wm.model.world_model import WorldModel
+from muzero_wm.replay.stored import Stored, TermError, stored_by
 
 Weights = dict[str, torch.Tensor]
 
@@ -81,6 +84,7 @@ class ActorHandle(ABC):
     def __init__(self, config: Config, slots: range, state: Mapping[str, Any] | None = None) -> None:
         """Keeps the arguments."""
         self._config, self._slots, self._border = config, slots, state
+        self._stored = stored_by(config.learning.terms)
         self._lost = np.zeros(len(slots), np.bool_)
         self._notes: list[str] = []
 
@@ -129,7 +133,7 @@ class InlineActor(ActorHandle):
     def __init__(self, config: Config, slots: range, state: Mapping[str, Any] | None = None) -> None:
         """Builds the actor; see `ActorHandle` for the arguments."""
         super().__init__(config, slots, state)
-        self._actor = _build(config, slots, state)
+        self._actor = _build(config, slots, state, stored=self._stored)
         self._began(self._actor.goes_on, self._actor.env.not_restored)
 
     def begin(self, weights: Weights) -> None:
@@ -142,7 +146,7 @@ class InlineActor(ActorHandle):
             played = self._actor.play(self._config.acting.steps_per_round, tick)
         except SearchError as error:
             raise ActingError(f"acting failed: {error}", error.arrays) from error
-        except envs.EnvError as error:
+        except (envs.EnvError, TermError) as error:
             raise ActingError(f"acting failed: {error}") from error
         return self._finished(played, self._actor.state_dict())
 
@@ -171,10 +175,11 @@ class ProcessActor(ActorHandle):
         self._hint = "; if it is the environment, acting.env_workers=1 names its seed and step" if blame else ""
         self._weights: dict[str, NDArray[Any]] = {}
         self._along = handover(config.env)
+        _check_importable(self._stored)
         self._start()
 
     def _start(self, keep_episodes: bool = True) -> None:
-        arguments = (self._config, self._along, self._slots, self._border, keep_episodes)
+        arguments = (self._config, self._along, self._slots, self._border, keep_episodes, self._stored)
         self._child = Child(_serve, arguments, "actor", needs_main=self._along.needs_main)
         self._ready = self._busy = False
         self._memory = 0.0
@@ -268,9 +273,33 @@ class ProcessActor(ActorHandle):
         self._child.close()
 
 
-def _build(config: Config, slots: range, state: Mapping[str, Any] | None, keep_episodes: bool = True) -> Actor:
+def _check_importable(stored: Sequence[Stored]) -> None:
+    """Checks that another process finds what computes the things that terms of the loss have stored.
+
+    Raises:
+        EnvError: it does not.
+    """
+    for each in stored:
+        try:
+            found = pickle.dumps(each)
+        except Exception as error:
+            why = one_line(error)[:200]
+        else:
+            why = "it is defined in the program itself" if any(name.encode() in found for name in MAIN) else ""
+        if why:
+            raise envs.EnvError(f"what a term stores as {each.name!r} is found by no other process ({why})")
+
+
+def _build(
+    config: Config,
+    slots: range,
+    state: Mapping[str, Any] | None,
+    keep_episodes: bool = True,
+    stored: Sequence[Stored] = (),
+) -> Actor:
     model = WorldModel(config.model, envs.spec(config.env))
-    return Actor(config, model.to(resolve_device(config.run.device, model.conv)), state, keep_episodes, slots)
+    model = model.to(resolve_device(config.run.device, model.conv))
+    return Actor(config, model, state, keep_episodes, slots, stored)
 
 
 def _serve(
@@ -280,6 +309,7 @@ def _serve(
     slots: range,
     state: Mapping[str, Any] | None,
     keep_episodes: bool,
+    stored: Sequence[Stored],
 ) -> None:
     """Plays rounds until told to stop, or until the learner is gone."""
     torch.set_num_threads(1)
@@ -287,7 +317,7 @@ def _serve(
     actor: Actor | None = None
     try:
         along.take(config.env)
-        actor = _build(config, slots, state, keep_episodes)
+        actor = _build(config, slots, state, keep_episodes, stored)
         pipe.send(("ready", actor.goes_on, actor.env.not_restored))
         while (weights := pipe.recv()) is not None:
             actor.load_weights({name: torch.from_numpy(array) for name, array in weights.items()})

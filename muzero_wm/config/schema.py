@@ -84,6 +84,9 @@ class ModelConfig(Section):
         1, description="residual blocks shared by the heads"
     )
     head_width: Size = Field(128, description="hidden width of the heads")
+    continues: StrictBool = Field(
+        False, description="a head for whether the episode goes on after each imagined step; no search uses it"
+    )
     batch_norm: StrictBool = Field(False, description="batch norm in the residual blocks (folded for inference)")
     change_sides: StrictBool = Field(True, description="two players: a move exchanges the halves of the channels")
     observation: Literal["auto", "raw", "scale", "normalize"] = Field(
@@ -202,6 +205,10 @@ class LearningConfig(Section):
     reward_weight: Weight = 1.0
     turn_weight: Weight = Field(1.0, description="whose turn follows a move, where two players do not alternate")
     self_prediction_weight: Weight = 0.3
+    continues_weight: Weight = Field(1.0, description="whether the episode goes on, with model.continues")
+    terms: dict[str, Weight] = Field(
+        {}, description="losses of your own and their weights: name, or package.module:name (docs/own-losses.md)"
+    )
     terminal_weight: Weight = Field(1.0, description="factor on reward and value losses at an episode's end")
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0.0)] = 4e-3

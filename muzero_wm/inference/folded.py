@@ -110,7 +110,7 @@ def fold(model: WorldModel) -> Folded:
         prediction=_blocks(heads.blocks),
         squeeze=None if heads.squeeze is None else _layer(heads.squeeze),
         hidden=_layer(heads.hidden),
-        output=_layer(heads.output),
+        output=Layer(*(_copy(part).contiguous() for part in model.searched_output())),
     )
 
 

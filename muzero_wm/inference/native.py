@@ -125,6 +125,7 @@ def export_weights(model: WorldModel) -> mcts.MLPWeights:
     stem = model.representation.stem
     assert stem.bias is not None
     stem_weight, stem_bias = model.observation.fold(stem.weight, stem.bias)
+    weight, bias = model.searched_output()
     return mcts.MLPWeights(
         stem=(_array(stem_weight), _array(stem_bias)),
         representation=_blocks(model.representation.blocks),
@@ -132,7 +133,7 @@ def export_weights(model: WorldModel) -> mcts.MLPWeights:
         dynamics=_blocks(model.dynamics.blocks),
         prediction=_blocks(model.heads.blocks),
         hidden=_linear(model.heads.hidden),
-        output=_linear(model.heads.output),
+        output=(_array(weight), _array(bias)),
     )
 
 

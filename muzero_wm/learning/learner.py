@@ -29,6 +29,7 @@ from muzero_wm.learning.nonfinite import (
     name_problem,
 )
 from muzero_wm.learning.outcomes import Made, Outcome, Tally, fetch
+from muzero_wm.learning.registry import make_heads, terms_of
 from muzero_wm.learning.steps import Stepper
 from muzero_wm.model.device import CPU, autocast, make_generator
 from muzero_wm.model.ema import make_teacher
@@ -71,7 +72,12 @@ class Learner:
         if self.model.conv:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.teacher: WorldModel = make_teacher(self.model)  # type: ignore[assignment]
-        self._stepper = Stepper(self.model, self.teacher, config.learning, config.model.ema_decay, device)
+        self._own = terms_of(config.learning)
+        self.heads = make_heads(
+            (term for term, _ in self._own.values()), self.model, lambda name: derive_seed(config.seed, f"term/{name}")
+        )
+        decay = config.model.ema_decay
+        self._stepper = Stepper(self.model, self.teacher, config.learning, decay, device, self.heads)
         self.optimizer = self._stepper.optimizer
         self.generator = make_generator(device, derive_seed(config.seed, "learner"))
         self.updates = 0
@@ -176,7 +182,16 @@ class Learner:
             return None
         self._stepper.begin(rate)
         with autocast(self.device, self.dtype):
-            loss = unrolled_loss(self.model, self.teacher, batch, self.config.learning, cells)
+            loss = unrolled_loss(
+                self.model,
+                self.teacher,
+                batch,
+                self.config.learning,
+                cells,
+                own=self._own,
+                heads=self.heads,
+                generator=self.generator,
+            )
         norm, norms = self._stepper.gradient(loss.total)
         # a part that is not finite makes the gradient so; td_error comes from the same logits and costs nothing to test
         good = good & torch.isfinite(norm) & torch.isfinite(loss.td_error).all()
@@ -184,7 +199,7 @@ class Learner:
             # what follows an update that ends the round, or takes it back, must not be made
             good = self._going = good if self._going is None else good & self._going
         self._stepper.step(norm, good)
-        return Made(good, loss, norm, norms, self._stepper.named())
+        return Made(good, loss.without_graph(), norm, norms, self._stepper.named())
 
     def _settle(
         self, laid: Sequence[Laid], outcomes: Sequence[Outcome | None], buffer: ReplayBuffer, tally: Tally
@@ -237,7 +252,7 @@ class Learner:
 
     def _check_weights(self) -> None:
         """Makes sure that the weights that act next, and are saved, are numbers."""
-        name = bad_weights(self.model)
+        name = bad_weights(self.model) or (bad_weights(self.heads) if len(self.heads) else None)
         if name is None:
             return
         problem = f"not finite: {name} after the step (the gradient was)"
@@ -312,6 +327,7 @@ class Learner:
             "optimizer": self.optimizer.state_dict(),
             "updates": self.updates,
             "nonfinite": self.guard.state_dict(),
+            "terms": self.heads.state_dict(),
             "generator": {"device": self.device.type, "state": self.generator.get_state()},
         }
 
@@ -319,6 +335,7 @@ class Learner:
         """Restores `state_dict`."""
         self.model.load_state_dict(state["model"])
         self.teacher.load_state_dict(state["teacher"])
+        self.heads.load_state_dict(state.get("terms", {}))  # runs of earlier versions had none
         self._stepper.load_state_dict(state["optimizer"])
         self.updates = int(state["updates"])
         if self.updates < 0:

@@ -1,21 +1,20 @@
-"""The unrolled loss: policy, value, reward, turn and self-prediction over K imagined steps.
+"""The unrolled loss: the sum of its terms over K imagined steps.
 
-Sources: MuZero (arXiv:1911.08265) appendix G; SPR (arXiv:2007.05929) and EfficientZero (arXiv:2111.00210) for the
-self-prediction term. Targets of the self-prediction are standardised over the batch: raw ones point almost the same
-way for every position, so the cosine is near 1 from the start and teaches nothing.
+Source: MuZero (arXiv:1911.08265) appendix G.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from muzero_wm.config import LearningConfig
-from muzero_wm.model.device import full_precision
+from muzero_wm.learning.functions import scale_gradient
+from muzero_wm.learning.standard import STANDARD
+from muzero_wm.learning.terms import Term, Unroll
 from muzero_wm.model.world_model import WorldModel
 from muzero_wm.replay.batch import Batch
 
@@ -26,75 +25,28 @@ class LossResult:
 
     Attributes:
         total: [] scalar to minimise.
-        parts: unweighted mean of each term, and the cosine of the self-prediction, as scalars.
+        parts: unweighted mean of each term, as scalars.
         td_error: [B] float32 root value minus target.
-        teacher_latent: [B, D] the teacher's latents of the first real next observations; None without that term.
-        turn_accuracy: [] share of the imagined moves after which the right player is to move; None where turns are not
-            learnt.
+        logs: what terms say besides, as scalars by the names of the log.
+        teacher_latent: [B, D] the teacher's latents of the first real next observations; None where no term reads them.
     """
 
     total: Tensor
     parts: dict[str, Tensor]
     td_error: Tensor
+    logs: dict[str, Tensor]
     teacher_latent: Tensor | None
-    turn_accuracy: Tensor | None = None
 
+    def without_graph(self) -> LossResult:
+        """Returns the numbers alone, for whoever keeps those of a whole round."""
+        latent = self.teacher_latent
+        # the first of K steps must not keep the memory of all
+        return replace(self, total=self.total.detach(), teacher_latent=None if latent is None else latent.clone())
 
-class _ScaledGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
-        ctx.factor = factor
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        return gradients[0] * ctx.factor, None
-
-
-def scale_gradient(x: Tensor, factor: float) -> Tensor:
-    """Returns x itself, its gradient multiplied by `factor` on the way back."""
-    return _ScaledGradient.apply(x, factor)
-
-
-class _Cosine(torch.autograd.Function):
-    """The cosine of rows with unit rows, in few passes over memory: boards have many cells."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, goal: Tensor) -> Tensor:
-        rows = x.float()
-        inverse = rows.square().sum(-1).clamp_min_(1e-12).rsqrt_()
-        cosine = (rows * goal).sum(-1).mul_(inverse)
-        ctx.save_for_backward(x, goal, inverse, cosine)
-        return cosine
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        x, goal, inverse, cosine = ctx.saved_tensors
-        # d cos / dx = (goal - cos x / |x|) / |x|
-        out = x.float() * (cosine * inverse).neg_().unsqueeze(-1)
-        out.add_(goal).mul_((inverse * gradients[0]).unsqueeze(-1))
-        return out.to(x.dtype), None
-
-
-def cosine_with(x: Tensor, goal: Tensor) -> Tensor:
-    """Returns the cosine [...] between x [..., D], any floating dtype, and goal [..., D], float32 of length 1."""
-    return _Cosine.apply(x, goal)
-
-
-def cross_entropy(logits: Tensor, target_probs: Tensor) -> Tensor:
-    """Returns the cross-entropy [...] between target_probs [..., C] and logits [..., C], in float32."""
-    return -(target_probs * F.log_softmax(logits.float(), -1)).sum(-1)
-
-
-def standardize_(x: Tensor, mask: Tensor) -> Tensor:
-    """Moves x [n, ...] float32, in place, to mean 0 and deviation 1 per column over the rows where mask [n] is 1."""
-    flat = x.view(len(x), -1)
-    with full_precision(x.device):
-        count = mask.sum().clamp_min(1.0)
-        flat.sub_(mask @ flat / count)
-        variance = mask @ flat.square() / count
-        flat.mul_(torch.rsqrt(variance + 1e-5))
-    return x
+    @property
+    def turn_accuracy(self) -> Tensor | None:
+        """Share [] of the imagined moves after which the right player is to move; None where turns are not learnt."""
+        return self.logs.get("turn/accuracy")
 
 
 def unrolled_loss(
@@ -103,6 +55,10 @@ def unrolled_loss(
     batch: Batch[Tensor],
     config: LearningConfig,
     cells: Tensor | None = None,
+    *,
+    own: Mapping[str, tuple[Term, float]] | None = None,
+    heads: nn.ModuleDict | None = None,
+    generator: torch.Generator | None = None,
 ) -> LossResult:
     """Returns the loss of one batch.
 
@@ -114,81 +70,51 @@ def unrolled_loss(
         model: being trained.
         teacher: slow weights; looks at the real next observations.
         batch: B samples of K steps.
-        config: weights of the terms; a weight of 0 leaves the term out of the graph.
+        config: weights of the standard terms; a weight of 0 leaves the term out of the graph.
         cells: [c] int64, the cells of a board that self-prediction compares; None for all.
+        own: terms of one's own with their weights, by name (`terms_of`).
+        heads: what they learn.
+        generator: what they draw from.
 
     Returns:
         Loss, its parts, and errors for the priorities.
     """
     targets = batch.targets
-    size, unroll = targets.action.shape
+    size, unroll_steps = targets.action.shape
     action = targets.action.long()
     latents = [model.represent(batch.observation)]
-    for k in range(unroll):
+    for k in range(unroll_steps):
         latents.append(model.step(scale_gradient(latents[-1], 0.5), action[:, k]))
-    # position-major: row k * B + b
     prediction = model.predict(torch.cat(latents))
+    heads = nn.ModuleDict() if heads is None else heads
+    unroll = Unroll(model, teacher, batch, config, latents, prediction, cells, heads, generator)
 
-    importance = batch.weight
-    step_weight = torch.full((unroll + 1, 1), 1.0 / unroll, device=importance.device)
+    weighted = {term.name: (term, _weight(term, config)) for term in STANDARD if term.when(model, config)}
+    weighted |= {name: pair for name, pair in (own or {}).items() if pair[0].when(model, config)}
+    said = {name: term.loss(unroll) for name, (term, _) in weighted.items()}
+    step_weight = torch.full((unroll_steps + 1, 1), 1.0 / unroll_steps, device=batch.weight.device)
     step_weight[0] = 1.0
-    end_factor = 1.0 + (config.terminal_weight - 1.0) * _by_step(targets.terminal.float())
 
-    policy = _fold(cross_entropy(prediction.policy_logits, _by_step(targets.policy).flatten(0, 1)), size)
-    value_target = _by_step(targets.value)
-    value = _fold(cross_entropy(prediction.value_logits, model.value_support.encode(value_target.flatten())), size)
-    reward_target = model.reward_support.encode(_by_step(targets.reward).flatten())
-    reward = _fold(cross_entropy(prediction.reward_logits[size:], reward_target), size)
-
-    terms = {
-        "policy": (config.policy_weight, policy * _by_step(targets.policy_mask), step_weight),
-        "value": (config.value_weight, value * _by_step(targets.value_mask) * end_factor, step_weight),
-        "reward": (config.reward_weight, reward * _by_step(targets.reward_mask) * end_factor[1:], step_weight[1:]),
-    }
     parts: dict[str, Tensor] = {}
-    turn_accuracy = None
-    if prediction.turn_logits is not None:
-        logits, same = _fold(prediction.turn_logits[size:], size), _by_step(targets.same_player)
-        known = _by_step(targets.same_player_mask)
-        turn = F.binary_cross_entropy_with_logits(logits.float(), same, reduction="none")
-        terms["turn"] = (config.turn_weight, turn * known, step_weight[1:])
-        turn_accuracy = (((logits > 0) == (same > 0)) * known).sum().detach() / known.sum().clamp_min(1.0)
-    teacher_latent = None
-    if config.self_prediction_weight > 0.0:
-        cosine, teacher_latent = _self_prediction(model, teacher, batch, torch.cat(latents[1:]), cells)
-        mask = _by_step(targets.next_mask)
-        terms["self_prediction"] = (config.self_prediction_weight, -cosine * mask, step_weight[1:])
-        parts["cosine"] = ((cosine * mask).sum() / mask.sum().clamp_min(1.0)).detach()
-
-    total = torch.zeros((), device=importance.device)
-    for name, (weight, loss, per_step) in terms.items():
+    logs: dict[str, Tensor] = {}
+    total = torch.zeros((), device=batch.weight.device)
+    for name, part in said.items():
+        loss, weight = part.loss * part.mask, weighted[name][1]
         parts[name] = loss.detach().mean()
+        logs |= part.logs
         if weight > 0.0:
-            total = total + weight * ((loss * per_step).sum(0) * importance).mean()
+            total = total + weight * ((loss * step_weight[-len(loss) :]).sum(0) * batch.weight).mean()
     with torch.no_grad():
-        td_error = model.value_support.decode(prediction.value_logits[:size]) - value_target[0]
-    return LossResult(total, parts, td_error, teacher_latent, turn_accuracy)
+        td_error = model.value_support.decode(prediction.value_logits[:size]) - targets.value[:, 0]
+    return LossResult(total, parts, td_error, logs, _first(unroll))
 
 
-def _self_prediction(
-    model: WorldModel, teacher: WorldModel, batch: Batch[Tensor], imagined: Tensor, cells: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    """Returns the [K, B] cosine between predicted and real next latents, and the teacher's latents [B, D] at k = 1."""
-    size = len(batch.slot)
-    with torch.no_grad():
-        real = _by_step(batch.next_observation).flatten(0, 1)
-        latent = teacher.represent(real)
-        mask = _by_step(batch.targets.next_mask).flatten()
-        goal = standardize_(teacher.project(latent, cells).float(), mask)
-        goal.mul_(goal.square().sum(-1, keepdim=True).clamp_min_(1e-24).rsqrt_())
-    cosine = cosine_with(model.predictor(model.project(imagined, cells)), goal).mean(1)
-    return _fold(cosine, size), latent[:size].float().flatten(1)
+def _weight(term: Term, config: LearningConfig) -> float:
+    assert term.weight is not None
+    return term.weight(config)
 
 
-def _by_step(samples: Tensor) -> Tensor:
-    """Returns [B, K, ...] as [K, B, ...]."""
-    return samples.transpose(0, 1).contiguous()
-
-
-def _fold(flat: Tensor, size: int) -> Tensor:
-    return flat.view(-1, size)
+def _first(unroll: Unroll) -> Tensor | None:
+    """Returns the teacher's latents [B, D] of the first real next observations, where a term has read them."""
+    real: Tensor | None = vars(unroll).get("real")
+    return None if real is None else real[: unroll.size].float().flatten(1)

@@ -23,7 +23,7 @@ class Made:
 
     Attributes:
         good: [] bool, False where it was left out.
-        loss: of its batch.
+        loss: of its batch, without the graph it was differentiated by.
         norm: [] of the gradient before it was clipped.
         norms: [P] the same of each weight.
         names: of these weights.
@@ -37,9 +37,8 @@ class Made:
 
     def numbers(self) -> dict[str, Tensor]:
         """Returns all scalars of the update, by name."""
-        found = {"good": self.good, "total": self.loss.total.detach(), "gradient_norm": self.norm}
-        found |= {f"loss/{name}": part for name, part in self.loss.parts.items()}
-        return found if self.loss.turn_accuracy is None else found | {"turn": self.loss.turn_accuracy}
+        found = {"good": self.good, "total": self.loss.total, "gradient_norm": self.norm}
+        return found | {f"loss/{name}": part for name, part in self.loss.parts.items()} | self.loss.logs
 
 
 @dataclass
@@ -53,8 +52,8 @@ class Outcome:
         gradient_norm: before it was clipped.
         bad_gradients: names of the weights whose gradient is not finite.
         td_error: [B] float32, root value minus target.
+        logs: what terms say besides, by the names of the log.
         teacher_latent: [B, D] on the device; None without self-prediction.
-        turn_accuracy: None where turns are not learnt.
     """
 
     good: bool
@@ -63,8 +62,8 @@ class Outcome:
     gradient_norm: float
     bad_gradients: list[str]
     td_error: NDArray[np.float32]
+    logs: dict[str, float]
     teacher_latent: Tensor | None
-    turn_accuracy: float | None
 
 
 def fetch(made: Sequence[Made | None]) -> list[Outcome | None]:
@@ -91,8 +90,8 @@ def _outcome(made: Made, numbers: dict[str, float], td_error: NDArray[np.float32
         gradient_norm=numbers["gradient_norm"],
         bad_gradients=[name for name, flag in zip(made.names, bad, strict=True) if flag],
         td_error=td_error,
+        logs={name: numbers[name] for name in made.loss.logs},
         teacher_latent=made.loss.teacher_latent,
-        turn_accuracy=numbers.get("turn"),
     )
 
 
@@ -127,13 +126,11 @@ class Tally:
         self.good += 1
         self.latent = outcome.teacher_latent
         self._value_targets.append(targets.value[:, 0])
-        numbers = {f"loss/{name}": part for name, part in outcome.parts.items()}
+        numbers = outcome.logs | {f"loss/{name}": part for name, part in outcome.parts.items()}
         numbers |= {"loss/total": outcome.total, "loss/gradient_norm": outcome.gradient_norm}
         numbers["value/outside"] = model.value_support.outside(self._possible(targets.value))
         numbers["reward/outside"] = model.reward_support.outside(targets.reward)
         numbers["value/abs_mean"] = float(np.abs(outcome.td_error + targets.value[:, 0]).mean())
-        if outcome.turn_accuracy is not None:
-            numbers["turn/accuracy"] = outcome.turn_accuracy
         for name, number in numbers.items():
             self._totals[name] = self._totals.get(name, 0.0) + number
 

@@ -21,23 +21,32 @@ class Stepper:
         teacher: follows it.
         config: optimiser and clipping.
         decay: of the teacher.
-        device: where both are.
+        device: where they are.
+        heads: what is trained besides the model, and nobody follows.
 
     Attributes:
         looks: whether an update is looked at before it is made.
     """
 
     def __init__(
-        self, model: nn.Module, teacher: nn.Module, config: LearningConfig, decay: float, device: torch.device
+        self,
+        model: nn.Module,
+        teacher: nn.Module,
+        config: LearningConfig,
+        decay: float,
+        device: torch.device,
+        heads: nn.Module | None = None,
     ) -> None:
         """Makes the optimiser; see the class for the arguments."""
         self.looks = device.type == "cpu"
         self._model, self._teacher, self._decay, self._clip_norm = model, teacher, decay, config.clip_norm
-        self._weights = list(model.parameters())
+        trained = (model,) if heads is None else (model, heads)
+        self._named = [pair for network in trained for pair in network.named_parameters()]
+        self._weights = [weight for _, weight in self._named]
         # a forward pass alone moves them, the teacher's too
         self._statistics = [
             buffer
-            for network in (model, teacher)
+            for network in (*trained, teacher)
             for module in network.modules()
             if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d)
             for buffer in module.buffers()
@@ -72,7 +81,7 @@ class Stepper:
 
     def named(self) -> list[str]:
         """Returns the names of the weights that the last gradient reaches."""
-        return [name for name, weight in self._model.named_parameters() if weight.grad is not None]
+        return [name for name, weight in self._named if weight.grad is not None]
 
     def step(self, norm: Tensor, good: Tensor) -> None:
         """Makes the update that `begin` and `gradient` prepared, or leaves everything as it was at `begin`.

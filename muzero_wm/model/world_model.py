@@ -24,6 +24,7 @@ class Prediction(NamedTuple):
     value_logits: Tensor  # [B, value bins]; seen by the player to move
     reward_logits: Tensor  # [B, reward bins]; of the edge into the latent, seen by the player who acted
     turn_logits: Tensor | None = None  # [B] that the player who acted moves again; None where turns follow from rules
+    continues_logits: Tensor | None = None  # [B] that the episode goes on behind the latent; None without that head
 
 
 class WorldModel(nn.Module):
@@ -40,6 +41,7 @@ class WorldModel(nn.Module):
 
     Attributes:
         learns_turns: whose turn follows a move is predicted.
+        learns_continues: whether the episode goes on is predicted.
     """
 
     def __init__(self, config: ModelConfig, spec: EnvSpec) -> None:
@@ -53,8 +55,8 @@ class WorldModel(nn.Module):
         self.reward_support = Support.from_config(config.reward_support)
         self.learns_turns = spec.num_players == 2 and not spec.alternating
         sizes = [spec.num_actions, self.value_support.num_bins, self.reward_support.num_bins]
-        if self.learns_turns:
-            sizes.append(1)
+        self.learns_continues = config.continues
+        sizes += [1] * (self.learns_turns + self.learns_continues)
         self.observation = Observation(config, spec, self.conv)
         self.representation = Representation(config, spec.observation_shape, self.conv)
         change_sides = config.change_sides and spec.num_players == 2 and spec.alternating
@@ -121,9 +123,16 @@ class WorldModel(nn.Module):
         return normalize_latent(self.dynamics(latent, action), self.config.latent_norm)
 
     def predict(self, latent: Tensor) -> Prediction:
-        """Returns policy, value, reward and, where they are learnt, turn logits of `latent` [B, *latent_shape]."""
-        policy, value, reward, *turn = self.heads(latent)
-        return Prediction(policy, value, reward, turn[0].squeeze(1) if turn else None)
+        """Returns the logits of `latent` [B, *latent_shape]; those of turn and continues where they are learnt."""
+        policy, value, reward, *more = self.heads(latent)
+        continues = more.pop().squeeze(1) if self.learns_continues else None
+        return Prediction(policy, value, reward, more[0].squeeze(1) if more else None, continues)
+
+    def searched_output(self) -> tuple[Tensor, Tensor]:
+        """Returns weight and bias of the rows of the heads' last layer that a search reads: all but continues."""
+        output = self.heads.output
+        rows = output.out_features - self.learns_continues
+        return output.weight[:rows], output.bias[:rows]
 
     def project(self, latent: Tensor, cells: Tensor | None = None) -> Tensor:
         """Returns the projection that self-prediction compares.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic
 
 import numpy as np
@@ -35,6 +35,7 @@ class Batch(Generic[A]):
         targets: see Targets.
         weight: [B] float32 importance weights, at most 1.
         slot: [B] int64 ring slots of the roots, for priority updates.
+        stored: by name, [B, K + 1, ...] each: what terms of the loss have stored; 0 from the final observation on.
     """
 
     observation: A
@@ -42,6 +43,7 @@ class Batch(Generic[A]):
     targets: Targets[A]
     weight: A
     slot: A
+    stored: dict[str, A] = field(default_factory=dict)
 
     def map(self, change: Callable[[A], B]) -> Batch[B]:
         """Returns the samples with every array changed in the same way."""
@@ -51,6 +53,7 @@ class Batch(Generic[A]):
             targets=self.targets.map(change),
             weight=change(self.weight),
             slot=change(self.slot),
+            stored={name: change(array) for name, array in self.stored.items()},
         )
 
     @classmethod

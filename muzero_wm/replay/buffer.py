@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from muzero_wm.replay.batch import Batch, Draws
 from muzero_wm.replay.packs import Packs
 from muzero_wm.replay.room import ring_capacity, ring_layout, targets_reach
 from muzero_wm.replay.statistics import observation_statistics
+from muzero_wm.replay.stored import Stored
 from muzero_wm.replay.sum_tree import SumTree
 from muzero_wm.replay.targets import make_targets
 from muzero_wm.replay.trajectory import Trajectories
@@ -37,16 +39,20 @@ class ReplayBuffer:
         config: bounds and sampling constants.
         discount: per step, in [0, 1]; signs between players come from `to_play`.
         open_bytes: what unfinished episodes take of `config.max_mib`.
+        stored: what terms of the loss have stored of every step.
 
     Raises:
         UserError: the byte bound is too small for two slots.
     """
 
-    def __init__(self, spec: EnvSpec, config: ReplayConfig, discount: float, open_bytes: int = 0) -> None:
+    def __init__(
+        self, spec: EnvSpec, config: ReplayConfig, discount: float, open_bytes: int = 0, stored: Sequence[Stored] = ()
+    ) -> None:
         """Allocates the ring; see the class for the arguments."""
         self.config, self.discount = config, discount
-        layout = ring_layout(spec)
-        self.capacity = ring_capacity(spec, config, open_bytes)
+        layout = ring_layout(spec, stored)
+        self.capacity = ring_capacity(spec, config, open_bytes, stored)
+        self._stored = tuple(each.name for each in stored)
         self.ring: dict[str, NDArray[Any]] = {
             name: np.zeros((self.capacity, *shape), dtype) for name, (shape, dtype) in layout.items()
         }
@@ -87,10 +93,11 @@ class ReplayBuffer:
 
         Raises:
             UserError: a segment is longer than the whole ring.
-            ValueError: a reward, value or policy is not finite.
+            ValueError: a reward, value, policy or something else that is stored is not finite.
         """
-        for name in ("reward", "value", "policy"):
-            if not np.isfinite(getattr(data, name)).all():
+        numbers = {name: getattr(data, name) for name in ("reward", "value", "policy")} | data.stored
+        for name, array in numbers.items():
+            if not np.isfinite(array).all():
                 raise ValueError(f"{name}: expected finite numbers in a trajectory, got NaN or infinity")
         slots_of = data.lengths + 1
         if len(data) and slots_of.max() > self.capacity:
@@ -126,6 +133,8 @@ class ReplayBuffer:
         where = (self._head + np.arange(count)) % self.capacity
         for name in ("observation", "legal_actions", "to_play", "action", "reward", "policy", "value"):
             self._put(name, where, getattr(data, name)[begin:end])
+        for name in self._stored:
+            self._put(name, where, data.stored[name][begin:end])
         last = np.repeat(np.cumsum(slots_of) - 1, slots_of)
         to_end = last - np.arange(count)
         self._put("to_end", where, to_end)
@@ -207,6 +216,7 @@ class ReplayBuffer:
             targets=targets,
             weight=(weight / weight.max()).astype(np.float32),
             slot=slots,
+            stored={name: self.ring[name][targets.slot] for name in self._stored},
         )
 
     def update_priorities(self, slots: NDArray[np.int64], td_errors: NDArray[np.float32]) -> None:

@@ -172,6 +172,8 @@ class Packs:
 
     def _checked_lengths(self, arrays: Mapping[str, NDArray]) -> NDArray[np.int64]:
         """Returns the slots of each episode of a pack whose arrays are what this ring holds."""
+        if missing := sorted(self._layout.keys() - arrays.keys()):
+            raise ValueError(f"a pack of episodes holds no {missing[0]}; a run keeps its learning.terms")
         if set(arrays) != {*self._layout, "lengths"}:
             raise ValueError(f"a pack of episodes holds {sorted(arrays)[:12]}")
         lengths = np.asarray(arrays["lengths"])
@@ -207,8 +209,9 @@ class Packs:
             raise ValueError(f"actions: expected 0 .. {num_actions - 1}, and -1 in final slots")
         if ((ring["to_play"][order] != 0) & (ring["to_play"][order] != 1)).any():
             raise ValueError("to_play: expected 0 or 1")
-        for name in ("reward", "policy", "value"):
-            if not np.isfinite(ring[name][order]).all():
+        for name, (_, dtype) in self._layout.items():
+            stored = np.dtype(dtype).kind == "f" and name != "observation"
+            if stored and not np.isfinite(ring[name][order]).all():
                 raise ValueError(f"{name}: expected finite numbers")
 
 

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from muzero_wm.basis.errors import UserError
 from muzero_wm.config import Config, ReplayConfig
 from muzero_wm.envs.base import EnvSpec
-
-Layout = dict[str, tuple[tuple[int, ...], Any]]
+from muzero_wm.replay.stored import Layout, Stored, TermError, stored_by
 
 # New steps of a segment for every step it repeats: a fifth of a ring of segments is there twice.
 _NEW_PER_REPEATED = 4
 # Unfinished episodes lie in their rows and in the copy of the last border.
 _COPIES = 2
 _MIB = 2**20
+# What else the states of ring and unfinished episodes hold.
+_TAKEN = ("terminated", "cut", "to_end", "priority", "lengths", "length", "repeated", "steps", "return", "moves")
 
 
-def step_layout(spec: EnvSpec) -> Layout:
-    """Returns shape and dtype of what a step consists of, by the names of Trajectories."""
-    return {
+def step_layout(spec: EnvSpec, stored: Sequence[Stored] = ()) -> Layout:
+    """Returns shape and dtype of what a step consists of, by the names of Trajectories.
+
+    Args:
+        spec: shapes.
+        stored: what terms of the loss have stored besides.
+
+    Raises:
+        TermError: a term stores something by a name that is taken.
+    """
+    layout: Layout = {
         "observation": (spec.observation_shape, spec.observation_dtype),
         "legal_actions": ((spec.num_actions,), np.bool_),
         "to_play": ((), np.int8),
@@ -31,11 +40,16 @@ def step_layout(spec: EnvSpec) -> Layout:
         "policy": ((spec.num_actions,), np.float32),
         "value": ((), np.float32),
     }
+    for each in stored:
+        if each.name in layout or each.name in _TAKEN:
+            raise TermError(f"learning.terms: a term stores {each.name!r}, a name that is taken; choose another")
+        layout[each.name] = each.entry(spec)
+    return layout
 
 
-def ring_layout(spec: EnvSpec) -> Layout:
+def ring_layout(spec: EnvSpec, stored: Sequence[Stored] = ()) -> Layout:
     """Returns shape and dtype of what a slot of the ring holds, by name."""
-    return step_layout(spec) | {"terminated": ((), np.bool_), "cut": ((), np.bool_), "to_end": ((), np.int32)}
+    return step_layout(spec, stored) | {"terminated": ((), np.bool_), "cut": ((), np.bool_), "to_end": ((), np.int32)}
 
 
 def layout_bytes(layout: Layout) -> int:
@@ -43,27 +57,28 @@ def layout_bytes(layout: Layout) -> int:
     return sum(int(np.prod(shape)) * np.dtype(dtype).itemsize for shape, dtype in layout.values())
 
 
-def ring_capacity(spec: EnvSpec, config: ReplayConfig, open_bytes: int = 0) -> int:
+def ring_capacity(spec: EnvSpec, config: ReplayConfig, open_bytes: int = 0, stored: Sequence[Stored] = ()) -> int:
     """Returns how many slots a ring has, with everything that belongs to a slot.
 
     Args:
         spec: shapes.
         config: `max_mib` and `max_steps`, the smaller of which counts.
         open_bytes: of `max_mib`, what is not for the ring.
+        stored: what terms of the loss have stored.
 
     Raises:
         UserError: there is room for less than two slots.
     """
-    slot = _slot_bytes(spec, config)
+    slot = _slot_bytes(spec, config, stored)
     capacity = min(int(config.max_mib * _MIB - open_bytes) // slot, config.max_steps)
     if capacity < 2:
         raise UserError(f"replay.max_mib: {config.max_mib} MiB hold no episode, one slot takes {slot} bytes")
     return capacity
 
 
-def _slot_bytes(spec: EnvSpec, config: ReplayConfig) -> int:
+def _slot_bytes(spec: EnvSpec, config: ReplayConfig, stored: Sequence[Stored]) -> int:
     # a sum tree of the next power of two leaves holds less than this per slot, with one byte for what was renewed
-    return layout_bytes(ring_layout(spec)) + (65 if config.bootstrap == "search" else 69)
+    return layout_bytes(ring_layout(spec, stored)) + (65 if config.bootstrap == "search" else 69)
 
 
 def targets_reach(config: ReplayConfig) -> int:
@@ -85,6 +100,7 @@ class Room:
         max_mib: what is shared out.
         max_steps: what the ring was asked to hold.
         longest: steps an episode can have, None where unknown.
+        stored: what terms of the loss have stored of every step.
     """
 
     capacity: int
@@ -96,6 +112,7 @@ class Room:
     max_mib: float
     max_steps: int
     longest: int | None
+    stored: tuple[Stored, ...] = ()
 
     def describe(self) -> list[str]:
         """Returns what the replay holds, a line each."""
@@ -128,9 +145,11 @@ def share_room(spec: EnvSpec, config: Config) -> Room:
 
     Raises:
         UserError: not even what the targets of one step need fits in.
+        TermError: a term of the loss is not known.
     """
+    stored = stored_by(config.learning.terms)
     replay, rows, round_steps = config.replay, config.acting.num_envs, config.acting.steps_per_round
-    budget, column = int(replay.max_mib * _MIB), _COPIES * rows * layout_bytes(step_layout(spec))
+    budget, column = int(replay.max_mib * _MIB), _COPIES * rows * layout_bytes(step_layout(spec, stored))
     reach = targets_reach(replay)
     needed = max(reach, 1)
     # what is handed over together should be a small part of the ring
@@ -138,10 +157,10 @@ def share_room(spec: EnvSpec, config: Config) -> Room:
     wanted = max(needed, min(wanted, spec.max_episode_steps or wanted))
     beyond = round_steps + 1  # steps until the next border, and the final observation
     in_quarter, in_half = (budget // (share * column) - beyond for share in (4, 2))
-    in_ring = min(replay.max_steps, budget // (2 * _slot_bytes(spec, replay))) - beyond
+    in_ring = min(replay.max_steps, budget // (2 * _slot_bytes(spec, replay, stored))) - beyond
     cut_at = min(wanted, max(in_quarter, min(needed, in_half)), in_ring)
     if cut_at < needed:
-        least = 2 * max(column * (needed + beyond), _slot_bytes(spec, replay) * (needed + beyond)) / _MIB
+        least = 2 * max(column * (needed + beyond), _slot_bytes(spec, replay, stored) * (needed + beyond)) / _MIB
         raise UserError(
             f"replay.max_mib / max_steps: expected room for {needed + beyond} steps of each of {rows} environments, "
             f"which takes {least:.3g} MiB and {needed + beyond} steps, got {replay.max_mib:g} MiB and "
@@ -150,7 +169,7 @@ def share_room(spec: EnvSpec, config: Config) -> Room:
         )
     columns = cut_at + beyond
     return Room(
-        capacity=ring_capacity(spec, replay, columns * column),
+        capacity=ring_capacity(spec, replay, columns * column, stored),
         columns=columns,
         cut_at=cut_at,
         reach=reach,
@@ -159,4 +178,5 @@ def share_room(spec: EnvSpec, config: Config) -> Room:
         max_mib=replay.max_mib,
         max_steps=replay.max_steps,
         longest=spec.max_episode_steps,
+        stored=stored,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +27,7 @@ class Trajectories:
         value: [M] float32, the search's root value seen by the player to move.
         cut: [E] bool; True where the episode goes on behind the segment, which is no end of any kind. All False when
             left out.
+        stored: by name, [M, ...] each: what terms of the loss have stored of every step; 0 in final slots.
         repeated: [E] int64, steps at the beginning that the segment before it of the same episode holds too. All 0
             when left out.
     """
@@ -40,6 +42,7 @@ class Trajectories:
     policy: NDArray[np.float32]
     value: NDArray[np.float32]
     cut: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    stored: dict[str, NDArray[Any]] = field(default_factory=dict)
     repeated: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __post_init__(self) -> None:
@@ -61,5 +64,6 @@ class Trajectories:
     @classmethod
     def concatenate(cls, parts: list[Trajectories]) -> Trajectories:
         """Lays several packs end to end, in order; at least one."""
-        names = [each.name for each in fields(cls)]
-        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+        names = [each.name for each in fields(cls) if each.name != "stored"]
+        stored = {name: np.concatenate([part.stored[name] for part in parts]) for name in parts[0].stored}
+        return cls(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names}, stored=stored)

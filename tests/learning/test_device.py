@@ -87,7 +87,7 @@ CASES = {
     "conv": ("tictactoe", ("model.torso=conv", "model.batch_norm=true", "learning.on_nonfinite=rollback")),
     "mlp": ("tictactoe", ("model.torso=mlp", "learning.on_nonfinite=skip")),
     "large-board": ("large", ("model.torso=conv",)),
-    "turns-scaled": ("turns", ("model.torso=mlp", "model.observation=normalize")),
+    "turns-scaled": ("turns", ("model.torso=mlp", "model.observation=normalize", "model.continues=true")),
 }
 
 

@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from muzero_wm import envs
 from muzero_wm.config import LearningConfig, ModelConfig, ReplayConfig
 from muzero_wm.learning.batches import MOST_CELLS, draw_cells, move
+from muzero_wm.learning.functions import cosine_with, scale_gradient, standardize_
 from muzero_wm.learning.health import effective_rank
-from muzero_wm.learning.losses import cosine_with, scale_gradient, standardize_, unrolled_loss
+from muzero_wm.learning.losses import unrolled_loss
 from muzero_wm.model.device import CPU
 from muzero_wm.model.ema import make_teacher
 from muzero_wm.model.world_model import WorldModel
@@ -51,7 +52,7 @@ def by_hand(model: WorldModel, batch: Batch[torch.Tensor], weights: LearningConf
             share = 1.0 if k == 0 else 1.0 / unroll
             if k > 0:
                 latent = model.step(latent, torch.tensor([int(targets.action[b, k - 1])]))
-            policy_logits, value_logits, reward_logits, turn_logit = model.predict(latent)
+            policy_logits, value_logits, reward_logits, turn_logit, _ = model.predict(latent)
             log_policy = torch.log_softmax(policy_logits[0], 0)
             for a in range(3):
                 total -= (
