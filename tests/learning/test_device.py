@@ -16,6 +16,7 @@ from torch import nn
 from torch._subclasses import FakeTensorMode
 
 from muzero_wm import envs
+from muzero_wm.cli import main as cli
 from muzero_wm.config import Config
 from muzero_wm.config.presets import load_config
 from muzero_wm.learning.batches import lay_out
@@ -238,6 +239,15 @@ def test_a_device_that_is_not_there_is_told_in_a_line() -> None:
     assert resolve_device("auto", True) == CPU
     with pytest.raises(DeviceError, match=r"^run.device: cuda:1 was asked for, but PyTorch .*; use cpu or auto$"):
         resolve_device("cuda:1", True)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device")
+def test_the_command_line_says_so_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    train = ["train", "tictactoe", "--run-dir", str(tmp_path / "run"), "--max-updates", "1", "--device"]
+    for device, told in (("cuda", "cuda was asked for"), ("mps", "mps is not supported; use cpu")):
+        assert cli.main([*train, device]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "run.device" in line and told in line
 
 
 def test_what_no_device_is_called_is_no_setting() -> None:
