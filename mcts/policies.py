@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from inspect import signature
 from typing import Any
@@ -148,6 +148,34 @@ def gumbel_muzero_policy(
     return checked.search(root, recurrent_fn, rng=rng, invalid_actions=invalid_actions, gumbel_scale=gumbel_scale)
 
 
+def checked_settings(
+    policy: Callable[..., SearchResult], num_simulations: int, options: Mapping[str, Any]
+) -> PuctSettings | GumbelSettings:
+    """Returns the settings that many searches share, checked.
+
+    Args:
+        policy: `mcts.muzero_policy` or `mcts.gumbel_muzero_policy`.
+        num_simulations: S >= 1, of each search.
+        options: keyword arguments of the policy, but for those that belong to one search.
+
+    Raises:
+        TypeError: a setting has the wrong type, or the policy has no such setting.
+        ValueError: a setting is out of range, or `policy` is neither of the two.
+    """
+    kinds: dict[Any, Any] = {muzero_policy: PuctSettings, gumbel_muzero_policy: GumbelSettings}
+    if policy not in kinds:
+        raise ValueError(f"policy: expected mcts.muzero_policy or mcts.gumbel_muzero_policy, got {policy!r}")
+    kind = kinds[policy]
+    names = [field.name for field in fields(kind)]
+    for name in options:
+        if name not in names:
+            raise TypeError(f"{name}: expected a setting of mcts.{policy.__name__}: {', '.join(names)}")
+    defaults = {name: parameter.default for name, parameter in signature(policy).parameters.items()}
+    values = {name: defaults[name] for name in names} | dict(options) | {"num_simulations": num_simulations}
+    checked: PuctSettings | GumbelSettings = kind(**values)
+    return checked
+
+
 class Search:
     """Makes many searches with the same settings, which are checked once.
 
@@ -171,17 +199,7 @@ class Search:
     """
 
     def __init__(self, policy: Callable[..., SearchResult], num_simulations: int, **options: Any) -> None:
-        kinds: dict[Any, Any] = {muzero_policy: PuctSettings, gumbel_muzero_policy: GumbelSettings}
-        if policy not in kinds:
-            raise ValueError(f"policy: expected mcts.muzero_policy or mcts.gumbel_muzero_policy, got {policy!r}")
-        kind = kinds[policy]
-        names = [field.name for field in fields(kind)]
-        for name in options:
-            if name not in names:
-                raise TypeError(f"{name}: expected a setting of mcts.{policy.__name__}: {', '.join(names)}")
-        defaults = {name: parameter.default for name, parameter in signature(policy).parameters.items()}
-        values = {name: defaults[name] for name in names} | options | {"num_simulations": num_simulations}
-        self._settings: PuctSettings | GumbelSettings = kind(**values)
+        self._settings = checked_settings(policy, num_simulations, options)
         self._policy = policy
 
     def __call__(
