@@ -81,6 +81,7 @@ class Agent:
         rng: int | np.random.Generator | NDArray[np.uint64] = 0,
         gumbel_scale: float = 0.0,
         leaves_per_step: int | Literal["auto"] = 1,
+        tree: bool = True,
     ) -> SearchResult:
         """Searches one tree per observation, greedily unless `gumbel_scale` says otherwise.
 
@@ -92,6 +93,7 @@ class Agent:
             gumbel_scale: noise of the Gumbel root, 0 is deterministic.
             leaves_per_step: simulations of one root that are evaluated together, faster but each a little less
                 informed; "auto" takes several for few roots with many simulations.
+            tree: the result's trees are wanted; without, those that grew on a GPU stay there, and its tree is empty.
 
         Returns:
             mcts.SearchResult over the n roots. A Gumbel search's `action` is the survivor of its halving: without noise
@@ -109,6 +111,7 @@ class Agent:
             num_simulations=num_simulations,
             gumbel_scale=gumbel_scale,
             leaves_per_step=leaves_per_step,
+            tree=tree,
         )
 
     def policy(

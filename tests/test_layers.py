@@ -113,7 +113,9 @@ def test_what_plays_and_learns_knows_nothing_of_the_disk() -> None:
 
 def test_only_the_planner_and_the_native_model_import_the_search() -> None:
     users = {path for path in FILES if any(name.split(".")[0] == "mcts" for name in imports(path))}
-    doors = {ROOT / "muzero_wm/planning/planner.py", ROOT / "muzero_wm/inference/native.py"}
+    doors = {
+        ROOT / "muzero_wm" / door for door in ("planning/planner.py", "inference/native.py", "inference/device.py")
+    }
     assert {path for path in users if path.parent.name != "bench"} == doors
 
 

@@ -122,7 +122,8 @@ class Plan:
             root_value=self._empty(torch.float32, num_roots),
             improved_value=self._empty(torch.float32, num_roots),
         )
-        self._constants = torch.tensor(_constants(settings.qtransform), dtype=torch.float64, device=device)
+        self._numbers = _constants(settings.qtransform)
+        self._constants = torch.tensor(self._numbers, dtype=torch.float64, device=device)
         self._launch = {"num_warps": num_warps, "enable_fp_fusion": False}
         self._kind = {
             "KIND": NATIVE_QTRANSFORMS.index(type(settings.qtransform)),
@@ -140,6 +141,13 @@ class Plan:
             factors = exploration_table(settings.num_simulations + 1, settings.pb_c_init, settings.pb_c_base)
             self._exploration = torch.tensor(factors, dtype=torch.float64, device=device)
         self._graph: torch.cuda.CUDAGraph | None = None
+
+    def take_numbers(self, qtransform: QTransform) -> None:
+        """Searches with the numbers of a Q-transform from now on; its kind is that of the settings."""
+        numbers = _constants(qtransform)
+        if numbers != self._numbers:
+            self._numbers = numbers
+            self._constants.copy_(torch.tensor(numbers, dtype=torch.float64))
 
     def _empty(self, dtype: torch.dtype, *shape: int) -> torch.Tensor:
         return torch.zeros(shape, dtype=dtype, device=self._device)

@@ -18,7 +18,7 @@ from mcts.device.noise import draw_dirichlet, draw_gumbel
 from mcts.device.plan import Latents, Network, Plan
 from mcts.device.result import DeviceResult
 from mcts.policies import checked_settings
-from mcts.qtransforms import NATIVE_QTRANSFORMS
+from mcts.qtransforms import NATIVE_QTRANSFORMS, QTransform
 from mcts.settings import GumbelSettings, Rng
 from mcts.types import SearchResult
 
@@ -93,6 +93,7 @@ class DeviceSearch:
         invalid_actions: torch.Tensor | npt.NDArray[np.bool_] | None = None,
         gumbel_scale: float | npt.ArrayLike | torch.Tensor = 1.0,
         temperature: float | npt.ArrayLike | torch.Tensor = 1.0,
+        qtransform: QTransform | None = None,
         check: bool = True,
     ) -> DeviceResult:
         """Searches B roots.
@@ -109,6 +110,7 @@ class DeviceSearch:
             invalid_actions: [B, A] bool, True = forbidden at the root; None forbids nothing.
             gumbel_scale: Gumbel only: scale of the noise, one for all or [B], >= 0.
             temperature: PUCT only: one for all or [B], >= 0; 0 takes the most visited.
+            qtransform: of the kind and with the switches of the search's own, with other numbers for this search.
             check: wait for the search and raise what went wrong in it; without, call `DeviceResult.check` later.
 
         Returns:
@@ -121,7 +123,12 @@ class DeviceSearch:
         """
         parts = latents if isinstance(latents, tuple) else (latents,)
         sizes = self._check_tensors(parts, prior_logits, value)
+        if qtransform is not None and not _alike(qtransform, self._settings.qtransform):
+            raise ValueError(
+                f"qtransform: expected one like {self._settings.qtransform} with other numbers, got {qtransform}"
+            )
         plan = self._plan_for(parts, isinstance(latents, tuple), sizes)
+        plan.take_numbers(qtransform or self._settings.qtransform)
         inputs = plan.inputs
         forbidden = _as_tensor("invalid_actions", invalid_actions, sizes)
         self._fill(inputs.invalid_actions, 0 if forbidden is None else forbidden)
@@ -243,6 +250,12 @@ class DeviceSearch:
             target.fill_(source)
         else:
             target.copy_(source.expand(target.shape))
+
+
+def _alike(one: QTransform, other: QTransform) -> bool:
+    """Returns whether two Q-transforms differ in nothing but numbers, so that the same kernels have them."""
+    switches = ("rescale_values", "use_mixed_value")
+    return type(one) is type(other) and all(getattr(one, s, None) == getattr(other, s, None) for s in switches)
 
 
 def _as_tensor(name: str, array: Any, shape: tuple[int, ...]) -> torch.Tensor | None:

@@ -198,6 +198,7 @@ class Actor:
                 explore=True,
                 temperature=temperature,
                 gumbel_scale=noise,
+                tree=False,
             )
         except ValueError as error:
             raise SearchError(

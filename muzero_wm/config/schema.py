@@ -115,6 +115,9 @@ class SearchConfig(Section):
         "policy; auto: improved for one player, mean for two",
     )
     max_depth: Simulations | None = Field(None, description="longest path in edges; unlimited when empty")
+    tree: Literal["auto", "host", "device"] = Field(
+        "auto", description="where trees grow: auto takes the device of the network where that is a GPU"
+    )
     discount: Fraction = Field(1.0, description="per step; for two players the edge carries its negative")
     value_scale: Annotated[float, Field(gt=0.0)] = Field(0.1, description="gumbel: c_scale of sigma")
     maxvisit_init: Annotated[float, Field(ge=0.0)] = Field(50.0, description="gumbel: c_visit of sigma")

@@ -19,6 +19,9 @@ from muzero_wm.inference import auto
 from muzero_wm.inference.auto import Errors, Measured
 from muzero_wm.inference.backends import Backend, BackendError, Inference, make_backend, names_for, resolve_name
 from muzero_wm.inference.backends.base import Worker, remember, split_name
+from muzero_wm.inference.backends.module import ModuleBackend
+from muzero_wm.inference.device import DeviceSession, why_not_on
+from muzero_wm.model.device import CPU
 from muzero_wm.model.precision import resolve_precision, short_name
 from muzero_wm.model.world_model import WorldModel
 
@@ -151,6 +154,21 @@ class InferenceModel:
         """
         out = self._worker.recurrent(latent.clone(), np.ascontiguousarray(action, np.int32), torch.empty_like(latent))
         return out.copied(out.latent)
+
+    def device_session(self, discount: float) -> DeviceSession | str:
+        """Returns a session of searches whose trees are where the network is, or why there is none, in a few words.
+
+        Args:
+            discount: of every edge, as in `Session.start`.
+        """
+        if not isinstance(self._backend, ModuleBackend):
+            return f"the backend {self.backend} computes on the CPU"
+        return why_not_on(self.device) or DeviceSession(self._backend, discount)
+
+    @property
+    def device(self) -> torch.device:
+        """Returns where the network computes."""
+        return self._backend.model.device if isinstance(self._backend, ModuleBackend) else CPU
 
     def session(self) -> Session:
         """Returns a new session on these weights; each thread needs one of its own."""

@@ -285,7 +285,7 @@ class Learner:
         ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
             tick()
             try:
-                result = planner.search(observations, legal_actions, rng, explore=True)
+                result = planner.search(observations, legal_actions, rng, explore=True, tree=False)
             except ValueError as error:
                 arrays = {"observation": observations, "legal_actions": legal_actions}
                 self.guard.bad(self.updates, f"reanalyze: the search stopped: {error}", arrays, "stop")

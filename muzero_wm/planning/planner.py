@@ -6,6 +6,7 @@ The search speaks in indices; the network's sessions own the latents. Large batc
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
@@ -14,8 +15,10 @@ from numpy.typing import NDArray
 import mcts
 from mcts import SearchResult
 from mcts._random import root_keys
+from muzero_wm.basis.errors import UserError
 from muzero_wm.config import SearchConfig
 from muzero_wm.envs.base import EnvSpec
+from muzero_wm.inference.device import DeviceSession
 from muzero_wm.inference.inference import InferenceModel, Session
 from muzero_wm.planning.shards import SHARD_ROOTS, run_shards, shard_bounds
 
@@ -23,6 +26,7 @@ __all__ = ["Planner", "SearchResult", "leaves_for"]
 
 _FULL_BATCH = 16
 _SIMULATIONS_PER_LEAF = 50
+_LONGEST_GRAPH = 800  # simulations; a graph of more takes long to record, and a tree of so many is for analysis
 
 
 class Planner:
@@ -35,6 +39,9 @@ class Planner:
         workers: threads that share the shards of a large batch; the results do not depend on it.
         shard_roots: about how many roots make a shard; the shapes that the network sees depend on it, and so does the
             last digit of the results.
+
+    Raises:
+        UserError: `search.tree` is device, and trees cannot be there.
     """
 
     def __init__(
@@ -52,6 +59,13 @@ class Planner:
         known_opponent = spec.num_players == 2 and spec.alternating
         self.edge_discount = -config.discount if known_opponent else config.discount
         self._sessions: list[Session] = []
+        self._there: DeviceSession | None = None
+        if config.tree == "device" or (config.tree == "auto" and network.device.type == "cuda"):
+            found = network.device_session(self.edge_discount)
+            if isinstance(found, DeviceSession):
+                self._there = found
+            elif config.tree == "device":
+                raise UserError(f"search.tree: device was asked for, but {found}; use auto or host")
 
     def search(
         self,
@@ -64,6 +78,7 @@ class Planner:
         temperature: float | NDArray[np.float64] = 0.0,
         gumbel_scale: float | NDArray[np.float64] | None = None,
         leaves_per_step: int | Literal["auto"] = 1,
+        tree: bool = True,
     ) -> SearchResult:
         """Searches one tree per observation.
 
@@ -77,6 +92,7 @@ class Planner:
             gumbel_scale: scalar or [B], overrides the noise of the Gumbel root; 1 while exploring, else 0.
             leaves_per_step: simulations of one root that are evaluated together; "auto" takes several for few roots
                 with many simulations, see `leaves_for`.
+            tree: the result's trees are wanted; without, those that grew on a device stay there, and its tree is empty.
 
         Returns:
             The planner's SearchResult.
@@ -87,6 +103,10 @@ class Planner:
         noise = float(explore) if gumbel_scale is None else gumbel_scale
         noises, temperatures = (np.broadcast_to(np.asarray(x, np.float64), batch) for x in (noise, temperature))
         keys = root_keys(rng, batch)
+        if self._there is not None and leaves == 1 and 0 < simulations <= _LONGEST_GRAPH and batch:
+            policy, options, per_search = self._policy(explore, noises, temperatures)
+            per_search |= {"invalid_actions": ~legal_actions, "rng": keys}
+            return self._there.search(policy, simulations, observations, options, per_search, tree=tree)
         bounds = shard_bounds(max(batch, 1), self.shard_roots)
         workers = min(self.workers, len(bounds))
         while len(self._sessions) < workers:
@@ -97,13 +117,11 @@ class Planner:
             logits, value, recurrent_fn = self._sessions[worker].start(
                 observations[rows], max(simulations, 0) + 1, self.edge_discount, leaves
             )
-            options: dict[str, Any] = {"invalid_actions": ~legal_actions[rows], "rng": keys[rows]}
+            policy, options, per_search = self._policy(explore, noises[rows], temperatures[rows])
             if leaves != 1:
                 options["leaves_per_step"] = leaves
-            root = mcts.RootOutput(logits, value)
-            if self.config.algorithm == "gumbel":
-                return self._gumbel(root, recurrent_fn, simulations, noises[rows], options)
-            return self._puct(root, recurrent_fn, simulations, explore, temperatures[rows], options)
+            per_search |= {"invalid_actions": ~legal_actions[rows], "rng": keys[rows]}
+            return policy(mcts.RootOutput(logits, value), recurrent_fn, simulations, **options, **per_search)
 
         return _joined(run_shards(len(bounds), workers, search_shard))
 
@@ -119,52 +137,32 @@ class Planner:
             kind = "improved" if self.spec.num_players == 1 else "mean"
         return result.improved_value if kind == "improved" else result.root_value
 
-    def _gumbel(
-        self,
-        root: mcts.RootOutput,
-        recurrent_fn: Any,
-        simulations: int,
-        scales: NDArray[np.float64],
-        options: dict[str, Any],
-    ) -> SearchResult:
+    def _policy(
+        self, explore: bool, noises: NDArray[np.float64], temperatures: NDArray[np.float64]
+    ) -> tuple[Callable[..., SearchResult], dict[str, Any], dict[str, Any]]:
+        """Returns the policy of the configuration, its settings, and what belongs to one search of it."""
         config = self.config
-        floor = max(config.rescale_floor, self.network.q_scale)
-        return mcts.gumbel_muzero_policy(
-            root,
-            recurrent_fn,
-            simulations,
-            qtransform=mcts.qtransform_completed_by_mix_value(
-                value_scale=config.value_scale, maxvisit_init=config.maxvisit_init, epsilon=floor
-            ),
-            max_num_considered_actions=config.max_num_considered_actions,
-            max_depth=config.max_depth,
-            gumbel_scale=scales,
-            **options,
-        )
-
-    def _puct(
-        self,
-        root: mcts.RootOutput,
-        recurrent_fn: Any,
-        simulations: int,
-        explore: bool,
-        temperature: NDArray[np.float64],
-        options: dict[str, Any],
-    ) -> SearchResult:
-        config = self.config
-        return mcts.muzero_policy(
-            root,
-            recurrent_fn,
-            simulations,
-            qtransform=self._puct_qtransform(),
-            max_depth=config.max_depth,
-            dirichlet_fraction=config.dirichlet_fraction if explore else 0.0,
-            dirichlet_alpha=config.dirichlet_alpha,
-            pb_c_init=config.pb_c_init,
-            pb_c_base=config.pb_c_base,
-            temperature=temperature,
-            **options,
-        )
+        if config.algorithm == "gumbel":
+            qtransform = mcts.qtransform_completed_by_mix_value(
+                value_scale=config.value_scale,
+                maxvisit_init=config.maxvisit_init,
+                epsilon=max(config.rescale_floor, self.network.q_scale),
+            )
+            options = {
+                "qtransform": qtransform,
+                "max_num_considered_actions": config.max_num_considered_actions,
+                "max_depth": config.max_depth,
+            }
+            return mcts.gumbel_muzero_policy, options, {"gumbel_scale": noises}
+        options = {
+            "qtransform": self._puct_qtransform(),
+            "max_depth": config.max_depth,
+            "dirichlet_fraction": config.dirichlet_fraction if explore else 0.0,
+            "dirichlet_alpha": config.dirichlet_alpha,
+            "pb_c_init": config.pb_c_init,
+            "pb_c_base": config.pb_c_base,
+        }
+        return mcts.muzero_policy, options, {"temperature": temperatures}
 
     def _puct_qtransform(self) -> mcts.QTransform:
         if self.config.qtransform == "tree_min_max":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -53,11 +54,34 @@ class ModuleBackend:
             snapshot.heads.output.float()
             if snapshot.conv:
                 snapshot.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.model = snapshot
+        if snapshot.device.type == "cpu" or not hasattr(self, "model"):
+            self.model = snapshot
+        else:
+            self._overwrite(snapshot)
+
+    def _overwrite(self, snapshot: WorldModel) -> None:
+        """Puts other weights where those of now are: what was recorded on a device reads them there."""
+        for kept, new in (
+            (self.model.parameters(), snapshot.parameters()),
+            (self.model.buffers(), snapshot.buffers()),
+        ):
+            for target, source in zip(kept, new, strict=True):
+                target.copy_(source)
+        self.model.observation.seen = snapshot.observation.seen
 
     def worker(self) -> ModuleWorker:
         """Returns a worker; it has no buffers, so one would do for all threads."""
         return ModuleWorker(self)
+
+
+class Evaluated(NamedTuple):
+    """Holds the fields of `Inference` as tensors where the network is."""
+
+    latent: Tensor
+    reward: Tensor
+    prior_logits: Tensor
+    value: Tensor
+    edge_sign: Tensor | None
 
 
 class ModuleWorker:
@@ -70,14 +94,21 @@ class ModuleWorker:
     @torch.inference_mode()
     def initial(self, observation: NDArray) -> Inference:
         """Evaluates observations [B, *observation_shape]."""
-        latent = self._backend.model.represent(self._there(np.ascontiguousarray(observation)))
-        return self._read(latent, self._flatten(latent))
+        return _on_host(self.root(observation))
 
     @torch.inference_mode()
     def recurrent(self, latent: Tensor, action: NDArray[np.int32], out: Tensor) -> Inference:
         """Evaluates one imagined step; see `Worker`."""
-        following = self._backend.model.step(self._shape(latent), self._there(action).long())
-        return self._read(following, out.copy_(self._flatten(following)))
+        following = self.step(latent, self._there(action).long())
+        return _on_host(following._replace(latent=out.copy_(following.latent)))
+
+    def root(self, observation: NDArray) -> Evaluated:
+        """Evaluates observations [B, *observation_shape] without waiting for the device."""
+        return self._read(self._backend.model.represent(self._there(np.ascontiguousarray(observation))))
+
+    def step(self, latent: Tensor, action: Tensor) -> Evaluated:
+        """Evaluates an imagined step of latents [B, D] by actions [B] int64, without waiting for the device."""
+        return self._read(self._backend.model.step(self._shape(latent), action))
 
     def _there(self, array: NDArray) -> Tensor:
         """Returns an array as a tensor where the network is."""
@@ -96,14 +127,24 @@ class ModuleWorker:
     def _flatten(self, latent: Tensor) -> Tensor:
         return (latent.permute(0, 2, 3, 1) if self._channels_last() else latent).reshape(latent.shape[0], -1)
 
-    def _read(self, latent: Tensor, flat: Tensor) -> Inference:
+    def _read(self, latent: Tensor) -> Evaluated:
         model = self._backend.model
         prediction = model.predict(latent)
-        turn = prediction.turn_logits
-        return Inference(
-            flat,
-            model.reward_support.decode(prediction.reward_logits).numpy(force=True),
-            prediction.policy_logits.float().numpy(force=True),
-            model.value_support.decode(prediction.value_logits).numpy(force=True),
-            None if turn is None else edge_sign(turn).numpy(force=True),
+        return Evaluated(
+            self._flatten(latent),
+            model.reward_support.decode(prediction.reward_logits),
+            prediction.policy_logits.float(),
+            model.value_support.decode(prediction.value_logits),
+            None if prediction.turn_logits is None else edge_sign(prediction.turn_logits),
         )
+
+
+def _on_host(found: Evaluated) -> Inference:
+    sign = found.edge_sign
+    return Inference(
+        found.latent,
+        found.reward.numpy(force=True),
+        found.prior_logits.numpy(force=True),
+        found.value.numpy(force=True),
+        None if sign is None else sign.numpy(force=True),
+    )
