@@ -206,6 +206,7 @@ class DeviceSearch:
             try:
                 plan.capture()
             except RuntimeError as error:
+                torch.cuda.synchronize(latents[0].device)  # raises where the device itself is in trouble
                 self.reason = str(error).strip().splitlines()[0]
                 warnings.warn(
                     f"the search runs launch by launch, because a CUDA graph cannot hold the network: {self.reason}",

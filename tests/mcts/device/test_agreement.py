@@ -11,7 +11,7 @@ from mcts.device import DeviceSearch
 from tests.mcts.models import random_masks
 from tests.mcts.scenarios import POLICIES, QTRANSFORMS
 
-from .worlds import HashWorld, both
+from .worlds import DEVICE, HashWorld, both
 
 FIELDS = ("visits", "parent", "action", "value_sum", "qvalue", "reward", "discount", "raw_value", "prior_logit")
 WORLDS = {
@@ -82,7 +82,7 @@ def test_noise_may_come_as_tensors(seed):
     world = HashWorld(4)
     latents = world.latents(2, seed)
     search = DeviceSearch(mcts.gumbel_muzero_policy, 4, world)
-    noise = torch.tensor([[9.0, 0.0, 0.0, 0.0], [0.0, 0.0, 9.0, 0.0]])
+    noise = torch.tensor([[9.0, 0.0, 0.0, 0.0], [0.0, 0.0, 9.0, 0.0]], device=DEVICE)
     result = search(latents, *world.root(latents), gumbel=100 * noise)
     assert result.action.tolist() == [0, 2]
 
@@ -101,7 +101,7 @@ def test_latents_may_be_several(seed):
         following = torch.cat([output.latents, latents[:, 1:] + 1], 1)
         return output._replace(latents=following, value=latents[:, 1].float())
 
-    state, steps = world.latents(2, seed), torch.zeros(2, dtype=torch.int64)
+    state, steps = world.latents(2, seed), torch.zeros(2, dtype=torch.int64, device=DEVICE)
     root = world.root(state)
     several = DeviceSearch(mcts.muzero_policy, 5, network)((state, steps), *root, rng=seed).to_host()
     one = DeviceSearch(mcts.muzero_policy, 5, alone)(torch.cat([state, steps[:, None]], 1), *root, rng=seed).to_host()

@@ -16,7 +16,7 @@ import mcts
 from mcts.device import DeviceSearch, RecurrentTensors
 from mcts.device.search import bytes_per_root
 
-from .worlds import HashWorld
+from .worlds import DEVICE, HashWorld
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning:triton.runtime.interpreter")  # NaN is what is tested
 POLICY = mcts.gumbel_muzero_policy
@@ -62,8 +62,8 @@ def test_every_field_is_looked_at(bad):
 
 def test_a_bad_root_is_told():
     with pytest.raises(ValueError, match=r"root 1: expected a finite value, and logits"):
-        search_with(HashWorld(3), value=torch.tensor([0.0, torch.nan]))
-    logits = torch.tensor([[0.0, 0.0, torch.inf], [0.0, 0.0, 0.0]])
+        search_with(HashWorld(3), value=torch.tensor([0.0, torch.nan], device=DEVICE))
+    logits = torch.tensor([[0.0, 0.0, torch.inf], [0.0, 0.0, 0.0]], device=DEVICE)
     with pytest.raises(ValueError, match="root 0: expected a finite value, and logits"):
         search_with(HashWorld(3), logits=logits)
     with pytest.raises(ValueError, match="root 1: "):
@@ -80,14 +80,17 @@ def test_answers_of_the_wrong_shape_or_type_are_refused():
         return network
 
     for changes, message in (
-        ({"value": torch.zeros(2, 1)}, r"network: expected value of shape \(2,\) on cpu, got \(2, 1\)"),
-        ({"prior_logits": torch.zeros(2, 4)}, r"network: expected prior_logits of shape \(2, 3\)"),
-        ({"latents": torch.zeros(2, 5)}, r"network: expected latents of shape \(2, 1\), as it was given, got \(2, 5\)"),
+        ({"value": torch.zeros(2, 1, device=DEVICE)}, r"network: expected value of shape \(2,\) on .*, got \(2, 1\)"),
+        ({"prior_logits": torch.zeros(2, 4, device=DEVICE)}, r"network: expected prior_logits of shape \(2, 3\)"),
+        (
+            {"latents": torch.zeros(2, 5, device=DEVICE)},
+            r"network: expected latents of shape \(2, 1\), as it was given, got \(2, 5\)",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             search_with(answering(**changes))
     with pytest.raises(TypeError, match=r"network: expected reward to be a tensor of floats, got torch.int64"):
-        search_with(answering(reward=torch.zeros(2, dtype=torch.int64)))
+        search_with(answering(reward=torch.zeros(2, dtype=torch.int64, device=DEVICE)))
     with pytest.raises(TypeError, match="network: expected value to be a tensor of floats, got ndarray"):
         search_with(answering(value=np.zeros(2)))
     with pytest.raises(TypeError, match=r"network: expected a mcts.device.RecurrentTensors, got Tensor"):
@@ -99,11 +102,11 @@ def test_arguments_of_the_wrong_shape_or_type_are_refused():
     with pytest.raises(TypeError, match=r"value: expected a torch.Tensor, got ndarray"):
         search_with(world, value=np.zeros(2))
     with pytest.raises(ValueError, match=r"value: expected shape \(2,\)"):
-        search_with(world, value=torch.zeros(3))
+        search_with(world, value=torch.zeros(3, device=DEVICE))
     with pytest.raises(ValueError, match=r"latents\[0\]: expected 2 rows"):
         search_with(world, latents=world.latents(3))
     with pytest.raises(ValueError, match=r"prior_logits: expected shape \(B, A\)"):
-        search_with(world, logits=torch.zeros(2))
+        search_with(world, logits=torch.zeros(2, device=DEVICE))
     with pytest.raises(TypeError, match=r"invalid_actions: expected bool, True = forbidden, got torch.int64"):
         search_with(world, invalid_actions=np.zeros((2, 3), int))
     with pytest.raises(ValueError, match=r"invalid_actions: expected shape \(2, 3\)"):

@@ -8,6 +8,8 @@ import torch
 import mcts
 from mcts.device import RecurrentTensors
 
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+
 
 def _signed(number):
     return number - 2**64 if number >= 2**63 else number
@@ -37,7 +39,7 @@ class HashWorld:
         self.grid, self.forbidden, self.fault = grid, forbidden, fault
         self.calls = 0
 
-    def latents(self, num_roots, seed=0, device="cpu"):
+    def latents(self, num_roots, seed=0, device=DEVICE):
         return _mix(torch.arange(num_roots, device=device) + 1000 * seed).unsqueeze(1)
 
     def root(self, latents):
@@ -90,7 +92,7 @@ class HashWorld:
         return (logits.round() if self.grid else logits).float()
 
 
-def both(policy, world, num_roots, num_simulations, *, device="cpu", seed=0, graph=True, **options):
+def both(policy, world, num_roots, num_simulations, *, device=DEVICE, seed=0, graph=True, **options):
     """Makes the same search on the host and on a device; returns both results, the host's first.
 
     Args:
