@@ -50,18 +50,15 @@ def agreement(device: torch.device, seconds: float) -> Iterator[dict[str, Any]]:
 
 
 def tree(device: torch.device, seconds: float) -> Iterator[dict[str, Any]]:
-    """Times searches with a network that answers at once, by the number of warps that work on a root."""
+    """Times searches with a network that answers at once."""
     for case in _cases(device):
         generator = torch.Generator().manual_seed(0)
         logits = 2 * torch.randn((8, case.num_roots, case.num_actions), generator=generator).to(device)
         values = (torch.rand((8, case.num_roots), generator=generator) * 2 - 1).to(device)
         ones, zeros = torch.ones(case.num_roots, device=device), torch.zeros(case.num_roots, device=device)
         latents = torch.zeros(case.num_roots, 1, device=device)
-        runs = {}
-        for num_warps in (1, 2, 8):
-            network = _answering(zeros, ones, logits, values)
-            search = DeviceSearch(POLICIES[case.policy], case.num_simulations, network, num_warps=num_warps)
-            runs[f"{num_warps} warps"] = _searching(search, latents, logits[0], values[0])
+        made = DeviceSearch(POLICIES[case.policy], case.num_simulations, _answering(zeros, ones, logits, values))
+        runs = {"one graph": _searching(made, latents, logits[0], values[0])}
         answers = [
             mcts.RecurrentOutput(*(x.cpu().numpy() for x in (zeros, ones, logits[i], values[i]))) for i in range(8)
         ]

@@ -74,7 +74,6 @@ class Plan:
         latents: of the roots, for their shapes, dtypes and device.
         as_tuple: the network takes and returns a tuple of latents.
         num_actions: A.
-        num_warps: of the kernels.
 
     Attributes:
         inputs: what the next `run` searches with.
@@ -90,7 +89,6 @@ class Plan:
         latents: tuple[torch.Tensor, ...],
         as_tuple: bool,
         num_actions: int,
-        num_warps: int,
     ) -> None:
         num_roots, device = len(latents[0]), latents[0].device
         self._settings, self._network, self._as_tuple = settings, network, as_tuple
@@ -124,7 +122,7 @@ class Plan:
         )
         self._numbers = _constants(settings.qtransform)
         self._constants = torch.tensor(self._numbers, dtype=torch.float64, device=device)
-        self._launch = {"num_warps": num_warps, "enable_fp_fusion": False}
+        self._launch = {"num_warps": 1, "enable_fp_fusion": False}
         self._kind = {
             "KIND": NATIVE_QTRANSFORMS.index(type(settings.qtransform)),
             "RESCALE": bool(getattr(settings.qtransform, "rescale_values", False)),

@@ -40,7 +40,6 @@ class DeviceSearch:
         num_simulations: S >= 1, of each search.
         network: maps latents and actions to `RecurrentTensors`; called once per simulation for all roots.
         graph: record a CUDA graph; if False every launch is made by itself.
-        num_warps: of the tree's kernels: 1, 2, 4 or 8; None takes what was measured to be best.
         **options: keyword arguments of the policy, but for `rng`, `invalid_actions`, `temperature` and `gumbel_scale`,
             which are given to every call, and for `leaves_per_step`, `kept`, `num_threads` and `backend`, which are
             the host's.
@@ -62,7 +61,6 @@ class DeviceSearch:
         network: Network,
         *,
         graph: bool = True,
-        num_warps: int | None = None,
         **options: Any,
     ) -> None:
         checks.function("network", network)
@@ -71,7 +69,7 @@ class DeviceSearch:
                 raise TypeError(f"{name}: expected a setting of a search on a device, this is one of the host's")
         self._settings = checked_settings(policy, num_simulations, options)
         checks.native_qtransform(self._settings.qtransform, NATIVE_QTRANSFORMS)
-        self._network, self._graph, self._num_warps = network, graph, num_warps
+        self._network, self._graph = network, graph
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
         self.reason: str | None = None
         """Why the last search ran launch by launch; None if it was a graph."""
@@ -197,8 +195,7 @@ class DeviceSearch:
         while len(self._plans) >= _MOST_PLANS:
             self._plans.popitem(last=False)
         _check_memory(latents, self.num_simulations + 1, *sizes)
-        num_warps = self._num_warps or (2 if sizes[1] <= 64 else 4 if sizes[1] <= 256 else 8)
-        plan = Plan(self._settings, self._network, latents, as_tuple, sizes[1], num_warps)
+        plan = Plan(self._settings, self._network, latents, as_tuple, sizes[1])
         self.reason = "graph=False" if not self._graph else None
         if latents[0].device.type != "cuda":
             self.reason = "the tensors are on a CPU"

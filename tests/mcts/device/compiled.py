@@ -55,8 +55,8 @@ def main(capability=80):
         for kernel in (plant, grow):
             compile_for(capability, kernel, 1, GUMBEL=gumbel, BLOCK=32, **common)
         if gumbel:
-            compile_for(capability, finish_gumbel, 4, BLOCK=512, **common)
-    compile_for(capability, finish_puct, 4, BLOCK=512)
+            compile_for(capability, finish_gumbel, 1, BLOCK=512, **common)
+    compile_for(capability, finish_puct, 1, BLOCK=512)
     compile_for(capability, noise._gumbel, 4, PURPOSE=1, BLOCK=512)
     compile_for(capability, noise._dirichlet, 4, BLOCK=512)
 

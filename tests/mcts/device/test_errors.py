@@ -34,18 +34,29 @@ def search_with(network, *, latents=None, logits=None, value=None, **options):
 
 @pytest.mark.parametrize("policy", [mcts.gumbel_muzero_policy, mcts.muzero_policy])
 def test_a_bad_number_is_told_with_root_and_simulation(policy):
-    world = HashWorld(3, fault=(1, 1))
+    world = HashWorld(3)
     latents = world.latents(3)
+    root = world.root(latents)
+    good = DeviceSearch(policy, 4, world)(latents, *root, rng=0)
+    nodes = good.tree().nodes[1]  # of the second root
+    simulation = 1
+    parents = world.latents(3)[1:2]
+    for action in _path(nodes, 1 + simulation):
+        parents = world(parents, torch.tensor([action], device=DEVICE)).latents
+    world.fault = int(parents)
     search = DeviceSearch(policy, 4, world)
     with pytest.raises(ValueError, match=r"network, simulation 1, root 1: expected a finite reward and value"):
-        search(latents, *world.root(latents), rng=0)
-    world.calls = 0
-    result = search(latents, *world.root(latents), rng=0, check=False)
+        search(latents, *root, rng=0)
+    result = search(latents, *root, rng=0, check=False)
     assert result.visit_counts.sum(1).tolist()[::2] == [4, 4]  # the other roots do not mind
     with pytest.raises(ValueError, match="simulation 1, root 1"):
         result.check()
-    world.fault = None
-    search(latents, *world.root(latents), rng=0)  # and the next search is a new one
+    search(latents[[0, 0, 2]], *(field[[0, 0, 2]] for field in root), rng=0)  # and the next search is a new one
+
+
+def _path(nodes, node):
+    """Returns the actions from the root to a node."""
+    return [] if node == 0 else [*_path(nodes, nodes["parent"][node]), int(nodes["action"][node])]
 
 
 @pytest.mark.parametrize("bad", ["reward", "discount", "prior_logits"])

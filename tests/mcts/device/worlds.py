@@ -31,13 +31,12 @@ class HashWorld:
         terminal: share of edges that end it.
         grid: values and rewards are multiples of 1 / grid, and logits whole numbers: provokes ties.
         forbidden: share of logits below the root that are -inf.
-        fault: (node depth, row): there the value is NaN.
+        fault: latents whose value is NaN.
     """
 
     def __init__(self, num_actions, *, discount=0.97, terminal=0.1, grid=None, forbidden=0.0, fault=None):
         self.num_actions, self.discount, self.terminal = num_actions, discount, terminal
         self.grid, self.forbidden, self.fault = grid, forbidden, fault
-        self.calls = 0
 
     def latents(self, num_roots, seed=0, device=DEVICE):
         return _mix(torch.arange(num_roots, device=device) + 1000 * seed).unsqueeze(1)
@@ -47,7 +46,6 @@ class HashWorld:
         return self._logits(latents), self._value(latents)
 
     def __call__(self, latents, actions):
-        self.calls += 1
         following = _mix(latents + (actions.unsqueeze(1) + 1) * 0x9E3779B97F4A7C1)
         reward = self._rounded(4.0 * self._unit(following, 1)[:, 0] - 2.0)
         ends = self._unit(following, 2)[:, 0] < self.terminal
@@ -58,9 +56,8 @@ class HashWorld:
             drop = (self._unit(following + 7 * lanes, 3) < self.forbidden) & (lanes != following % self.num_actions)
             logits = torch.where(drop, -torch.inf, logits)
         value = self._value(following)
-        if self.fault is not None and self.calls == self.fault[0] + 1:
-            row = torch.arange(len(value), device=value.device) == self.fault[1]
-            value = torch.where(row, torch.nan, value)
+        if self.fault is not None:
+            value = torch.where(following[:, 0] == self.fault, torch.nan, value)
         return RecurrentTensors(following, reward, discount, logits, value)
 
     def on_host(self, latents, num_nodes):
