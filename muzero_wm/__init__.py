@@ -22,11 +22,13 @@ if TYPE_CHECKING:
     from muzero_wm.learning.terms import Part as Part
     from muzero_wm.learning.terms import Term as Term
     from muzero_wm.learning.terms import Unroll as Unroll
+    from muzero_wm.model.torsos import register_torso as register_torso
     from muzero_wm.replay.stored import Moment as Moment
     from muzero_wm.replay.stored import Stored as Stored
 
 __all__ = [
-    "Agent", "Moment", "Part", "Stored", "Term", "Unroll", "__version__", "envs", "load", "register_term", "train",
+    "Agent", "Moment", "Part", "Stored", "Term", "Unroll", "__version__", "envs", "load", "register_term",
+    "register_torso", "train",
 ]  # fmt: skip
 
 __version__ = "0.1.0"
@@ -95,6 +97,7 @@ _PLACES = {
     "Term": "muzero_wm.learning.terms",
     "Unroll": "muzero_wm.learning.terms",
     "register_term": "muzero_wm.learning.registry",
+    "register_torso": "muzero_wm.model.torsos",
 }
 
 

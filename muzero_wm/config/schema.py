@@ -20,6 +20,8 @@ from pydantic import (
     model_validator,
 )
 
+from muzero_wm.basis.registry import TORSOS
+
 # No number is without an upper end: a configuration may come from a stranger, and a slip of the finger is told better
 # than an allocation that fails.
 Count = Annotated[StrictInt, Field(ge=0, le=10**15)]
@@ -72,7 +74,7 @@ class SupportConfig(Section):
 class ModelConfig(Section):
     """World model: representation, dynamics, prediction, projector."""
 
-    torso: Literal["auto", "mlp", "conv"] = Field("auto", description="auto: conv for boards and images, else mlp")
+    torso: str = Field("auto", description="mlp, conv or a registered one; auto: conv for boards and images, else mlp")
     width: Annotated[StrictInt, Field(ge=4, le=4096)] = Field(128, description="hidden width (mlp) or channels (conv)")
     representation_blocks: Annotated[StrictInt, Field(ge=0, le=1000)] = Field(
         1, description="residual blocks from observation to latent"
@@ -101,6 +103,13 @@ class ModelConfig(Section):
     )
     projection_width: Size = Field(256, description="width of the self-prediction space")
     ema_decay: Fraction = Field(0.99, description="teacher decay per update; 0 stop-gradient, 1 frozen")
+
+    @field_validator("torso")
+    @classmethod
+    def _known_torso(cls, value: str) -> str:
+        if value not in ("auto", *TORSOS.names):
+            raise ValueError(TORSOS.unknown(value, "auto"))
+        return value
 
 
 class SearchConfig(Section):

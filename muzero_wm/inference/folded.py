@@ -88,12 +88,12 @@ def fold(model: WorldModel) -> Folded:
     model = on_cpu(model)
     dynamics, heads, shape = model.dynamics, model.heads, model.latent_shape
     embedding = _copy(dynamics.embedding.weight)
-    if model.conv:  # the table is stored channels last
+    if model.torso.spatial:  # the table is stored channels last
         channels, height, width = shape
         embedding = embedding.view(-1, height, width, channels).permute(0, 3, 1, 2).contiguous()
     position = model.representation.position
     return Folded(
-        conv=model.conv,
+        conv=model.torso.spatial,
         latent_shape=shape,
         num_actions=model.num_actions,
         learns_turns=model.learns_turns,

@@ -240,7 +240,7 @@ class _Rows:
 
 def _names(backend: str, precision: str, model: WorldModel) -> list[str]:
     """Returns the full name of a backend, or of all that "auto" has to choose from."""
-    resolved = short_name(resolve_precision(precision, model.conv, model.device))
+    resolved = short_name(resolve_precision(precision, model.torso.spatial, model.device))
     if backend != "auto":
         return [resolve_name(backend, resolved)]
     return names_for("auto" if precision == "auto" and resolved == "bf16" else resolved)

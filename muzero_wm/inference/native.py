@@ -27,7 +27,7 @@ class NativeInference(NamedTuple):
 
 def supported(model: WorldModel) -> str | None:
     """Returns why a model has no native evaluator, in a few words; None when it has one."""
-    if model.conv:
+    if model.torso.spatial:
         return "the torso is convolutional"
     if model.learns_turns:
         return "whose turn follows a move is learnt"

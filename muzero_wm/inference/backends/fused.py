@@ -94,7 +94,7 @@ class FusedBackend:
     def __init__(self, model: WorldModel, *, dtype: torch.dtype = torch.float32, batch_size: int = 128) -> None:
         """Packs the first snapshot; see the class for the arguments."""
         self.latent_dtype, self._batch_size = dtype, batch_size
-        self.shape, self.num_actions, self.conv = model.latent_shape, model.num_actions, model.conv
+        self.shape, self.num_actions, self.conv = model.latent_shape, model.num_actions, model.torso.spatial
         self.learns_turns = model.learns_turns
         here = on_cpu(model)
         self.supports: tuple[Support, Support] = (here.reward_support, here.value_support)
@@ -102,7 +102,7 @@ class FusedBackend:
         self.sizes = [max(map(len, part)) for part in zip(*self.orders, strict=True)]
         self.num_bins = sum(self.sizes)
         self.latent_norm = model.config.latent_norm
-        if reason := lacking(dtype, model.conv):
+        if reason := lacking(dtype, model.torso.spatial):
             raise BackendError(f"fused: {reason}")
         self.refresh(model)
 

@@ -51,7 +51,7 @@ class ModuleBackend:
             for part in (snapshot.representation, snapshot.dynamics, snapshot.heads):
                 part.to(self.latent_dtype)
             snapshot.heads.output.float()
-            if snapshot.conv:
+            if snapshot.torso.spatial:
                 snapshot.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.model = snapshot
 
@@ -84,7 +84,7 @@ class ModuleWorker:
         return torch.from_numpy(array).to(self._backend.model.device)
 
     def _channels_last(self) -> bool:
-        return self._backend.folded and self._backend.model.conv
+        return self._backend.folded and bool(self._backend.model.torso.layout.cells)
 
     def _shape(self, flat: Tensor) -> Tensor:
         shape = self._backend.model.latent_shape

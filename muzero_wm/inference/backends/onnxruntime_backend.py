@@ -30,7 +30,7 @@ class OnnxRuntimeBackend:
     def __init__(self, model: WorldModel, *, frozen: bool = False) -> None:
         """Makes the sessions; see the class for the arguments."""
         self._frozen, self.generation = frozen, 0
-        self.conv = model.conv
+        self.conv = model.torso.spatial
         net = fold(model)
         self.columns = output_columns(net)
         self._load(net)

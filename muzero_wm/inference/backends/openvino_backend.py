@@ -47,7 +47,7 @@ class OpenVinoBackend:
     ) -> None:
         """Compiles the graphs; see the class for the arguments."""
         self._frozen, self._batch_size, self.generation = frozen, batch_size, 0
-        self.conv = model.conv
+        self.conv = model.torso.spatial
         self._size = math.prod(model.latent_shape)
         self._core = openvino.Core()
         self._options: dict[str, Any] = {
@@ -58,7 +58,7 @@ class OpenVinoBackend:
             "ENABLE_CPU_PINNING": False,
             "PERFORMANCE_HINT": "LATENCY",
         }
-        if not model.conv:
+        if not model.torso.spatial:
             # with one thread, OpenVINO 2026.4 crashes while it fuses chains of residual linear layers
             self._options["SNIPPETS_MODE"] = "DISABLE"
         net = fold(model)
