@@ -19,6 +19,7 @@ from muzero_wm.inference import auto
 from muzero_wm.inference.auto import Errors, Measured
 from muzero_wm.inference.backends import Backend, BackendError, Inference, make_backend, names_for, resolve_name
 from muzero_wm.inference.backends.base import Worker, remember, split_name
+from muzero_wm.inference.description import undescribed
 from muzero_wm.model.precision import resolve_precision, short_name
 from muzero_wm.model.world_model import WorldModel
 
@@ -75,6 +76,7 @@ class InferenceModel:
         stored: bool = False,
     ) -> None:
         """Takes the first snapshot; see the class for the arguments."""
+        self._undescribed = undescribed(model)
         names = _names(backend, precision, model)
         try:
             self._take(model, names, batch_size, frozen)
@@ -121,7 +123,8 @@ class InferenceModel:
     def describe(self) -> str:
         """Returns one line about the choice, for a log."""
         rates = ", ".join(f"{c.name} {c.evals_per_second:,.0f}/s" for c in self.candidates if c.evals_per_second)
-        return f"inference: {self.backend}" + (f" ({rates})" if rates else "")
+        why = f"; {self._undescribed}, so the others cannot evaluate it" if self._undescribed else ""
+        return f"inference: {self.backend}" + (f" ({rates})" if rates else "") + why
 
     def refresh(self, model: WorldModel) -> None:
         """Replaces the weights by a snapshot of `model`; no search may be running."""

@@ -144,12 +144,6 @@ class WorldModel(nn.Module):
         continues = more.pop().squeeze(1) if self.learns_continues else None
         return Prediction(policy, value, reward, more[0].squeeze(1) if more else None, continues)
 
-    def searched_output(self) -> tuple[Tensor, Tensor]:
-        """Returns weight and bias of the rows of the heads' last layer that a search reads: all but continues."""
-        output = self.heads.output
-        rows = output.out_features - self.learns_continues
-        return output.weight[:rows], output.bias[:rows]
-
     def project(self, latent: Tensor, cells: Tensor | None = None) -> Tensor:
         """Returns the projection that self-prediction compares.
 
