@@ -99,6 +99,21 @@ TORSOS = Registry(
 PREFERRED_TORSOS = ("conv", "mlp")
 """In which order the built-in ones are tried where nobody names one."""
 
+OPPONENTS = Registry(
+    "opponent",
+    "register_opponent",
+    {
+        "random": "muzero_wm.evaluation.opponents:make_random",
+        "perfect": "muzero_wm.evaluation.opponents:make_perfect",
+        "mcts": "muzero_wm.evaluation.opponents:make_mcts",
+    },
+)
+
+
+def opponent_forms() -> tuple[str, ...]:
+    """Returns how opponents are written, N being a number of playouts."""
+    return ("random", "perfect", "mcts:N", *OPPONENTS.own)
+
 
 def _place(maker: Any) -> tuple[str, str]:
     return str(getattr(maker, "__module__", "")).replace("__mp_main__", "__main__"), getattr(maker, "__qualname__", "")

@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from muzero_wm.basis.registry import TORSOS
+from muzero_wm.basis.registry import OPPONENTS, TORSOS, opponent_forms
 
 # No number is without an upper end: a configuration may come from a stranger, and a slip of the finger is told better
 # than an allocation that fails.
@@ -270,7 +270,8 @@ class RunConfig(Section):
     )
     evaluate_games: Annotated[StrictInt, Field(ge=1, le=10_000)] = Field(20, description="games of such an evaluation")
     evaluate_opponent: Annotated[str, Field(min_length=1)] | None = Field(
-        None, description="two players: random, perfect or mcts:N; null: mcts:100 for built-in boards, else random"
+        None,
+        description="random, perfect, mcts:N or your own; null: mcts:100 for built-in boards, else random",
     )
     on_save_error: Literal["continue", "stop"] = Field(
         "continue", description="when a checkpoint cannot be written (disk full); at the end it is always an error"
@@ -297,8 +298,11 @@ class RunConfig(Section):
     @field_validator("evaluate_opponent")
     @classmethod
     def _known_opponent(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch("random|perfect|mcts:[1-9][0-9]{0,6}", value):
-            raise ValueError(f"expected random, perfect or mcts:N, got {value!r:.40}")
+        if value is None or re.fullmatch("random|perfect|mcts:[1-9][0-9]{0,6}", value):
+            return value
+        if value.partition(":")[0] not in OPPONENTS.own:
+            *known, last = opponent_forms()
+            raise ValueError(f"expected {', '.join(known)} or {last}, got {value!r:.40}")
         return value
 
 
