@@ -1,10 +1,11 @@
-"""A network and an opponent of one's own, in which cells look at each other; this file is a muzero-wm command."""
+"""A network of cells that look at each other, a loss and an opponent, all of one's own, as a muzero-wm command."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 import muzero_wm
@@ -57,6 +58,13 @@ class Looking(muzero_wm.Torso):
         return Move(self.layout.shape, self.spec.num_actions)
 
 
+def certainty(unroll: muzero_wm.Unroll) -> muzero_wm.Part:
+    """Costs what a policy is surer than none: it keeps an eye on all moves for longer."""
+    policy = torch.log_softmax(unroll.prediction.policy_logits.float(), 1)
+    loss = unroll.fold((policy.exp() * policy).sum(1))
+    return muzero_wm.Part(loss, unroll.batch.targets.policy_mask.t())
+
+
 class First:
     """Plays the first legal move."""
 
@@ -68,6 +76,7 @@ class First:
 
 
 muzero_wm.register_torso("looking", Looking)
+muzero_wm.register_term(muzero_wm.Term("certainty", certainty))
 muzero_wm.register_opponent("first", First)
 
 if __name__ == "__main__":

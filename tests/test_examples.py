@@ -206,6 +206,7 @@ exec {sys.executable} "$@"
     assert "inference: eager-fp32" in done.stdout and "the others cannot evaluate it" in done.stdout
     assert "acting shares" not in done.stdout
     assert "against first" in done.stdout
+    assert "loss/certainty" in (tmp_path / "runs" / "own" / "metrics.jsonl").read_text(encoding="utf-8")
 
 
 def test_a_network_that_says_its_layers_runs_in_native_code(tmp_path: Path) -> None:
