@@ -18,15 +18,21 @@ if TYPE_CHECKING:
     from muzero_wm import envs as envs
     from muzero_wm.agent import Agent as Agent
     from muzero_wm.agent import load as load
+    from muzero_wm.evaluation.opponents import register_opponent as register_opponent
     from muzero_wm.learning.registry import register_term as register_term
     from muzero_wm.learning.terms import Part as Part
     from muzero_wm.learning.terms import Term as Term
     from muzero_wm.learning.terms import Unroll as Unroll
+    from muzero_wm.model.torsos import Layout as Layout
+    from muzero_wm.model.torsos import Slice as Slice
+    from muzero_wm.model.torsos import Torso as Torso
+    from muzero_wm.model.torsos import register_torso as register_torso
     from muzero_wm.replay.stored import Moment as Moment
     from muzero_wm.replay.stored import Stored as Stored
 
 __all__ = [
-    "Agent", "Moment", "Part", "Stored", "Term", "Unroll", "__version__", "envs", "load", "register_term", "train",
+    "Agent", "Layout", "Moment", "Part", "Slice", "Stored", "Term", "Torso", "Unroll", "__version__", "envs", "load",
+    "register_opponent", "register_term", "register_torso", "train",
 ]  # fmt: skip
 
 __version__ = "0.1.0"
@@ -95,6 +101,11 @@ _PLACES = {
     "Term": "muzero_wm.learning.terms",
     "Unroll": "muzero_wm.learning.terms",
     "register_term": "muzero_wm.learning.registry",
+    "Layout": "muzero_wm.model.torsos",
+    "Slice": "muzero_wm.model.torsos",
+    "Torso": "muzero_wm.model.torsos",
+    "register_opponent": "muzero_wm.evaluation.opponents",
+    "register_torso": "muzero_wm.model.torsos",
 }
 
 

@@ -50,10 +50,10 @@ class Agent:
 
     def __repr__(self) -> str:
         """Returns what it plays, what its network is, how long it has learnt and how it searches."""
-        torso = "conv" if self.model.conv else "mlp"
         weights = sum(weight.numel() for weight in self.model.parameters())
         search = f"{self.config.search.algorithm}, {self.config.search.num_simulations} simulations"
-        return f"<Agent of {self.spec.name}: {torso} with {weights:,} weights, {self.updates:,} updates; {search}>"
+        network = f"{self.model.torso.name} with {weights:,} weights"
+        return f"<Agent of {self.spec.name}: {network}, {self.updates:,} updates; {search}>"
 
     def _planner(self, rows: int) -> Planner:
         """Returns the planner for a number of observations: what is fastest for one is not for a hundred."""
@@ -201,7 +201,7 @@ def load(run_dir: str | Path, checkpoint: Which = "last", *, device: str = "auto
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise CheckpointError(f"{folder}: its checkpoint holds no agent ({type(error).__name__}: {error})") from None
     torch.set_num_threads(config.run.threads)
-    return Agent(config, spec, model.to(resolve_device(device, model.conv)), updates)
+    return Agent(config, spec, model.to(resolve_device(device, model.torso.spatial)), updates)
 
 
 def _build(config: Config, spec: EnvSpec, weights: dict[str, torch.Tensor]) -> WorldModel:

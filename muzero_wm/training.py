@@ -36,7 +36,7 @@ from muzero_wm.inference.inference import InferenceModel
 from muzero_wm.learning.learner import Learner
 from muzero_wm.model.device import DeviceWarning, describe_device, resolve_device
 from muzero_wm.model.precision import PrecisionWarning, describe, short_name
-from muzero_wm.model.world_model import uses_conv
+from muzero_wm.model.torsos import make_torso
 from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.replay.room import share_room
 from muzero_wm.run.border import Border
@@ -122,7 +122,7 @@ class Run:
         self._config, self._folder, self._stop = config, folder, stop
         self._spec = envs.spec(config.env)
         self._room = share_room(self._spec, config)
-        device = resolve_device(config.run.device, uses_conv(config.model, self._spec))
+        device = resolve_device(config.run.device, make_torso(config.model, self._spec).spatial)
         self.learner = Learner(config, self._spec, partial(dump_arrays, folder), device)
         room = self._room
         self.replay = ReplayBuffer(self._spec, config.replay, config.search.discount, room.open_bytes, room.stored)

@@ -1,4 +1,4 @@
-"""The examples of docs/custom-environment.md: they are what the page shows, and they do what it says."""
+"""The examples of docs/custom-environment.md and docs/own-network.md: what the pages show, they do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from muzero_wm import envs
 from tests.envs.helpers import random_moves
 
 ROOT = Path(__file__).parents[1]
-EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+OWN = ROOT / "examples" / "own_network.py"
+OWN_PAGE = (ROOT / "docs" / "own-network.md").read_text(encoding="utf-8")
+EXAMPLES = sorted(set((ROOT / "examples").glob("*.py")) - {OWN})
 PAGE = (ROOT / "docs" / "custom-environment.md").read_text(encoding="utf-8")
 NAMES = [f"{path.stem}:make" for path in EXAMPLES if "\ndef make(" in path.read_text(encoding="utf-8")]
 PATHS = os.pathsep.join([str(ROOT / "examples"), str(ROOT)])
@@ -174,3 +176,48 @@ def test_the_agent_plays_in_an_ordinary_loop(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
     assert done.returncode == 0, done.stderr
     assert re.fullmatch(r"return [01]\.0\n", done.stdout)
+
+
+def test_the_page_on_networks_shows_a_file_of_less_than_60_lines() -> None:
+    text = OWN.read_text(encoding="utf-8")
+    assert f"```python\n{text}```" in OWN_PAGE
+    assert sum(1 for line in text.splitlines() if line.strip()) < 60
+
+
+@pytest.mark.parametrize("block", re.findall(r"^```sh\n(.*?)^```", OWN_PAGE, re.MULTILINE | re.DOTALL))
+def test_commands_with_an_own_network_run_as_a_file(block: str, tmp_path: Path) -> None:
+    """The network acts in a process of its own, which is told what the program registered."""
+    program = tmp_path / "python"
+    small = " ".join([*(setting for setting in SMALL if "process" not in setting and "backend" not in setting)])
+    program.write_text(
+        f"""#!/bin/sh
+case "$2" in train) set -- "$@" {small} --max-updates 2 ;; evaluate) set -- "$@" --games 2 ;; *) exit 1 ;; esac
+exec {sys.executable} "$@"
+"""
+    )
+    program.chmod(0o755)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (tmp_path / "block.sh").write_text(block)
+    done = subprocess.run(
+        ["bash", "-e", "-u", "block.sh"], capture_output=True, text=True, check=False, cwd=tmp_path,
+        env={**os.environ, "PATH": os.pathsep.join([str(tmp_path), os.environ["PATH"]]), "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "inference: eager-fp32" in done.stdout and "the others cannot evaluate it" in done.stdout
+    assert "acting shares" not in done.stdout
+    assert "against first" in done.stdout
+    assert "loss/certainty" in (tmp_path / "runs" / "own" / "metrics.jsonl").read_text(encoding="utf-8")
+
+
+def test_a_network_that_says_its_layers_runs_in_native_code(tmp_path: Path) -> None:
+    (block,) = re.findall(r"^```python\n(import math.*?)^```", OWN_PAGE, re.MULTILINE | re.DOTALL)
+    small = [setting for setting in SMALL if "backend" not in setting]
+    script = tmp_path / "block.py"
+    script.write_text(block.replace("max_minutes=1, overrides=[", f"max_updates=2, overrides=[*{small}, "))
+    assert "max_updates=2" in script.read_text()
+    done = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, check=False, cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "inference: native-fp32" in done.stdout and "<Agent of tictactoe: shallow with" in done.stdout

@@ -174,7 +174,7 @@ class ProcessActor(ActorHandle):
         blame = here and config.env not in envs.names()
         self._hint = "; if it is the environment, acting.env_workers=1 names its seed and step" if blame else ""
         self._weights: dict[str, NDArray[Any]] = {}
-        self._along = handover(config.env)
+        self._along = handover(config.env, config.model.torso)
         _check_importable(self._stored)
         self._start()
 
@@ -298,7 +298,7 @@ def _build(
     stored: Sequence[Stored] = (),
 ) -> Actor:
     model = WorldModel(config.model, envs.spec(config.env))
-    model = model.to(resolve_device(config.run.device, model.conv))
+    model = model.to(resolve_device(config.run.device, model.torso.spatial))
     return Actor(config, model, state, keep_episodes, slots, stored)
 
 

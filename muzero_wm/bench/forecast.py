@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from muzero_wm.basis.registry import TORSOS
 from muzero_wm.envs.base import EnvSpec
 from muzero_wm.envs.checking.findings import Finding
 
@@ -29,7 +30,7 @@ def judge_images(spec: EnvSpec, torso: str) -> Finding | None:
     if inside is not None:
         shape, remedy = inside.shape, "show the image alone, of at most 32 x 32 cells, for a convolutional network"
         seen = f"{inside.path[-1]!r}, an image of {shape[1]} x {shape[2]}, is put beside other parts"
-    elif torso == "mlp" and _is_large(spec.observation_shape):
+    elif torso != "auto" and not TORSOS.find(torso).spatial and _is_large(spec.observation_shape):
         shape = spec.observation_shape
         seen = f"an image of {shape[1]} x {shape[2]} is too large for a convolutional network here"
         remedy = "show at most 32 x 32 cells, for example by gymnasium.wrappers.ResizeObservation(env, (32, 32))"

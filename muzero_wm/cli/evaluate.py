@@ -22,7 +22,7 @@ def _declare(parser: CommandParser) -> None:
     parser.add_argument(
         "--opponent",
         metavar="O",
-        help="random, perfect or mcts:N with N playouts of the true rules (default: the strongest there is time for)",
+        help="random, perfect, mcts:N with N playouts a move, or your own (default: the strongest there is time for)",
     )
     parser.add_argument(
         "--checkpoint",

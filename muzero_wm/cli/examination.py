@@ -127,6 +127,7 @@ def _backends() -> tuple[list[str], dict[str, str]]:
     import torch
 
     from muzero_wm import envs
+    from muzero_wm.basis.registry import TORSOS
     from muzero_wm.config import ModelConfig
     from muzero_wm.inference.auto import Gate
     from muzero_wm.inference.backends import BackendError, names_for
@@ -135,7 +136,7 @@ def _backends() -> tuple[list[str], dict[str, str]]:
     torch.manual_seed(0)
     found: list[str] = []
     absent: dict[str, str] = {}
-    for torso in ("mlp", "conv"):
+    for torso in TORSOS.names:
         config = ModelConfig(torso=torso, width=16, head_width=16, projection_width=8)
         gate = Gate(WorldModel(config, envs.spec("tictactoe")))
         for name in names_for("auto"):

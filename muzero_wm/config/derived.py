@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muzero_wm import envs
+from muzero_wm.basis.registry import PREFERRED_TORSOS, TORSOS
 from muzero_wm.basis.seeding import pick, stream_keys
 from muzero_wm.config import MAX_SYMLOG
 from muzero_wm.envs import EnvSpec
@@ -23,8 +24,6 @@ _SHORT_DISCOUNT, _LONG_DISCOUNT = 0.97, 0.997
 _FEWEST_STEPS, _MOST_STEPS = 100, 1000
 _UNSEEN = 1000.0  # times as large as in random play may rewards and values become before they are beyond the bins
 _VALUE_STEP, _REWARD_STEP = 0.3, 0.5  # between bins, in symlog: values have to be told apart more finely
-_SMALL_BOARD = 36
-_LARGEST_IMAGE = 32
 
 
 @dataclass(frozen=True)
@@ -125,28 +124,17 @@ def glimpse(spec: EnvSpec, seed: int = 0) -> Glimpse:
 
 
 def _choose_network(derived: Derived, spec: EnvSpec) -> None:
-    shape = spec.observation_shape
-    if len(shape) == 3 and max(shape[1:]) <= _LARGEST_IMAGE:
-        blocks = 1 if spec.num_players == 1 or math.prod(shape[1:]) <= _SMALL_BOARD else 2
-        derived.choose(
-            f"{shape[0]} planes of {shape[1]}x{shape[2]}",
-            model={
-                "torso": "conv",
-                "width": 32,
-                "representation_blocks": blocks,
-                "dynamics_blocks": blocks,
-                "prediction_blocks": 1 if spec.num_players == 2 else 0,
-                "projection_width": 64,
-            },
-        )
-        return
-    features = math.prod(shape)
-    why = f"{features} numbers" if len(shape) < 3 else f"an image of {shape[1]}x{shape[2]}, too large for a small conv"
-    derived.choose(why, model={"torso": "mlp", "width": 128 if features <= 256 else 256, "projection_width": 64})
+    suggestions = ((name, TORSOS.find(name).suggests(spec)) for name in PREFERRED_TORSOS)
+    torso, (why, settings) = next((name, found) for name, found in suggestions if found is not None)
+    derived.choose(why, model={"torso": torso, **settings})
+
+
+def _is_spatial(derived: Derived) -> bool:
+    return bool(TORSOS.find(derived.settings["model"]["torso"]).spatial)
 
 
 def _choose_for_two(derived: Derived, spec: EnvSpec, seen: Glimpse) -> None:
-    conv = derived.settings["model"]["torso"] == "conv"
+    spatial = _is_spatial(derived)
     length = float(seen.lengths.mean()) if len(seen.lengths) else float(PROBE_STEPS)
     low, high = spec.value_bounds or (-1.0, 1.0)
     turns = "taking turns" if spec.alternating else "whose turn it is follows from the game"
@@ -173,14 +161,14 @@ def _choose_for_two(derived: Derived, spec: EnvSpec, seen: Glimpse) -> None:
         learning={
             "updates_per_round": 16,
             "terminal_weight": 2.0,
-            "self_prediction_weight": 2.0 if conv else 0.3,
+            "self_prediction_weight": 2.0 if spatial else 0.3,
             "max_minutes": 10.0,
         },
     )
 
 
 def _choose_for_one(derived: Derived, spec: EnvSpec, seen: Glimpse) -> None:
-    conv = derived.settings["model"]["torso"] == "conv"
+    spatial = _is_spatial(derived)
     longest = int(seen.lengths.max()) if len(seen.lengths) else _MOST_STEPS
     # random play seldom lasts, and a limit may be far beyond what anybody reaches
     horizon = min(max(10 * longest, _FEWEST_STEPS), spec.max_episode_steps or _MOST_STEPS)
@@ -193,7 +181,7 @@ def _choose_for_one(derived: Derived, spec: EnvSpec, seen: Glimpse) -> None:
         replay={
             "max_steps": 200_000,
             "min_steps": 2000,
-            "unroll_steps": 3 if conv else 5,
+            "unroll_steps": 3 if spatial else 5,
             "n_step": round(min(max(0.1 / (1.0 - discount), 5.0), 30.0)),
             "bootstrap": "teacher",
             "priority_exponent": 0.6,
@@ -221,7 +209,7 @@ def _choose_for_one(derived: Derived, spec: EnvSpec, seen: Glimpse) -> None:
     )
     derived.choose(
         "what such environments take",
-        learning={"learning_rate": 3e-3 if conv else 1e-3, "updates_per_round": 16, "max_minutes": 20.0},
+        learning={"learning_rate": 3e-3 if spatial else 1e-3, "updates_per_round": 16, "max_minutes": 20.0},
     )
 
 

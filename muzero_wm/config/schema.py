@@ -20,6 +20,8 @@ from pydantic import (
     model_validator,
 )
 
+from muzero_wm.basis.registry import OPPONENTS, TORSOS, opponent_forms
+
 # No number is without an upper end: a configuration may come from a stranger, and a slip of the finger is told better
 # than an allocation that fails.
 Count = Annotated[StrictInt, Field(ge=0, le=10**15)]
@@ -72,7 +74,7 @@ class SupportConfig(Section):
 class ModelConfig(Section):
     """World model: representation, dynamics, prediction, projector."""
 
-    torso: Literal["auto", "mlp", "conv"] = Field("auto", description="auto: conv for boards and images, else mlp")
+    torso: str = Field("auto", description="mlp, conv or a registered one; auto: conv for boards and images, else mlp")
     width: Annotated[StrictInt, Field(ge=4, le=4096)] = Field(128, description="hidden width (mlp) or channels (conv)")
     representation_blocks: Annotated[StrictInt, Field(ge=0, le=1000)] = Field(
         1, description="residual blocks from observation to latent"
@@ -101,6 +103,13 @@ class ModelConfig(Section):
     )
     projection_width: Size = Field(256, description="width of the self-prediction space")
     ema_decay: Fraction = Field(0.99, description="teacher decay per update; 0 stop-gradient, 1 frozen")
+
+    @field_validator("torso")
+    @classmethod
+    def _known_torso(cls, value: str) -> str:
+        if value not in ("auto", *TORSOS.names):
+            raise ValueError(TORSOS.unknown(value, "auto"))
+        return value
 
 
 class SearchConfig(Section):
@@ -264,7 +273,8 @@ class RunConfig(Section):
     )
     evaluate_games: Annotated[StrictInt, Field(ge=1, le=10_000)] = Field(20, description="games of such an evaluation")
     evaluate_opponent: Annotated[str, Field(min_length=1)] | None = Field(
-        None, description="two players: random, perfect or mcts:N; null: mcts:100 for built-in boards, else random"
+        None,
+        description="random, perfect, mcts:N or your own; null: mcts:100 for built-in boards, else random",
     )
     on_save_error: Literal["continue", "stop"] = Field(
         "continue", description="when a checkpoint cannot be written (disk full); at the end it is always an error"
@@ -291,8 +301,11 @@ class RunConfig(Section):
     @field_validator("evaluate_opponent")
     @classmethod
     def _known_opponent(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch("random|perfect|mcts:[1-9][0-9]{0,6}", value):
-            raise ValueError(f"expected random, perfect or mcts:N, got {value!r:.40}")
+        if value is None or re.fullmatch("random|perfect|mcts:[1-9][0-9]{0,6}", value):
+            return value
+        if value.partition(":")[0] not in OPPONENTS.own:
+            *known, last = opponent_forms()
+            raise ValueError(f"expected {', '.join(known)} or {last}, got {value!r:.40}")
         return value
 
 

@@ -4,7 +4,7 @@ from muzero_wm.evaluation.arena import MatchResult, Tally, play_match, plies_for
 from muzero_wm.evaluation.episodes import Episodes, play_episodes
 from muzero_wm.evaluation.evaluate import evaluate
 from muzero_wm.evaluation.exhaustive import play_every_reply
-from muzero_wm.evaluation.opponents import opponent_from_name
+from muzero_wm.evaluation.opponents import opponent_from_name, register_opponent
 from muzero_wm.evaluation.players import AgentPlayer, Player, RawPolicyPlayer
 from muzero_wm.evaluation.solved import share_kept
 
@@ -21,5 +21,6 @@ __all__ = [
     "play_every_reply",
     "play_match",
     "plies_for",
+    "register_opponent",
     "share_kept",
 ]

@@ -1,4 +1,8 @@
-"""Which opponent a two-player agent meets when none is named: the usual one, or a weaker one where games are slow."""
+"""Which opponent a two-player agent meets when none is named, by the time there is.
+
+Without a limit it is the strongest that is usual; on the command line the strongest there is time for, which is
+measured; between two rounds of training one that can be met in seconds. One of the user's own is always named.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,22 @@ import numpy as np
 from muzero_wm import envs
 from muzero_wm.basis.errors import UserError
 from muzero_wm.envs import EnvSpec
-from muzero_wm.evaluation.evaluate import default_opponent
 from muzero_wm.evaluation.opponents import MctsPlayer, RandomPlayer
 
 SECONDS = 60.0  # that an opponent may think, in all games together
 _PLAYOUTS = (1000, 500, 200, 100, 50, 20)
 _TRIED = 10  # playouts that are timed
 _PATIENT_MOVES, _PATIENT_SECONDS = 500, 2.0
+
+
+def default_opponent(env_name: str) -> str:
+    """Returns the opponent however long it thinks."""
+    return "perfect" if env_name == "tictactoe" else "mcts:1000"
+
+
+def quick_opponent(env_name: str) -> str:
+    """Returns the opponent that can be met in seconds, whatever the environment."""
+    return "mcts:100" if env_name in envs.names() else "random"
 
 
 def affordable_opponent(spec: EnvSpec, games: int, tell: Callable[[str], None], seconds: float = SECONDS) -> str:

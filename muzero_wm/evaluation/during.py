@@ -11,23 +11,18 @@ import copy
 import time
 from typing import NamedTuple
 
-from muzero_wm import envs
 from muzero_wm.agent import Agent
 from muzero_wm.basis.errors import UserError
 from muzero_wm.basis.signals import StopSignals
 from muzero_wm.config import Config
 from muzero_wm.envs import EnvSpec
+from muzero_wm.evaluation.affordable import quick_opponent
 from muzero_wm.evaluation.arena import Progress, play_match
 from muzero_wm.evaluation.episodes import play_episodes
 from muzero_wm.evaluation.evaluate import default_openings
 from muzero_wm.evaluation.opponents import opponent_from_name
 from muzero_wm.evaluation.players import AgentPlayer
 from muzero_wm.model.world_model import WorldModel
-
-
-def usual_opponent(env_name: str) -> str:
-    """Returns the opponent where none is named: one that can be met in seconds, whatever the environment."""
-    return "mcts:100" if env_name in envs.names() else "random"
 
 
 class _GivenUpError(Exception):
@@ -65,7 +60,7 @@ class TrainingEvaluation:
         """Looks whether the opponent exists; see the class for the arguments."""
         self._config, self._spec = config, spec
         self._last, self._updates = elapsed, -1
-        self._opponent = config.run.evaluate_opponent or usual_opponent(spec.name)
+        self._opponent = config.run.evaluate_opponent or quick_opponent(spec.name)
         self.reached = self._failed = False
         if config.run.evaluate_every_minutes is not None and spec.num_players == 2:
             opponent_from_name(self._opponent, spec)

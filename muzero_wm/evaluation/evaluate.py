@@ -8,6 +8,7 @@ from typing import Any
 
 from muzero_wm.basis.errors import UserError
 from muzero_wm.envs import EnvSpec
+from muzero_wm.evaluation.affordable import default_opponent
 from muzero_wm.evaluation.arena import Progress, play_match, plies_for
 from muzero_wm.evaluation.episodes import play_episodes
 from muzero_wm.evaluation.exhaustive import play_every_reply
@@ -15,11 +16,6 @@ from muzero_wm.evaluation.opponents import opponent_from_name
 from muzero_wm.evaluation.players import AgentPlayer, RawPolicyPlayer, SearchingAgent
 
 EXHAUSTIVE_ENVS = ("tictactoe",)
-
-
-def default_opponent(env_name: str) -> str:
-    """Returns the opponent that a two-player agent meets when none is named."""
-    return "perfect" if env_name == "tictactoe" else "mcts:1000"
 
 
 def default_openings(env_name: str, games: int) -> int:
@@ -42,7 +38,7 @@ def evaluate(
 
     Args:
         agent: the agent.
-        opponent: two players: "random", "perfect" or "mcts:N"; None for the usual one of the game.
+        opponent: two players: "random", "perfect", "mcts:N" or a registered one; None for the usual one of the game.
         games: games of the match, or episodes for one player.
         simulations: simulations per move, None for the agent's own number.
         seed: seed of games, opponents and searches.

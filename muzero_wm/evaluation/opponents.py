@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from muzero_wm.basis.errors import UserError, did_you_mean, one_line
+from muzero_wm.basis.registry import OPPONENTS, opponent_forms
 from muzero_wm.basis.seeding import pick, stream_keys
 from muzero_wm.envs import BatchedEnv, EnvError, EnvSpec, Step
 from muzero_wm.envs.boards.board import BoardEnv, BoardGame, States
@@ -19,8 +21,6 @@ from muzero_wm.evaluation.minimax import minimax_table
 from muzero_wm.evaluation.players import Player, Rows
 from muzero_wm.evaluation.uct import uct_visits
 from muzero_wm.evaluation.uct_copies import copy_visits
-
-KINDS = ("random", "perfect", "mcts:N")
 
 
 class RandomPlayer:
@@ -102,12 +102,35 @@ class MctsPlayer:
         return int(visits.argmax())
 
 
+MakeOpponent: TypeAlias = Callable[[str, EnvSpec, int], Player]
+"""Makes an opponent from what stands behind the colon of its name ("" where nothing does), the environment and a seed.
+"""
+
+
+def register_opponent(name: str, make: MakeOpponent) -> MakeOpponent:
+    """Makes an opponent of one's own known, wherever opponents are named.
+
+    Args:
+        name: lower case letters, digits, - and _; it is met as "name", or as "name:argument".
+        make: a function, or the class of the player, called with the argument ("" without one), the environment's
+            `EnvSpec` and a seed; it raises `UserError` where it is none for them.
+
+    Returns:
+        The same function or class.
+
+    Raises:
+        UserError: the name is taken or cannot be one.
+    """
+    OPPONENTS.register(name, make)
+    return make
+
+
 def opponent_from_name(name: str, spec: EnvSpec, seed: int = 0) -> Player:
     """Makes an opponent.
 
     Args:
-        name: "random", "perfect" (tic-tac-toe, Connect Four) or "mcts:N" with N playouts per move (whatever can be
-            copied).
+        name: "random", "perfect" (tic-tac-toe, Connect Four), "mcts:N" with N playouts per move (whatever can be
+            copied), or one that was registered.
         spec: the environment it is to play.
         seed: seed of its choices.
 
@@ -117,19 +140,32 @@ def opponent_from_name(name: str, spec: EnvSpec, seed: int = 0) -> Player:
     Raises:
         UserError: the name is unknown, the opponent does not exist for this environment, or its package is missing.
     """
-    kind, _, argument = name.partition(":")
-    if name == "random":
-        return RandomPlayer(seed)
-    if name == "perfect":
-        return PerfectPlayer(_oracle(spec), seed)
-    if kind == "mcts":
-        if not (argument.isascii() and argument.isdecimal() and 1 <= int(argument) <= 10_000_000):
-            raise UserError(f"opponent {name!r}: expected mcts:N with N from 1 to 10000000, for example mcts:1000")
-        if spec.num_players != 2:
-            raise UserError(f"opponent {name!r} needs an environment of two players, {spec.name} is for one")
-        return MctsPlayer(int(argument), seed)
-    hint = did_you_mean(kind, ["random", "perfect", "mcts"])
-    raise UserError(f"unknown opponent {name!r} (known: {', '.join(KINDS)}){hint}")
+    kind, colon, argument = name.partition(":")
+    if kind not in OPPONENTS.names or (colon and kind in ("random", "perfect")):
+        hint = did_you_mean(kind, OPPONENTS.names)
+        raise UserError(f"unknown opponent {name!r} (known: {', '.join(opponent_forms())}){hint}")
+    player: Player = OPPONENTS.find(kind)(argument, spec, seed)
+    return player
+
+
+def make_random(argument: str, spec: EnvSpec, seed: int) -> Player:
+    """Makes a `RandomPlayer`."""
+    return RandomPlayer(seed)
+
+
+def make_perfect(argument: str, spec: EnvSpec, seed: int) -> Player:
+    """Makes a `PerfectPlayer`, for the games that are solved."""
+    return PerfectPlayer(_oracle(spec), seed)
+
+
+def make_mcts(argument: str, spec: EnvSpec, seed: int) -> Player:
+    """Makes an `MctsPlayer` with so many playouts."""
+    name = f"mcts:{argument}" if argument else "mcts"
+    if not (argument.isascii() and argument.isdecimal() and 1 <= int(argument) <= 10_000_000):
+        raise UserError(f"opponent {name!r}: expected mcts:N with N from 1 to 10000000, for example mcts:1000")
+    if spec.num_players != 2:
+        raise UserError(f"opponent {name!r} needs an environment of two players, {spec.name} is for one")
+    return MctsPlayer(int(argument), seed)
 
 
 def _oracle(spec: EnvSpec) -> Callable[[States], NDArray[np.bool_]]:

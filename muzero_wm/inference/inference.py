@@ -20,6 +20,7 @@ from muzero_wm.inference.auto import Errors, Measured
 from muzero_wm.inference.backends import Backend, BackendError, Inference, make_backend, names_for, resolve_name
 from muzero_wm.inference.backends.base import Worker, remember, split_name
 from muzero_wm.inference.backends.module import ModuleBackend
+from muzero_wm.inference.description import undescribed
 from muzero_wm.inference.device import DeviceSession, why_not_on
 from muzero_wm.model.device import CPU
 from muzero_wm.model.precision import resolve_precision, short_name
@@ -78,6 +79,7 @@ class InferenceModel:
         stored: bool = False,
     ) -> None:
         """Takes the first snapshot; see the class for the arguments."""
+        self._undescribed = undescribed(model)
         names = _names(backend, precision, model)
         try:
             self._take(model, names, batch_size, frozen)
@@ -124,7 +126,8 @@ class InferenceModel:
     def describe(self) -> str:
         """Returns one line about the choice, for a log."""
         rates = ", ".join(f"{c.name} {c.evals_per_second:,.0f}/s" for c in self.candidates if c.evals_per_second)
-        return f"inference: {self.backend}" + (f" ({rates})" if rates else "")
+        why = f"; {self._undescribed}, so the others cannot evaluate it" if self._undescribed else ""
+        return f"inference: {self.backend}" + (f" ({rates})" if rates else "") + why
 
     def refresh(self, model: WorldModel) -> None:
         """Replaces the weights by a snapshot of `model`; no search may be running."""
@@ -258,7 +261,7 @@ class _Rows:
 
 def _names(backend: str, precision: str, model: WorldModel) -> list[str]:
     """Returns the full name of a backend, or of all that "auto" has to choose from."""
-    resolved = short_name(resolve_precision(precision, model.conv, model.device))
+    resolved = short_name(resolve_precision(precision, model.torso.spatial, model.device))
     if backend != "auto":
         return [resolve_name(backend, resolved)]
     return names_for("auto" if precision == "auto" and resolved == "bf16" else resolved)

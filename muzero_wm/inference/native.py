@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 import mcts
-from muzero_wm.model.networks import Residual
+from muzero_wm.inference.description import Description, describe, undescribed
+from muzero_wm.model.layers import Affine, Block, Exchange, Layer, Normalize, Relu
 from muzero_wm.model.observation import clipped
 from muzero_wm.model.support import Support
 from muzero_wm.model.world_model import WorldModel
@@ -27,15 +28,23 @@ class NativeInference(NamedTuple):
 
 def supported(model: WorldModel) -> str | None:
     """Returns why a model has no native evaluator, in a few words; None when it has one."""
-    if model.conv:
-        return "the torso is convolutional"
-    if model.learns_turns:
-        return "whose turn follows a move is learnt"
+    reason = undescribed(model) or unsuited(describe(model))
+    if reason is not None:
+        return reason
     try:
         mcts.ResidualMLP.instruction_sets()
     except ImportError:
         return "mcts._mlp is not built"
     return None
+
+
+def unsuited(net: Description) -> str | None:
+    """Returns what of a network the evaluator does not know, in a few words; None where it knows everything."""
+    if net.convolutional:
+        return "the torso is convolutional"
+    if "edge_sign" in net.readouts:
+        return "whose turn follows a move is learnt"
+    return None if mlp_weights(net) is not None else "its layers are not those of a residual MLP"
 
 
 class NativeModel:
@@ -56,8 +65,9 @@ class NativeModel:
 
     def refresh(self, model: WorldModel) -> None:
         """Replaces the weights by a snapshot of `model`, in place; no search may be running."""
-        self._mlp.load(export_weights(model))
-        self._limits = model.observation.limits()
+        net = describe(model)
+        self._mlp.load(_expected(net))
+        self._limits = net.limits
 
     def initial(self, observation: NDArray) -> NativeInference:
         """Evaluates observations [B, *observation_shape] of any real dtype."""
@@ -103,60 +113,71 @@ def build_mlp(model: WorldModel, instruction_set: str | None = None) -> mcts.Res
     reason = supported(model)
     if reason is not None:
         raise ValueError(f"model: expected an MLP that can be evaluated natively, but {reason}")
+    net = describe(model)
     return mcts.ResidualMLP(
-        export_weights(model),
-        value_support=_support(model.value_support),
-        reward_support=_support(model.reward_support),
+        _expected(net),
+        value_support=_support(net.support("value")),
+        reward_support=_support(net.support("reward")),
         latent_norm=model.config.latent_norm,
-        change_sides=model.dynamics.change_sides,
+        change_sides=isinstance(net.dynamics[0], Exchange),
         instruction_set=instruction_set,
     )
 
 
-def export_weights(model: WorldModel) -> mcts.MLPWeights:
-    """Returns the weights of an MLP world model as the native evaluator takes them, batch norm folded.
+def mlp_weights(net: Description) -> mcts.MLPWeights | None:
+    """Returns the weights of a network as the native evaluator takes them, None where it is no residual MLP.
 
     Args:
-        model: with an MLP torso; batch norm enters with its running statistics, as in evaluation.
+        net: its layers.
 
     Returns:
-        Arrays, which may share memory with the model.
+        Arrays, which may share memory with the description.
     """
-    stem = model.representation.stem
-    assert stem.bias is not None
-    stem_weight, stem_bias = model.observation.fold(stem.weight, stem.bias)
-    weight, bias = model.searched_output()
-    return mcts.MLPWeights(
-        stem=(_array(stem_weight), _array(stem_bias)),
-        representation=_blocks(model.representation.blocks),
-        embedding=_array(model.dynamics.embedding.weight),
-        dynamics=_blocks(model.dynamics.blocks),
-        prediction=_blocks(model.heads.blocks),
-        hidden=_linear(model.heads.hidden),
-        output=(_array(weight), _array(bias)),
-    )
+    dynamics = net.dynamics
+    if isinstance(dynamics[0], Exchange) and dynamics[0].by == net.latent_shape[0] // 2:
+        dynamics = dynamics[1:]
+    match net.representation, dynamics, net.prediction:
+        case (
+            (Affine() as stem, Relu(), *representation, Normalize()),
+            (Block(by_action=torch.Tensor() as embedding) as first, *following, Normalize()),
+            (*prediction, Affine() as hidden, Relu(), Affine() as output),
+        ):
+            before, step = _blocks(representation), _blocks([first._replace(by_action=None), *following])
+            behind = _blocks(prediction)
+            if before is None or step is None or behind is None:
+                return None
+            return mcts.MLPWeights(
+                stem=_arrays(stem),
+                representation=before,
+                embedding=embedding.numpy(),
+                dynamics=step,
+                prediction=behind,
+                hidden=_arrays(hidden),
+                output=_arrays(output),
+            )
+    return None
 
 
-def _blocks(blocks: nn.ModuleList) -> list[mcts.mlp.Block]:
-    return [
-        (_linear(block.first, block.norm1), _linear(block.second, block.norm2))
-        for block in blocks
-        if isinstance(block, Residual)
-    ]
+def _expected(net: Description) -> mcts.MLPWeights:
+    weights = mlp_weights(net)
+    assert weights is not None
+    return weights
 
 
-def _linear(layer: nn.Module, norm: nn.Module | None = None) -> mcts.mlp.Layer:
-    assert isinstance(layer, nn.Linear)
-    weight, bias = _array(layer.weight), _array(layer.bias)
-    if not isinstance(norm, nn.BatchNorm1d):
-        return weight, bias
-    assert norm.running_mean is not None and norm.running_var is not None
-    scale = _array(norm.weight).astype(np.float64) / np.sqrt(_array(norm.running_var).astype(np.float64) + norm.eps)
-    return weight * scale[:, None], (bias - _array(norm.running_mean)) * scale + _array(norm.bias)
+def _blocks(layers: Sequence[Layer]) -> list[mcts.mlp.Block] | None:
+    """Returns the arrays of linear blocks, None where a layer is anything else."""
+    blocks = []
+    for layer in layers:
+        match layer:
+            case Block(Affine() as first, Affine() as second, None):
+                blocks.append((_arrays(first), _arrays(second)))
+            case _:
+                return None
+    return blocks
 
 
-def _array(tensor: torch.Tensor) -> NDArray[np.float32]:
-    return tensor.detach().float().cpu().numpy()
+def _arrays(layer: Affine) -> mcts.mlp.Layer:
+    return layer.weight.numpy(), layer.bias.numpy()
 
 
 def _support(support: Support) -> mcts.CategoricalSupport:

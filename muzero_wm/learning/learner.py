@@ -62,14 +62,14 @@ class Learner:
         self.config, self.spec, self.device = config, spec, device
         torch.manual_seed(derive_seed(config.seed, "weights"))
         self.model = WorldModel(config.model, spec).to(device)  # drawn on the CPU: the same weights everywhere
-        self.dtype = resolve_precision(config.learning.precision, self.model.conv, device)
+        self.dtype = resolve_precision(config.learning.precision, self.model.torso.spatial, device)
         if self.dtype == torch.bfloat16 and (reason := why_not_bf16_on(device)):
             warnings.warn(
                 f"learning.precision: bf16 takes many times as long as float32 here, {reason}; auto takes float32",
                 PrecisionWarning,
                 stacklevel=2,
             )
-        if self.model.conv:
+        if self.model.torso.spatial:
             self.model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.teacher: WorldModel = make_teacher(self.model)  # type: ignore[assignment]
         self._own = terms_of(config.learning)
@@ -246,7 +246,7 @@ class Learner:
         """
         observation, seen = self.model.observation, buffer.total_steps + buffer.total_episodes
         if observation.count is not None and seen >= 2 * observation.seen:
-            statistics = buffer.observation_statistics(self.model.conv)
+            statistics = buffer.observation_statistics(self.model.torso.spatial)
             for model in (self.model, self.teacher):
                 model.normalize(statistics, seen)
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from muzero_wm.config import ModelConfig
 from muzero_wm.model.device import full_precision
+from muzero_wm.model.layers import Block, CellsAndPeaks, Exchange, Layer, Relu, Shift, copied, plain
 
 if platform.machine() == "x86_64" and torch.backends.cpu.get_cpu_capability() == "DEFAULT":
     # without AVX2 it cannot start, and PyTorch says so on standard error at every convolution
@@ -72,6 +73,10 @@ class Residual(nn.Module):
             hidden = hidden + bias
         return torch.relu(x + self.norm2(self.second(torch.relu(hidden))))
 
+    def layer(self) -> Block:
+        """Returns the block as a plain layer, without a bias for each action."""
+        return Block(plain(self.first, self.norm1), plain(self.second, self.norm2))
+
 
 def _layer(inputs: int, outputs: int, conv: bool) -> nn.Linear | nn.Conv2d:
     layer = nn.Conv2d(inputs, outputs, 3, padding=1) if conv else nn.Linear(inputs, outputs)
@@ -104,6 +109,11 @@ class Representation(nn.Module):
         for block in self.blocks:
             x = block(x)
         return x
+
+    def layers(self) -> tuple[Layer, ...]:
+        """Returns the plain layers from an observation to an unscaled latent."""
+        position = [] if self.position is None else [Shift(copied(self.position[0]))]
+        return (plain(self.stem), *position, Relu(), *_plain_blocks(self.blocks))
 
 
 class Dynamics(nn.Module):
@@ -138,6 +148,16 @@ class Dynamics(nn.Module):
         for block in self.blocks[1:]:
             x = block(x)
         return x
+
+    def layers(self) -> tuple[Layer, ...]:
+        """Returns the plain layers from a latent and an action to the next unscaled latent."""
+        table = copied(self.embedding.weight)
+        if len(self.latent_shape) == 3:  # stored channels last
+            channels, height, width = self.latent_shape
+            table = table.view(-1, height, width, channels).permute(0, 3, 1, 2).contiguous()
+        first, *blocks = _plain_blocks(self.blocks)
+        exchange = [Exchange(self.latent_shape[0] // 2)] if self.change_sides else []
+        return (*exchange, first._replace(by_action=table), *blocks)
 
 
 class Heads(nn.Module):
@@ -181,3 +201,12 @@ class Heads(nn.Module):
         # the few logits are worth full precision also where the torso runs in bf16
         with full_precision(hidden.device):
             return self.output(hidden.to(self.output.weight.dtype)).split(self.sizes, 1)
+
+    def layers(self) -> tuple[Layer, ...]:
+        """Returns the plain layers from a latent to all logits side by side."""
+        summary = [] if self.squeeze is None else [CellsAndPeaks(plain(self.squeeze))]
+        return (*_plain_blocks(self.blocks), *summary, plain(self.hidden), Relu(), plain(self.output))
+
+
+def _plain_blocks(blocks: nn.ModuleList) -> list[Block]:
+    return [block.layer() for block in blocks if isinstance(block, Residual)]

@@ -5,16 +5,17 @@ It predicts policy, value and reward and is trained to foresee its own latent; n
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from muzero_wm.config import ModelConfig
 from muzero_wm.envs.base import EnvSpec
-from muzero_wm.model.networks import Dynamics, Heads, Representation, normalize_latent
+from muzero_wm.model.networks import normalize_latent
 from muzero_wm.model.observation import Observation, Statistics
 from muzero_wm.model.support import Support
+from muzero_wm.model.torsos import make_torso
 
 
 class Prediction(NamedTuple):
@@ -40,6 +41,8 @@ class WorldModel(nn.Module):
         spec: the environment's shapes.
 
     Attributes:
+        torso: what kind of network it is, and how its latents are laid out.
+        latent_shape: [channels] or [channels, H, W].
         learns_turns: whose turn follows a move is predicted.
         learns_continues: whether the episode goes on is predicted.
     """
@@ -48,20 +51,21 @@ class WorldModel(nn.Module):
         """Builds the networks; see the class for the arguments."""
         super().__init__()
         self.config = config
-        self.conv = uses_conv(config, spec)
+        self.torso = make_torso(config, spec)
         self.observation_shape, self.num_actions = spec.observation_shape, spec.num_actions
-        self.latent_shape = (config.width, *spec.observation_shape[1:]) if self.conv else (config.width,)
+        layout = self.torso.layout
+        self.latent_shape = layout.shape
         self.value_support = Support.from_config(config.value_support)
         self.reward_support = Support.from_config(config.reward_support)
         self.learns_turns = spec.num_players == 2 and not spec.alternating
         sizes = [spec.num_actions, self.value_support.num_bins, self.reward_support.num_bins]
         self.learns_continues = config.continues
         sizes += [1] * (self.learns_turns + self.learns_continues)
-        self.observation = Observation(config, spec, self.conv)
-        self.representation = Representation(config, spec.observation_shape, self.conv)
-        change_sides = config.change_sides and spec.num_players == 2 and spec.alternating
-        self.dynamics = Dynamics(config, self.latent_shape, spec.num_actions, self.conv, change_sides)
-        self.heads = Heads(config, self.latent_shape, tuple(sizes), self.conv)
+        self.observation = Observation(config, spec, self.torso.spatial)
+        # modules, of whatever kind the torso makes
+        self.representation: Any = self.torso.representation()
+        self.dynamics: Any = self.torso.dynamics()
+        self.heads: Any = self.torso.heads(tuple(sizes))
         self._promise(config.initial_value)
         width = config.projection_width
         # deviation of the value targets in training, and what differences of q are weighed against in the search
@@ -69,8 +73,14 @@ class WorldModel(nn.Module):
         self.register_buffer("value_spread", torch.zeros(()))
         self.q_scale: Tensor
         self.register_buffer("q_scale", torch.zeros(()))
-        self.projector = nn.Linear(config.width, width)
+        foreseen = layout.channels("foreseen")
+        self.projector = nn.Linear(len(foreseen), width)
         self.predictor = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
+        self._scaled: Tensor | None  # channels; None for all
+        self._foreseen: Tensor | None
+        for name, channels in (("_scaled", layout.channels("scaled")), ("_foreseen", foreseen)):
+            some = None if len(channels) == layout.shape[0] else torch.tensor(channels)
+            self.register_buffer(name, some, persistent=False)
 
     @property
     def device(self) -> torch.device:
@@ -97,9 +107,8 @@ class WorldModel(nn.Module):
             statistics: of observations.
             seen: observations seen so far.
         """
-        stem = self.representation.stem
-        assert stem.bias is not None
-        if self.observation.waiting:
+        stem = getattr(self.representation, "stem", None)
+        if stem is None or self.observation.waiting:
             self.observation.take(statistics, seen)
         else:
             self.observation.renew(statistics, seen, stem.weight, stem.bias)
@@ -113,26 +122,27 @@ class WorldModel(nn.Module):
         Returns:
             [B, *latent_shape] scaled latent.
         """
-        x = self.observation(observation).to(self.dynamics.embedding.weight.dtype)
-        if self.conv:
+        x = self.observation(observation).to(next(self.representation.parameters()).dtype)
+        if self.torso.spatial:
             x = x.contiguous(memory_format=torch.channels_last)
-        return normalize_latent(self.representation(x), self.config.latent_norm)
+        return self._scale(self.representation(x))
 
     def step(self, latent: Tensor, action: Tensor) -> Tensor:
         """Returns the next latent after `action` [B] int64 in `latent` [B, *latent_shape]."""
-        return normalize_latent(self.dynamics(latent, action), self.config.latent_norm)
+        return self._scale(self.dynamics(latent, action))
+
+    def _scale(self, latent: Tensor) -> Tensor:
+        """Normalises the slices of a latent that are to be."""
+        if self._scaled is None:
+            return normalize_latent(latent, self.config.latent_norm)
+        scaled = normalize_latent(latent.index_select(1, self._scaled), self.config.latent_norm)
+        return latent.index_copy(1, self._scaled, scaled)
 
     def predict(self, latent: Tensor) -> Prediction:
         """Returns the logits of `latent` [B, *latent_shape]; those of turn and continues where they are learnt."""
         policy, value, reward, *more = self.heads(latent)
         continues = more.pop().squeeze(1) if self.learns_continues else None
         return Prediction(policy, value, reward, more[0].squeeze(1) if more else None, continues)
-
-    def searched_output(self) -> tuple[Tensor, Tensor]:
-        """Returns weight and bias of the rows of the heads' last layer that a search reads: all but continues."""
-        output = self.heads.output
-        rows = output.out_features - self.learns_continues
-        return output.weight[:rows], output.bias[:rows]
 
     def project(self, latent: Tensor, cells: Tensor | None = None) -> Tensor:
         """Returns the projection that self-prediction compares.
@@ -146,7 +156,9 @@ class WorldModel(nn.Module):
         Returns:
             [B, c, projection_width].
         """
-        x = latent.flatten(2).transpose(1, 2) if self.conv else latent.unsqueeze(1)
+        if self._foreseen is not None:
+            latent = latent.index_select(1, self._foreseen)
+        x = latent.flatten(2).transpose(1, 2) if latent.ndim > 2 else latent.unsqueeze(1)
         return self.projector(x if cells is None else x.index_select(1, cells))
 
 
@@ -165,17 +177,3 @@ def edge_sign(turn_logits: Tensor) -> Tensor:
         [B] float32 in [-1, 1].
     """
     return torch.tanh(0.5 * turn_logits.float())
-
-
-def uses_conv(config: ModelConfig, spec: EnvSpec) -> bool:
-    """Returns whether the torso is convolutional; "auto" means yes for [C, H, W] observations.
-
-    Raises:
-        ValueError: a conv torso was asked for and the observation is not [C, H, W].
-    """
-    image = len(spec.observation_shape) == 3
-    if config.torso == "conv" and not image:
-        raise ValueError(
-            f"model.torso: conv needs an observation of shape [C, H, W], {spec.name} has {list(spec.observation_shape)}"
-        )
-    return config.torso == "conv" or (config.torso == "auto" and image)

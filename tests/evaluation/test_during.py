@@ -14,7 +14,8 @@ from muzero_wm import training
 from muzero_wm.basis.signals import Interrupted
 from muzero_wm.config.plain_yaml import ConfigError
 from muzero_wm.config.presets import load_config
-from muzero_wm.evaluation.during import TrainingEvaluation, usual_opponent
+from muzero_wm.evaluation.affordable import quick_opponent
+from muzero_wm.evaluation.during import TrainingEvaluation
 from muzero_wm.learning.learner import Learner
 from muzero_wm.run.progress import Progress
 from muzero_wm.storage.checkpoint import load_checkpoint
@@ -167,5 +168,5 @@ def test_an_evaluation_that_fails_is_the_last_and_the_run_goes_on(
 
 
 def test_games_of_others_meet_a_random_player_by_default() -> None:
-    assert usual_opponent("connect4") == "mcts:100"
-    assert usual_opponent("tests.envs.toys:walk(players=2)") == "random"
+    assert quick_opponent("connect4") == "mcts:100"
+    assert quick_opponent("tests.envs.toys:walk(players=2)") == "random"

@@ -109,7 +109,7 @@ def test_updates_touch_no_other_device_and_wait_for_none(case: str, monkeypatch:
     learner = Learner(config, dataclasses.replace(spec, **changed))
     if learner.model.observation.waiting:
         for model in (learner.model, learner.teacher):
-            model.normalize(buffer.observation_statistics(model.conv), 100)
+            model.normalize(buffer.observation_statistics(model.torso.spatial), 100)
     draws = buffer.sample_slots(3 * 8, np.random.default_rng(0))
     # the fused kernels know how to be laid out there, and are asked for by the kind of device alone
     optimizers = sys.modules["torch.optim.optimizer"]

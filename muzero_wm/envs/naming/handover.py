@@ -1,7 +1,8 @@
-"""What another process needs besides an environment's name: what the program registered, and its main module.
+"""What another process needs besides names: what the program registered, and its main module.
 
-A process of ours imports nothing of the program by itself. What is registered with Gymnasium is sent along; where that,
-or the name, leads into the program's main module, this is imported there once more, if it was written for it.
+A process of ours imports nothing of the program by itself. What is registered with Gymnasium, and a torso of the
+program's own, is sent along; where that, or the environment's name, leads into the program's main module, this is
+imported there once more, if it was written for it.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 from muzero_wm.basis.errors import one_line
 from muzero_wm.basis.processes import check_may_start
+from muzero_wm.basis.registry import TORSOS
 from muzero_wm.envs.base import EnvError
 from muzero_wm.envs.naming.imports import MAIN
 from muzero_wm.envs.naming.naming import EnvName, parse_name
@@ -28,10 +30,12 @@ class Handover:
 
     Attributes:
         registered: specs of Gymnasium, pickled; empty: none.
+        torsos: what `register_torso` was called with, pickled; empty: nothing that is needed.
         needs_main: the program's main module must be imported first.
     """
 
     registered: bytes = b""
+    torsos: bytes = b""
     needs_main: bool = False
 
     def take(self, name: str) -> None:
@@ -46,27 +50,32 @@ class Handover:
         parsed = parse_name(name)
         if parsed.kind in MAIN and not hasattr(sys.modules["__main__"], parsed.target):
             raise EnvError(f"{name}: another process does not find it; define it in the script above `{_GUARD}`")
-        if not self.registered:
-            return
-        import gymnasium
-
         try:
-            gymnasium.registry.update({spec.id: spec for spec in pickle.loads(self.registered)})
+            what = "model.torso"
+            if self.torsos:
+                for torso, maker in pickle.loads(self.torsos).items():
+                    TORSOS.register(torso, maker)
+            what = name
+            if self.registered:
+                import gymnasium
+
+                gymnasium.registry.update({spec.id: spec for spec in pickle.loads(self.registered)})
         except Exception as error:
             raise EnvError(
-                f"{name}: what is registered cannot be found in another process ({one_line(error)}); define it in a "
-                f"module, or in the script above `{_GUARD}`"
+                f"{what}: what is registered cannot be found in another process ({one_line(error)}); define it "
+                f"in a module, or in the script above `{_GUARD}`"
             ) from error
 
 
-def handover(name: str) -> Handover:
+def handover(name: str, torso: str = "") -> Handover:
     """Returns what goes along with the name of an environment to another process.
 
     Args:
         name: of an environment that can be made in this one.
+        torso: of the network that is made there too.
 
     Raises:
-        EnvError: the environment can only be made in this process.
+        EnvError: the environment, or the torso, can only be made in this process.
         StartError: this is called by a module that is imported only for what it defines.
     """
     check_may_start()
@@ -78,13 +87,23 @@ def handover(name: str) -> Handover:
             f"{name} is registered with something that no other process can be told ({one_line(error)[:200]}): "
             "register a class or a function at the top of a module"
         ) from error
-    needs_main = parsed.kind in MAIN or any(module.encode() in registered for module in MAIN)
+    own = {key: maker for key, maker in TORSOS.own.items() if key == torso}
+    try:
+        torsos = pickle.dumps(own) if own else b""
+    except Exception as error:
+        raise EnvError(
+            f"model.torso: no other process can be told of {torso} ({one_line(error)[:200]}): register a class at the "
+            "top of a module"
+        ) from error
+    env_in_main = parsed.kind in MAIN or any(module.encode() in registered for module in MAIN)
+    needs_main = env_in_main or any(module.encode() in torsos for module in MAIN)
     if needs_main and (problem := _problem_of_main()):
         raise EnvError(
-            f"{name} is defined in the program itself, and {problem}, so no other process can import it: move the "
-            f"environment into a module, or begin the program's work under `{_GUARD}`"
+            f"{name if env_in_main else f'the torso {torso}'} is defined in the program itself, and {problem}, so no "
+            f"other process can import it: move the {'environment' if env_in_main else 'torso'} into a module, or "
+            f"begin the program's work under `{_GUARD}`"
         )
-    return Handover(registered, needs_main)
+    return Handover(registered, torsos, needs_main)
 
 
 def _registered(name: EnvName) -> list[Any]:

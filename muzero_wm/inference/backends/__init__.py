@@ -1,6 +1,7 @@
 """Ways of evaluating the network in a search, one file each; this is where they are registered.
 
-Every one of them evaluates the same folded network, so they differ in speed and rounding only:
+Every one of them evaluates the same network, so they differ in speed and rounding only. All but the eager one need a
+description of its layers (`muzero_wm.inference.description`), and look there for what they support:
 
     eager        the plain module in float32: the reference
     torch        batch norm folded, channels last, float32 or bf16
@@ -18,6 +19,7 @@ from typing import NamedTuple
 import torch
 
 from muzero_wm.inference.backends.base import Backend, BackendError, Inference, Worker, split_name
+from muzero_wm.inference.description import UndescribedError
 from muzero_wm.model.world_model import WorldModel
 
 __all__ = ["KINDS", "Backend", "BackendError", "Inference", "Worker", "make_backend", "names_for", "resolve_name"]
@@ -141,6 +143,8 @@ def make_backend(name: str, model: WorldModel, *, batch_size: int = 256, frozen:
     options = _Options(torch.bfloat16 if precision == BF16 else torch.float32, batch_size, frozen)
     try:
         return entry.make(model, options)
+    except UndescribedError as error:
+        raise BackendError(f"{kind}: {error}; take auto or eager as inference.backend") from None
     except ModuleNotFoundError as error:
         install = f": pip install 'muzero-wm[{entry.extra}]'" if entry.extra else ""
         raise BackendError(f"{kind}: {error.name or error} is not installed{install}") from None

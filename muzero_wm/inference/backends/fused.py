@@ -21,29 +21,25 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from muzero_wm.inference.backends.base import BackendError, Inference, remember
-from muzero_wm.inference.folded import Block, Folded, Layer, fold, on_cpu
+from muzero_wm.inference.backends.packing import ONES, BoardBlock, Dense, DenseBlock, Packed, Packer, Summary
+from muzero_wm.inference.description import Description, describe
+from muzero_wm.model.layers import Affine, Convolution, Exchange, Relu, Shift
 from muzero_wm.model.networks import normalize_latent
 from muzero_wm.model.observation import clipped
 from muzero_wm.model.support import Support
 from muzero_wm.model.world_model import WorldModel, edge_sign
 
-_ONES = (1, 1)
 _RMS_EPSILON = 1e-6
 
 
 @dataclass(frozen=True)
 class _Weights:
-    """One snapshot, packed: convolutions as oneDNN wants them, linear layers transposed (or packed, in bf16)."""
+    """One snapshot, packed."""
 
-    stem: Layer
-    position: Tensor | None
-    representation: tuple[Block, ...]
-    table: Tensor  # [A, D] what an action adds before the first ReLU, the bias of that layer included
-    dynamics: tuple[Block, ...]
-    prediction: tuple[Block, ...]
-    squeeze: Layer | None
-    hidden: Layer
-    output: Layer  # float32: policy, reward and value logits, the latter two as `_order` has them, and perhaps turn
+    representation: tuple[Packed, ...]
+    dynamics: tuple[Packed, ...]
+    prediction: tuple[Packed, ...]  # all but the last layer
+    output: Affine  # float32: policy, reward and value logits, the latter two as `_order` has them, and perhaps turn
     bins: Tensor  # [2, sides, 1] of reward and value, padded with 0
 
 
@@ -61,10 +57,10 @@ def lacking(dtype: torch.dtype, conv: bool) -> str | None:
         if conv:
             board = torch.zeros(2, 16, 3, 3, dtype=dtype).contiguous(memory_format=torch.channels_last)
             kernel = torch.zeros(16, 16, 3, 3, dtype=dtype).contiguous(memory_format=torch.channels_last)
-            packed = ops._reorder_convolution_weight(kernel, _ONES, _ONES, _ONES, 1, board.shape)
-            inner = ops._convolution_pointwise(board, packed, bias, _ONES, _ONES, _ONES, 1, "relu", [], None)
+            packed = ops._reorder_convolution_weight(kernel, ONES, ONES, ONES, 1, board.shape)
+            inner = ops._convolution_pointwise(board, packed, bias, ONES, ONES, ONES, 1, "relu", [], None)
             ops._convolution_pointwise_.binary(
-                board, inner, packed, bias, _ONES, _ONES, _ONES, 1, "add", 1.0, "relu", [], None
+                board, inner, packed, bias, ONES, ONES, ONES, 1, "add", 1.0, "relu", [], None
             )
         if dtype == torch.bfloat16:
             packed = ops._reorder_linear_weight(torch.zeros(16, 16, dtype=dtype), 2)
@@ -80,7 +76,7 @@ def lacking(dtype: torch.dtype, conv: bool) -> str | None:
 
 
 class FusedBackend:
-    """Evaluates the folded network with fused operators.
+    """Evaluates the described network with fused operators.
 
     Args:
         model: the first snapshot.
@@ -93,84 +89,60 @@ class FusedBackend:
 
     def __init__(self, model: WorldModel, *, dtype: torch.dtype = torch.float32, batch_size: int = 128) -> None:
         """Packs the first snapshot; see the class for the arguments."""
-        self.latent_dtype, self._batch_size = dtype, batch_size
-        self.shape, self.num_actions, self.conv = model.latent_shape, model.num_actions, model.conv
-        self.learns_turns = model.learns_turns
-        here = on_cpu(model)
-        self.supports: tuple[Support, Support] = (here.reward_support, here.value_support)
+        net = describe(model)
+        if reason := lacking(dtype, net.convolutional):
+            raise BackendError(f"fused: {reason}")
+        self.latent_dtype = dtype
+        self.shape, self.num_actions = net.latent_shape, net.num_actions
+        self.board = len(net.observation_shape) == 3  # observations are seen as one
+        self.cells = (net.observation_shape if self.board else net.latent_shape)[1:]
+        self.learns_turns = "edge_sign" in net.readouts
+        self.supports: tuple[Support, Support] = (net.support("reward"), net.support("value"))
         self.orders = [_order(support) for support in self.supports]
         self.sizes = [max(map(len, part)) for part in zip(*self.orders, strict=True)]
         self.num_bins = sum(self.sizes)
         self.latent_norm = model.config.latent_norm
-        if reason := lacking(dtype, model.conv):
-            raise BackendError(f"fused: {reason}")
-        self.refresh(model)
+        self._packer = Packer(dtype, batch_size, self.shape, self.cells)
+        self._take(net)
 
     def refresh(self, model: WorldModel) -> None:
         """Replaces the weights by a snapshot of `model`."""
-        folded = fold(model)
-        self.roll, self.limits = folded.roll, folded.limits
-        self.weights = self._pack(folded)
+        self._take(describe(model))
 
     def worker(self) -> FusedWorker:
         """Returns a worker with buffers of its own."""
         return FusedWorker(self)
 
-    def _pack(self, net: Folded) -> _Weights:
-        dtype, cells = self.latent_dtype, math.prod(self.shape[1:])
-        embedding = net.embedding + net.dynamics[0].first.bias.view(-1, *(1 for _ in self.shape[1:]))
-        hidden = net.hidden.weight
-        if self.conv:
-            embedding = embedding.permute(0, 2, 3, 1)
-            assert net.squeeze is not None
-            squeezed = net.squeeze.weight.shape[0]
-            by_cell = hidden[:, : squeezed * cells].view(-1, squeezed, cells).transpose(1, 2).flatten(1)
-            hidden = torch.cat([by_cell, hidden[:, squeezed * cells :]], 1)
-        return _Weights(
-            stem=Layer(*(tensor.to(dtype) for tensor in net.stem)),
-            position=None if net.position is None else net.position.to(dtype),
-            representation=self._blocks(net.representation),
-            table=embedding.flatten(1).to(dtype).contiguous(),
-            dynamics=self._blocks(net.dynamics),
-            prediction=self._blocks(net.prediction),
-            squeeze=None
-            if net.squeeze is None
-            else self._linear(Layer(net.squeeze.weight.flatten(1), net.squeeze.bias)),
-            hidden=self._linear(Layer(hidden, net.hidden.bias)),
-            output=self._output(net),
+    def _take(self, net: Description) -> None:
+        self.limits = net.limits
+        *representation, _ = net.representation  # what comes last is the scaling of the latent
+        *dynamics, _ = net.dynamics
+        *prediction, output = net.prediction
+        assert isinstance(output, Affine)
+        self.weights = _Weights(
+            representation=self._packer.pack(representation, self.board),
+            dynamics=self._packer.pack(dynamics, len(self.shape) == 3),
+            prediction=self._packer.pack(prediction, len(self.shape) == 3),
+            output=self._output(net, output),
             bins=torch.stack(
                 [F.pad(s.bins[s.plus], (0, self.sizes[0] - len(s.plus))) for s in self.supports]
             ).unsqueeze(-1),
         )
 
-    def _blocks(self, blocks: tuple[Block, ...]) -> tuple[Block, ...]:
-        pack = self._convolution if self.conv else self._linear
-        return tuple(Block(pack(block.first), pack(block.second)) for block in blocks)
-
-    def _convolution(self, layer: Layer) -> Layer:
-        weight = layer.weight.to(self.latent_dtype).contiguous(memory_format=torch.channels_last)
-        shape = (self._batch_size, *self.shape)
-        packed = torch.ops.mkldnn._reorder_convolution_weight(weight, _ONES, _ONES, _ONES, 1, shape)
-        return Layer(packed, layer.bias.to(self.latent_dtype))
-
-    def _linear(self, layer: Layer) -> Layer:
-        weight = layer.weight.to(self.latent_dtype)
-        if self.latent_dtype == torch.bfloat16:
-            packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), self._batch_size)
-            return Layer(packed, layer.bias.bfloat16())
-        return Layer(weight.t().contiguous(), layer.bias)
-
-    def _output(self, net: Folded) -> Layer:
+    def _output(self, net: Description, output: Affine) -> Affine:
         """Returns the output layer with equally many logits for reward and value: a missing one is always -inf."""
-        actions, value_bins = self.num_actions, self.supports[1].num_bins
-        parts = [(torch.arange(actions), 0)]
-        for start, order in zip((actions + value_bins, actions), self.orders, strict=True):
-            parts += [(start + rows, size - len(rows)) for rows, size in zip(order, self.sizes, strict=True)]
+        first, starts = 0, {}
+        for name, readout in net.readouts.items():
+            starts[name] = first
+            first += readout.size
+        parts = [(torch.arange(self.num_actions), 0)]
+        for name, order in zip(("reward", "value"), self.orders, strict=True):
+            parts += [(starts[name] + rows, size - len(rows)) for rows, size in zip(order, self.sizes, strict=True)]
         if self.learns_turns:
-            parts.append((torch.tensor([len(net.output.bias) - 1]), 0))
-        weight = torch.cat([F.pad(net.output.weight[rows], (0, 0, 0, missing)) for rows, missing in parts])
-        bias = torch.cat([F.pad(net.output.bias[rows], (0, missing), value=-math.inf) for rows, missing in parts])
-        return Layer(weight.t().contiguous(), bias)
+            parts.append((torch.tensor([starts["edge_sign"]]), 0))
+        weight = torch.cat([F.pad(output.weight[rows], (0, 0, 0, missing)) for rows, missing in parts])
+        bias = torch.cat([F.pad(output.bias[rows], (0, missing), value=-math.inf) for rows, missing in parts])
+        return Affine(weight.t().contiguous(), bias)
 
 
 def _order(support: Support) -> tuple[Tensor, Tensor, Tensor]:
@@ -208,90 +180,117 @@ class FusedWorker:
     @torch.inference_mode()
     def initial(self, observation: NDArray) -> Inference:
         """Evaluates observations [B, *observation_shape]."""
-        net, weights = self._backend, self._backend.weights
+        net = self._backend
         x = torch.from_numpy(np.ascontiguousarray(clipped(observation, net.limits))).to(net.latent_dtype)
-        if net.conv:
-            x = x.contiguous(memory_format=torch.channels_last)
-            assert weights.position is not None
-            x = F.conv2d(x, *weights.stem, padding=1).add_(weights.position).relu_()
-            x = self._flat(x.contiguous(memory_format=torch.channels_last))
-        else:
-            x = F.linear(x.flatten(1), *weights.stem).relu_()
-        for block in weights.representation:
-            x = self._block(x, block)
+        if net.board:
+            x = x.permute(0, 2, 3, 1)
+        buffers = self._get(len(x))
+        x = self._through(x.flatten(1), net.weights.representation, buffers, keep=True)
         latent = torch.empty_like(x)
         self._normalize(x, latent)
-        return self._heads(latent, self._get(len(x))).copied(latent)
+        return self._heads(latent, buffers).copied(latent)
 
     @torch.inference_mode()
     def recurrent(self, latent: Tensor, action: NDArray[np.int32], out: Tensor) -> Inference:
         """Evaluates one imagined step; see `Worker`."""
-        weights = self._backend.weights
         buffers = self._get(len(latent))
-        x = self._rolled(latent, buffers.rolled) if self._backend.roll else latent
-        torch.index_select(weights.table, 0, torch.from_numpy(action), out=buffers.added)
-        x = self._block(x, weights.dynamics[0], buffers.added)
-        for block in weights.dynamics[1:]:
-            x = self._block(x, block)
+        x = self._through(latent, self._backend.weights.dynamics, buffers, torch.from_numpy(action))
         self._normalize(x, out)
         return self._heads(out, buffers)
 
     def _get(self, rows: int) -> _Buffers:
         return remember(self._buffers, rows, lambda: _Buffers(self._backend, rows))
 
-    def _board(self, flat: Tensor) -> Tensor:
-        channels, height, width = self._backend.shape
+    def _through(
+        self,
+        x: Tensor,
+        layers: tuple[Packed, ...],
+        buffers: _Buffers,
+        action: Tensor | None = None,
+        keep: bool = False,
+    ) -> Tensor:
+        """Computes layers over flat x [B, D], boards by cells.
+
+        Args:
+            x: input; overwritten unless `keep`.
+            layers: packed.
+            buffers: for as many rows.
+            action: [B], of what depends on it.
+            keep: leave x as it is.
+
+        Returns:
+            Flat [B, D'].
+        """
+        for layer in layers:
+            match layer:
+                case BoardBlock():
+                    x = self._conv_block(x, layer, self._added(layer.table, action, buffers), keep)
+                case DenseBlock():
+                    x = self._linear_block(x, layer, self._added(layer.table, action, buffers))
+                case Dense():
+                    x = self._affine(x, layer, layer.relu)
+                case Summary(squeeze):
+                    x = self._summary(x, squeeze)
+                case Convolution(weight, bias):
+                    board = self._board(x, weight.shape[1])
+                    y = F.conv2d(board, weight, bias, padding=weight.shape[2] // 2)
+                    x = self._flat(y.contiguous(memory_format=torch.channels_last))
+                case Shift(amount):
+                    x = x + amount if keep else x.add_(amount)
+                case Relu():
+                    x = torch.relu(x) if keep else x.relu_()
+                case Exchange(by):
+                    x = self._rolled(x, by, buffers.rolled)
+            keep = False
+        return x
+
+    def _board(self, flat: Tensor, channels: int) -> Tensor:
+        height, width = self._backend.cells
         return flat.view(-1, height, width, channels).permute(0, 3, 1, 2)
 
     def _flat(self, board: Tensor) -> Tensor:
         return board.permute(0, 2, 3, 1).reshape(board.shape[0], -1)
 
-    def _rolled(self, latent: Tensor, out: Tensor) -> Tensor:
-        """Rotates the channels by half: two strided copies are cheaper than `torch.roll` for few rows."""
-        channels, roll = self._backend.shape[0], self._backend.roll
+    def _rolled(self, latent: Tensor, by: int, out: Tensor) -> Tensor:
+        """Rotates the channels: two strided copies are cheaper than `torch.roll` for few rows."""
+        channels = self._backend.shape[0]
         source, target = latent.view(-1, channels), out.view(-1, channels)
-        target[:, :roll].copy_(source[:, channels - roll :])
-        target[:, roll:].copy_(source[:, : channels - roll])
+        target[:, :by].copy_(source[:, channels - by :])
+        target[:, by:].copy_(source[:, : channels - by])
         return out
 
-    def _block(self, x: Tensor, block: Block, added: Tensor | None = None, keep: bool = False) -> Tensor:
-        """Computes a residual block over flat x [B, D].
+    @staticmethod
+    def _added(table: Tensor | None, action: Tensor | None, buffers: _Buffers) -> Tensor | None:
+        """Returns what the actions add before the first ReLU of a block, bias included; it may be overwritten."""
+        if table is None or action is None:
+            return None
+        return torch.index_select(table, 0, action, out=buffers.added)
 
-        Args:
-            x: input; overwritten unless `keep`.
-            block: packed weights.
-            added: [B, D] enters before the first ReLU instead of the first bias; overwritten.
-            keep: leave x as it is.
-
-        Returns:
-            [B, D].
-        """
-        return (self._conv_block if self._backend.conv else self._linear_block)(x, block, added, keep)
-
-    def _conv_block(self, x: Tensor, block: Block, added: Tensor | None, keep: bool) -> Tensor:
+    def _conv_block(self, x: Tensor, block: BoardBlock, added: Tensor | None, keep: bool) -> Tensor:
         ops = torch.ops.mkldnn
-        board = self._board(x)
         weight, bias = block.first
+        channels = len(bias)
+        board = self._board(x, channels)
         if added is None:
-            inner = ops._convolution_pointwise(board, weight, bias, _ONES, _ONES, _ONES, 1, "relu", [], None)
+            inner = ops._convolution_pointwise(board, weight, bias, ONES, ONES, ONES, 1, "relu", [], None)
         else:
-            inner = self._board(added)
+            inner = self._board(added, channels)
             ops._convolution_pointwise_.binary(
-                inner, board, weight, None, _ONES, _ONES, _ONES, 1, "add", 1.0, "relu", [], None
+                inner, board, weight, None, ONES, ONES, ONES, 1, "add", 1.0, "relu", [], None
             )
         weight, bias = block.second
         if keep:
             return self._flat(
                 ops._convolution_pointwise.binary(
-                    inner, board, weight, bias, _ONES, _ONES, _ONES, 1, "add", 1.0, "relu", [], None
+                    inner, board, weight, bias, ONES, ONES, ONES, 1, "add", 1.0, "relu", [], None
                 )
             )
         ops._convolution_pointwise_.binary(
-            board, inner, weight, bias, _ONES, _ONES, _ONES, 1, "add", 1.0, "relu", [], None
+            board, inner, weight, bias, ONES, ONES, ONES, 1, "add", 1.0, "relu", [], None
         )
         return x
 
-    def _linear_block(self, x: Tensor, block: Block, added: Tensor | None, keep: bool) -> Tensor:
+    def _linear_block(self, x: Tensor, block: DenseBlock, added: Tensor | None) -> Tensor:
         if self._backend.latent_dtype == torch.bfloat16:
             if added is None:
                 inner = self._affine(x, block.first)
@@ -303,12 +302,20 @@ class FusedWorker:
         inner = torch.addmm(start, x, block.first.weight).relu_()
         return torch.addmm(block.second.bias, inner, block.second.weight).add_(x).relu_()
 
-    def _affine(self, x: Tensor, layer: Layer, relu: bool = True) -> Tensor:
+    def _affine(self, x: Tensor, layer: Dense, relu: bool = True) -> Tensor:
         if self._backend.latent_dtype == torch.bfloat16:
             kind = "relu" if relu else "none"
             return torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, kind, [], "")
         y = torch.addmm(layer.bias, x, layer.weight)
         return y.relu_() if relu else y
+
+    def _summary(self, x: Tensor, squeeze: Dense) -> Tensor:
+        """Returns the squeezed cells and the peaks of boards."""
+        rows = len(x)
+        board = x.view(rows, math.prod(self._backend.cells), -1)
+        # the maximum in float32: thirty times faster than in bf16, and exact either way
+        peak = board.float().amax(1).to(x.dtype)
+        return torch.cat([self._affine(board.flatten(0, 1), squeeze).view(rows, -1), peak], 1)
 
     def _normalize(self, x: Tensor, out: Tensor) -> None:
         """Scales each latent of x [B, D] into out."""
@@ -322,16 +329,7 @@ class FusedWorker:
     def _heads(self, latent: Tensor, buffers: _Buffers) -> Inference:
         """Fills reward, prior_logits, value and perhaps edge_sign of a batch of latents and returns them."""
         net, weights = self._backend, self._backend.weights
-        x = latent
-        for block in weights.prediction:
-            x = self._block(x, block, keep=x is latent)
-        if weights.squeeze is not None:
-            rows, channels = len(x), net.shape[0]
-            # the maximum in float32: thirty times faster than in bf16, and exact either way
-            peak = x.view(rows, -1, channels).float().amax(1).to(x.dtype)
-            cells = self._affine(x.view(-1, channels), weights.squeeze).view(rows, -1)
-            x = torch.cat([cells, peak], 1)
-        hidden = self._affine(x, weights.hidden).float()
+        hidden = self._through(latent, weights.prediction, buffers, keep=True).float()
         logits = torch.addmm(weights.output.bias, hidden, weights.output.weight, out=buffers.logits)
         buffers.prior_logits.copy_(logits[:, : net.num_actions])
         split = logits[:, buffers.bins].view(-1, 2, net.num_bins)

@@ -32,7 +32,7 @@ class Buffers:
 class GraphBackend(Protocol):
     """What the worker needs of a runtime."""
 
-    conv: bool
+    observation_shape: tuple[int, ...]  # as the graph takes it
     columns: dict[str, int]  # of each output, in the order of the graphs
     limits: Limits | None  # of observations
     generation: int  # grows with every refresh: what was bound before is stale
@@ -57,7 +57,7 @@ class GraphWorker:
     def initial(self, observation: NDArray) -> Inference:
         """Evaluates observations [B, *observation_shape]."""
         x = np.ascontiguousarray(clipped(observation, self._backend.limits), np.float32)
-        found = self._backend.run_root(x if self._backend.conv else x.reshape(len(x), -1))
+        found = self._backend.run_root(x.reshape(len(x), *self._backend.observation_shape))
         outputs = dict(zip(self._backend.columns, found, strict=True))
         return _read(torch.from_numpy(outputs["next_latent"]), outputs)
 

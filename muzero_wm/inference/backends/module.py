@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
 from muzero_wm.inference.backends.base import Inference
+from muzero_wm.inference.description import check_described
+from muzero_wm.model.layers import merged
 from muzero_wm.model.networks import Residual
 from muzero_wm.model.world_model import WorldModel, edge_sign
 
@@ -21,11 +22,9 @@ def fold_batch_norm(model: nn.Module) -> None:
     for block in model.modules():
         if isinstance(block, Residual):
             for layer_name, norm_name in (("first", "norm1"), ("second", "norm2")):
-                layer, norm = getattr(block, layer_name), getattr(block, norm_name)
-                if isinstance(norm, nn.BatchNorm2d):
-                    setattr(block, layer_name, fuse_conv_bn_eval(layer, norm))
-                elif isinstance(norm, nn.BatchNorm1d):
-                    setattr(block, layer_name, fuse_linear_bn_eval(layer, norm))
+                layer = getattr(block, layer_name)
+                weight, bias = merged(layer, getattr(block, norm_name))
+                layer.weight, layer.bias = (nn.Parameter(part.detach(), False) for part in (weight, bias))
                 setattr(block, norm_name, nn.Identity())
 
 
@@ -36,10 +35,15 @@ class ModuleBackend:
         model: the first snapshot.
         folded: merge batch norm, keep convolutions channels last, compute in `dtype`; else the plain module in float32.
         dtype: float32 or bfloat16; the output layer stays in float32.
+
+    Raises:
+        UndescribedError: folded, and nobody knows the layers of the model.
     """
 
     def __init__(self, model: WorldModel, *, folded: bool, dtype: torch.dtype = torch.float32) -> None:
         """Takes the first snapshot; see the class for the arguments."""
+        if folded:
+            check_described(model)  # else what is in it, and in which precision, is its own matter
         self.folded = folded
         self.latent_dtype = dtype
         self.refresh(model)
@@ -52,7 +56,7 @@ class ModuleBackend:
             for part in (snapshot.representation, snapshot.dynamics, snapshot.heads):
                 part.to(self.latent_dtype)
             snapshot.heads.output.float()
-            if snapshot.conv:
+            if snapshot.torso.spatial:
                 snapshot.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if snapshot.device.type == "cpu" or not hasattr(self, "model"):
             self.model = snapshot
@@ -115,7 +119,7 @@ class ModuleWorker:
         return torch.from_numpy(array).to(self._backend.model.device)
 
     def _channels_last(self) -> bool:
-        return self._backend.folded and self._backend.model.conv
+        return self._backend.folded and bool(self._backend.model.torso.layout.cells)
 
     def _shape(self, flat: Tensor) -> Tensor:
         shape = self._backend.model.latent_shape

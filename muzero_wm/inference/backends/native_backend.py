@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from muzero_wm.inference.backends.base import BackendError, Inference
+from muzero_wm.inference.description import check_described
 from muzero_wm.inference.native import NativeModel, supported
 from muzero_wm.model.world_model import WorldModel
 
@@ -22,12 +23,14 @@ class NativeBackend:
 
     Raises:
         BackendError: the model is no MLP, or the evaluator is not built.
+        UndescribedError: nobody knows the layers of the model.
     """
 
     latent_dtype = torch.float32
 
     def __init__(self, model: WorldModel) -> None:
         """Takes the first snapshot; see the class for the arguments."""
+        check_described(model)
         reason = supported(model)
         if reason is not None:
             raise BackendError(f"native: {reason}")

@@ -1,4 +1,4 @@
-"""The folded network as ONNX graphs: one for observations, one for imagined steps.
+"""The described network as ONNX graphs: one for observations, one for imagined steps.
 
 Written node by node, so neither a tracer nor an exporter is needed. The weights are inputs of the graph, which is
 compiled once and runs with any weights, or constants, which some runtimes need to lay them out well.
@@ -14,7 +14,18 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from muzero_wm.inference.folded import Block, Folded
+from muzero_wm.inference.description import Description, Plain, Sign, TwoHot
+from muzero_wm.model.layers import (
+    Affine,
+    Block,
+    CellsAndPeaks,
+    Convolution,
+    Exchange,
+    Layer,
+    Normalize,
+    Relu,
+    Shift,
+)
 from muzero_wm.model.support import Support
 
 _OPSET, _IR_VERSION = 20, 10  # of 2023: what runtimes of the last years read
@@ -22,29 +33,37 @@ _OPSET, _IR_VERSION = 20, 10  # of 2023: what runtimes of the last years read
 Arrays = dict[str, NDArray[np.float32]]
 
 
-def output_columns(net: Folded) -> dict[str, int]:
+def output_columns(net: Description) -> dict[str, int]:
     """Returns the outputs of both graphs in their order, each with its number of columns."""
     columns = {"next_latent": math.prod(net.latent_shape), "reward": 1, "prior_logits": net.num_actions, "value": 1}
-    return columns | ({"edge_sign": 1} if net.learns_turns else {})
+    return columns | ({"edge_sign": 1} if "edge_sign" in net.readouts else {})
 
 
-def weight_arrays(net: Folded) -> Arrays:
+def weight_arrays(net: Description) -> Arrays:
     """Returns the weights of both graphs by the name of their input, C-contiguous float32."""
-    arrays: dict[str, Any] = {"embedding": net.embedding.flatten(1)}
-    layers = {"stem": net.stem, "hidden": net.hidden, "output": net.output}
-    if net.squeeze is not None:
-        layers["squeeze"] = net.squeeze
-    for kind in ("representation", "dynamics", "prediction"):
-        for index, block in enumerate(getattr(net, kind)):
-            layers |= {f"{kind}.{index}.first": block.first, f"{kind}.{index}.second": block.second}
-    for name, layer in layers.items():
-        arrays |= {f"{name}.weight": layer.weight, f"{name}.bias": layer.bias}
-    if net.position is not None:
-        arrays["position"] = net.position
+    arrays: dict[str, Any] = {}
+    for stage in ("representation", "dynamics", "prediction"):
+        for index, layer in enumerate(getattr(net, stage)):
+            name = f"{stage}.{index}"
+            match layer:
+                case Affine() | Convolution():
+                    arrays |= _named(name, layer)
+                case Block(first, second, by_action):
+                    arrays |= _named(f"{name}.first", first) | _named(f"{name}.second", second)
+                    if by_action is not None:
+                        arrays[f"{name}.by_action"] = by_action.flatten(1)
+                case CellsAndPeaks(squeeze):
+                    arrays |= _named(name, squeeze)
+                case Shift(amount):
+                    arrays[f"{name}.amount"] = amount
     return {name: np.ascontiguousarray(tensor.numpy()) for name, tensor in arrays.items()}
 
 
-def step_graph(net: Folded, *, frozen: bool) -> bytes:
+def _named(name: str, layer: Affine | Convolution) -> dict[str, Any]:
+    return {f"{name}.weight": layer.weight, f"{name}.bias": layer.bias}
+
+
+def step_graph(net: Description, *, frozen: bool) -> bytes:
     """Returns the graph of one imagined step as a serialised ONNX model.
 
     Args:
@@ -54,34 +73,23 @@ def step_graph(net: Folded, *, frozen: bool) -> bytes:
     Returns:
         A model from `latent` [B, D] float32 (channels first) and `action` [B] int32 to `output_columns`.
     """
-    size = math.prod(net.latent_shape)
     graph = _Graph(net, frozen)
-    graph.input("latent", TensorProto.FLOAT, ["B", size])
+    graph.input("latent", TensorProto.FLOAT, ["B", math.prod(net.latent_shape)])
     graph.input("action", TensorProto.INT32, ["B"])
-    x = graph.shaped("latent")
-    if net.roll:
-        first, second = graph.split(x, [net.latent_shape[0] - net.roll, net.roll])
-        x = graph.node("Concat", second, first, axis=1)
-    added = graph.shaped(graph.node("Gather", graph.weight("embedding"), "action", axis=0))
-    x = graph.blocks("dynamics", net.dynamics, x, added)
-    return graph.finish(x)
+    return graph.finish(graph.stage("dynamics", graph.shaped("latent"), "action"))
 
 
-def root_graph(net: Folded, *, frozen: bool) -> bytes:
+def root_graph(net: Description, *, frozen: bool) -> bytes:
     """Returns the graph from `observation` [B, *observation_shape] float32; see `step_graph`."""
     graph = _Graph(net, frozen)
-    inputs = net.stem.weight.shape[1]
-    graph.input("observation", TensorProto.FLOAT, ["B", inputs, *net.latent_shape[1:]])
-    x = graph.layer("stem", "observation", kernel=3)
-    if net.position is not None:
-        x = graph.node("Add", x, graph.weight("position"))
-    return graph.finish(graph.blocks("representation", net.representation, graph.node("Relu", x)))
+    graph.input("observation", TensorProto.FLOAT, ["B", *net.observation_shape])
+    return graph.finish(graph.stage("representation", "observation"))
 
 
 class _Graph:
     """Collects nodes; methods return the name of what they compute."""
 
-    def __init__(self, net: Folded, frozen: bool) -> None:
+    def __init__(self, net: Description, frozen: bool) -> None:
         self._net, self._frozen = net, frozen
         self._arrays = weight_arrays(net)
         self._nodes: list[Any] = []
@@ -122,34 +130,58 @@ class _Graph:
 
     def shaped(self, flat: str) -> str:
         """Returns flat latents in the shape that the layers want."""
-        return self.node("Reshape", flat, self.integers(-1, *self._net.latent_shape)) if self._net.conv else flat
+        shape = self._net.latent_shape
+        return self.node("Reshape", flat, self.integers(-1, *shape)) if len(shape) == 3 else flat
 
-    def layer(self, name: str, x: str, kernel: int = 0) -> str:
-        """Returns an affine layer of x: a convolution for boards if a kernel size is given, else linear."""
-        weight, bias = self.weight(f"{name}.weight"), self.weight(f"{name}.bias")
-        if self._net.conv and kernel:
-            return self.node("Conv", x, weight, bias, kernel_shape=[kernel, kernel], pads=[kernel // 2] * 4)
-        return self.node("Gemm", x, weight, bias, transB=1)
-
-    def blocks(self, kind: str, blocks: tuple[Block, ...], x: str, added: str | None = None) -> str:
-        for index in range(len(blocks)):
-            inner = self.layer(f"{kind}.{index}.first", x, kernel=3)
-            if index == 0 and added is not None:
-                inner = self.node("Add", inner, added)
-            outer = self.layer(f"{kind}.{index}.second", self.node("Relu", inner), kernel=3)
-            x = self.node("Relu", self.node("Add", outer, x))
+    def stage(self, stage: str, x: str, action: str = "") -> str:
+        """Returns what the layers of a stage make of x; latents that are scaled become the output, flat."""
+        layers: tuple[Layer, ...] = getattr(self._net, stage)
+        board = len(self._net.observation_shape if stage == "representation" else self._net.latent_shape) == 3
+        for index, layer in enumerate(layers):
+            name = f"{stage}.{index}"
+            match layer:
+                case Affine() | Convolution():
+                    if board and isinstance(layer, Affine):
+                        x, board = self.node("Flatten", x, axis=1), False
+                    x = self._affine(name, layer, x)
+                case Block(first, second, by_action):
+                    inner = self._affine(f"{name}.first", first, x)
+                    if by_action is not None:
+                        rows = self.node("Gather", self.weight(f"{name}.by_action"), action, axis=0)
+                        inner = self.node("Add", inner, self.shaped(rows))
+                    outer = self._affine(f"{name}.second", second, self.node("Relu", inner))
+                    x = self.node("Relu", self.node("Add", outer, x))
+                case Exchange(by):
+                    channels = self._net.latent_shape[0]
+                    kept, moved = self.split(x, [channels - by, by])
+                    x = self.node("Concat", moved, kept, axis=1)
+                case Shift():
+                    x = self.node("Add", x, self.weight(f"{name}.amount"))
+                case Relu():
+                    x = self.node("Relu", x)
+                case CellsAndPeaks(squeeze):
+                    columns = squeeze.weight.shape[0] * math.prod(self._net.latent_shape[1:])
+                    cells = self.node("Relu", self._affine(name, squeeze, x))
+                    peak = self.node("ReduceMax", x, self.integers(2, 3), keepdims=0)
+                    x = self.node("Concat", self.node("Reshape", cells, self.integers(-1, columns)), peak, axis=1)
+                    board = False
+                case Normalize(kind):
+                    x = self._normalized(self.node("Flatten", x, axis=1) if board else x, kind)
         return x
 
-    def finish(self, x: str) -> bytes:
-        """Adds the scaling of the latent and the heads, and returns the model."""
-        net = self._net
-        size = math.prod(net.latent_shape)
-        flat = self.node("Reshape", x, self.integers(-1, size)) if net.conv else x
-        latent = self._normalized(flat)
-        self._heads(latent)
+    def _affine(self, name: str, layer: Affine | Convolution, x: str) -> str:
+        weight, bias = self.weight(f"{name}.weight"), self.weight(f"{name}.bias")
+        if isinstance(layer, Convolution):
+            size = layer.weight.shape[2]
+            return self.node("Conv", x, weight, bias, kernel_shape=[size, size], pads=[size // 2] * 4)
+        return self.node("Gemm", x, weight, bias, transB=1)
+
+    def finish(self, latent: str) -> bytes:
+        """Adds the heads behind flat scaled latents, and returns the model."""
+        self._read(self.stage("prediction", self.shaped(latent)))
         outputs = [
             helper.make_tensor_value_info(name, TensorProto.FLOAT, ["B", columns])
-            for name, columns in output_columns(net).items()
+            for name, columns in output_columns(self._net).items()
         ]
         graph = helper.make_graph(
             self._nodes, "muzero_wm", self._inputs, outputs, initializer=list(self._constants.values())
@@ -158,32 +190,28 @@ class _Graph:
         onnx.checker.check_model(model)
         return model.SerializeToString()
 
-    def _normalized(self, flat: str) -> str:
+    def _normalized(self, flat: str, kind: str) -> str:
         axis = self.integers(1)
-        if self._net.latent_norm == "rms":
+        if kind == "rms":
             mean = self.node("ReduceMean", self.node("Mul", flat, flat), axis, keepdims=1)
             root = self.node("Sqrt", self.node("Add", mean, self.number(1e-6)))
             return self.node("Div", flat, root, output="next_latent")
-        low, high = (self.node(kind, flat, axis, keepdims=1) for kind in ("ReduceMin", "ReduceMax"))
+        low, high = (self.node(name, flat, axis, keepdims=1) for name in ("ReduceMin", "ReduceMax"))
         span = self.node("Max", self.node("Sub", high, low), self.number(1e-5))
         return self.node("Div", self.node("Sub", flat, low), span, output="next_latent")
 
-    def _heads(self, latent: str) -> None:
-        net = self._net
-        x = self.blocks("prediction", net.prediction, self.shaped(latent))
-        if net.squeeze is not None:
-            squeezed = net.squeeze.weight.shape[0] * math.prod(net.latent_shape[1:])
-            cells = self.node("Relu", self.layer("squeeze", x, kernel=1))
-            peak = self.node("ReduceMax", x, self.integers(2, 3), keepdims=0)
-            x = self.node("Concat", self.node("Reshape", cells, self.integers(-1, squeezed)), peak, axis=1)
-        logits = self.layer("output", self.node("Relu", self.layer("hidden", x)))
-        sizes = [net.num_actions, net.value_support.num_bins, net.reward_support.num_bins]
-        policy, value, reward, *turn = self.split(logits, [*sizes, 1] if net.learns_turns else sizes)
-        self.node("Identity", policy, output="prior_logits")
-        self._decode(reward, net.reward_support, "reward")
-        self._decode(value, net.value_support, "value")
-        for logit in turn:
-            self.node("Tanh", self.node("Mul", logit, self.number(0.5)), output="edge_sign")
+    def _read(self, logits: str) -> None:
+        """Adds what is made of the logits."""
+        readouts = self._net.readouts
+        parts = self.split(logits, [readout.size for readout in readouts.values()])
+        for (name, readout), part in zip(readouts.items(), parts, strict=True):
+            match readout:
+                case Plain():
+                    self.node("Identity", part, output=name)
+                case Sign():
+                    self.node("Tanh", self.node("Mul", part, self.number(0.5)), output=name)
+                case TwoHot(support):
+                    self._decode(part, support, name)
 
     def _decode(self, logits: str, support: Support, output: str) -> None:
         """Adds the expectation over the bins, summed as `Support.decode` does."""

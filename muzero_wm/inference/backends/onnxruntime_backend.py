@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from muzero_wm.inference.backends.graph_worker import Buffers, GraphWorker
 from muzero_wm.inference.backends.onnx_graph import output_columns, root_graph, step_graph, weight_arrays
-from muzero_wm.inference.folded import Folded, fold
+from muzero_wm.inference.description import Description, describe
 from muzero_wm.model.world_model import WorldModel
 
 
@@ -30,15 +30,15 @@ class OnnxRuntimeBackend:
     def __init__(self, model: WorldModel, *, frozen: bool = False) -> None:
         """Makes the sessions; see the class for the arguments."""
         self._frozen, self.generation = frozen, 0
-        self.conv = model.conv
-        net = fold(model)
+        net = describe(model)
+        self.observation_shape = net.observation_shape
         self.columns = output_columns(net)
         self._load(net)
         self._make_sessions(net)
 
     def refresh(self, model: WorldModel) -> None:
         """Replaces the weights by a snapshot of `model`."""
-        net = fold(model)
+        net = describe(model)
         self._load(net)
         if self._frozen:
             self._make_sessions(net)
@@ -66,12 +66,12 @@ class OnnxRuntimeBackend:
             binding.bind_ortvalue_input(name, self._weights[name])
         return lambda: session.run_with_iobinding(binding)
 
-    def _load(self, net: Folded) -> None:
+    def _load(self, net: Description) -> None:
         self.limits = net.limits
         arrays = {} if self._frozen else weight_arrays(net)
         self._weights = {name: onnxruntime.OrtValue.ortvalue_from_numpy(array) for name, array in arrays.items()}
 
-    def _make_sessions(self, net: Folded) -> None:
+    def _make_sessions(self, net: Description) -> None:
         self.root = _session(root_graph(net, frozen=self._frozen))
         self.step = _session(step_graph(net, frozen=self._frozen))
 

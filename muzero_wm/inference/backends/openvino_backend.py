@@ -15,7 +15,8 @@ from muzero_wm.inference.backends.base import BackendError
 from muzero_wm.inference.backends.graph_worker import Buffers, GraphWorker
 from muzero_wm.inference.backends.onnx_graph import output_columns, root_graph, step_graph, weight_arrays
 from muzero_wm.inference.backends.signal_stack import signal_stack_kept
-from muzero_wm.inference.folded import Folded, fold
+from muzero_wm.inference.description import Description, describe
+from muzero_wm.model.layers import Affine, Block
 from muzero_wm.model.world_model import WorldModel
 
 _MAX_FIXED = 4
@@ -47,7 +48,8 @@ class OpenVinoBackend:
     ) -> None:
         """Compiles the graphs; see the class for the arguments."""
         self._frozen, self._batch_size, self.generation = frozen, batch_size, 0
-        self.conv = model.conv
+        net = describe(model)
+        self.observation_shape = net.observation_shape
         self._size = math.prod(model.latent_shape)
         self._core = openvino.Core()
         self._options: dict[str, Any] = {
@@ -58,10 +60,9 @@ class OpenVinoBackend:
             "ENABLE_CPU_PINNING": False,
             "PERFORMANCE_HINT": "LATENCY",
         }
-        if not model.conv:
+        if any(isinstance(layer, Block) and isinstance(layer.first, Affine) for layer in net.layers):
             # with one thread, OpenVINO 2026.4 crashes while it fuses chains of residual linear layers
             self._options["SNIPPETS_MODE"] = "DISABLE"
-        net = fold(model)
         self.columns = output_columns(net)
         self._load(net)
         self._read(net)
@@ -74,7 +75,7 @@ class OpenVinoBackend:
 
     def refresh(self, model: WorldModel) -> None:
         """Replaces the weights by a snapshot of `model`."""
-        net = fold(model)
+        net = describe(model)
         self._load(net)
         if self._frozen:
             self._read(net)
@@ -106,11 +107,11 @@ class OpenVinoBackend:
 
         return run
 
-    def _load(self, net: Folded) -> None:
+    def _load(self, net: Description) -> None:
         self.limits = net.limits
         self._weights = {} if self._frozen else weight_arrays(net)
 
-    def _read(self, net: Folded) -> None:
+    def _read(self, net: Description) -> None:
         self.root = self._compile(self._core.read_model(root_graph(net, frozen=self._frozen)))
         self._step_bytes = step_graph(net, frozen=self._frozen)
         self._steps: dict[int, Any] = {}
