@@ -6,6 +6,7 @@ import os
 import warnings
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -125,35 +126,42 @@ class DeviceSearch:
             raise ValueError(
                 f"qtransform: expected one like {self._settings.qtransform} with other numbers, got {qtransform}"
             )
-        plan = self._plan_for(parts, isinstance(latents, tuple), sizes)
-        plan.take_numbers(qtransform or self._settings.qtransform)
-        inputs = plan.inputs
         forbidden = _as_tensor("invalid_actions", invalid_actions, sizes)
-        self._fill(inputs.invalid_actions, 0 if forbidden is None else forbidden)
-        is_gumbel = isinstance(self._settings, GumbelSettings)
-        scale = gumbel_scale if is_gumbel else temperature
-        if not isinstance(scale, torch.Tensor):
-            name = "gumbel_scale" if is_gumbel else "temperature"
-            one_for_all = isinstance(scale, (int, float))
-            scale = torch.from_numpy(np.array(checks.per_root(name, scale, 1 if one_for_all else sizes[0])))
-        self._fill(inputs.scale, float(scale) if len(scale) == 1 else scale)
-        self._noise(plan, sizes, rng, gumbel, dirichlet)
-        for target, source in zip(inputs.latents, parts, strict=True):
-            target.copy_(source)
-        inputs.prior_logits.copy_(prior_logits)
-        inputs.value.copy_(value)
-        plan.run()
-        found = {name: tensor.clone() for name, tensor in plan.outcome._asdict().items()}
-        result = DeviceResult(
-            **found,
-            failures=plan.trees.failures.clone(),
-            _num_simulations=self.num_simulations,
-            _trees=plan.trees,
-            _version=plan.trees.version,
-        )
+        with _current(prior_logits.device):
+            plan = self._plan_for(parts, isinstance(latents, tuple), sizes)
+            plan.take_numbers(qtransform or self._settings.qtransform)
+            inputs = plan.inputs
+            if forbidden is None:
+                inputs.invalid_actions.zero_()
+            else:
+                inputs.invalid_actions.copy_(forbidden)
+            inputs.scale.copy_(self._scale(gumbel_scale, temperature, sizes[0]))
+            self._noise(plan, sizes, rng, gumbel, dirichlet)
+            for target, source in zip(inputs.latents, parts, strict=True):
+                target.copy_(source)
+            inputs.prior_logits.copy_(prior_logits)
+            inputs.value.copy_(value)
+            plan.run()
+            found = {name: tensor.clone() for name, tensor in plan.outcome._asdict().items()}
+            result = DeviceResult(
+                **found,
+                failures=plan.trees.failures.clone(),
+                _num_simulations=self.num_simulations,
+                _trees=plan.trees,
+                _version=plan.trees.version,
+            )
         if check:
             result.check()
         return result
+
+    def _scale(self, gumbel_scale: Any, temperature: Any, num_roots: int) -> torch.Tensor:
+        """Returns the scale of the noise of each root, or one for all."""
+        is_gumbel = isinstance(self._settings, GumbelSettings)
+        name, scale = ("gumbel_scale", gumbel_scale) if is_gumbel else ("temperature", temperature)
+        if isinstance(scale, torch.Tensor):
+            return scale
+        rows = 1 if isinstance(scale, (int, float)) else num_roots
+        return torch.from_numpy(np.array(checks.per_root(name, scale, rows)))
 
     def _check_tensors(
         self, latents: tuple[torch.Tensor, ...], prior_logits: torch.Tensor, value: torch.Tensor
@@ -242,12 +250,10 @@ class DeviceSearch:
             if given is not None:
                 target.copy_(given)
 
-    @staticmethod
-    def _fill(target: torch.Tensor, source: torch.Tensor | float) -> None:
-        if isinstance(source, (int, float)):
-            target.fill_(source)
-        else:
-            target.copy_(source.expand(target.shape))
+
+def _current(device: torch.device) -> AbstractContextManager[object]:
+    """Returns the context in which kernels are launched on a device, whichever is the current one outside."""
+    return torch.cuda.device(device) if device.type == "cuda" else nullcontext()
 
 
 def _alike(one: QTransform, other: QTransform) -> bool:

@@ -20,6 +20,7 @@ from muzero_wm.config import SearchConfig
 from muzero_wm.envs.base import EnvSpec
 from muzero_wm.inference.device import DeviceSession
 from muzero_wm.inference.inference import InferenceModel, Session
+from muzero_wm.model.device import CPU
 from muzero_wm.planning.shards import SHARD_ROOTS, run_shards, shard_bounds
 
 __all__ = ["Planner", "SearchResult", "leaves_for"]
@@ -60,7 +61,8 @@ class Planner:
         self.edge_discount = -config.discount if known_opponent else config.discount
         self._sessions: list[Session] = []
         self._there: DeviceSession | None = None
-        if config.tree == "device" or (config.tree == "auto" and network.device.type == "cuda"):
+        # what stands in for a network need not know of devices
+        if config.tree == "device" or (config.tree == "auto" and getattr(network, "device", CPU).type == "cuda"):
             found = network.device_session(self.edge_discount)
             if isinstance(found, DeviceSession):
                 self._there = found

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from muzero_wm import training
 from muzero_wm.basis.signals import Interrupted
@@ -21,7 +20,7 @@ from muzero_wm.run.progress import Progress
 from muzero_wm.storage.checkpoint import load_checkpoint
 from muzero_wm.training import train
 from tests.envs.toys import Nim
-from tests.test_exact_resume import SMALL, contents
+from tests.test_exact_resume import SMALL, assert_same, contents
 
 
 class NoCopies(Nim):
@@ -47,7 +46,7 @@ def learnt(folder: Path) -> dict[str, Any]:
 def test_an_evaluation_changes_nothing_of_the_run(tmp_path: Path) -> None:
     for name, settings in (("without", []), ("with", ALWAYS)):
         train(load_config("tictactoe", overrides=[*SMALL, *settings]), tmp_path / name)
-    torch.testing.assert_close(learnt(tmp_path / "with"), learnt(tmp_path / "without"), rtol=0, atol=0)
+    assert_same(learnt(tmp_path / "with"), learnt(tmp_path / "without"))
     found = [line for line in lines(tmp_path / "with") if "evaluation/score" in line]
     assert len(found) > 5
     assert found[-1]["updates"] == 30
@@ -78,7 +77,7 @@ def test_a_run_stops_at_a_score_and_can_be_resumed_exactly(tmp_path: Path) -> No
     plain = load_config("tictactoe", overrides=SMALL)
     train(plain, tmp_path / "run", resume=True)
     train(plain, tmp_path / "whole")
-    torch.testing.assert_close(learnt(tmp_path / "run"), learnt(tmp_path / "whole"), rtol=0, atol=0)
+    assert_same(learnt(tmp_path / "run"), learnt(tmp_path / "whole"))
 
 
 def test_one_player_stops_at_a_return(tmp_path: Path) -> None:
@@ -117,7 +116,7 @@ def test_a_signal_ends_an_evaluation_and_the_run_is_saved(tmp_path: Path, monkey
     plain = load_config("tictactoe", overrides=SMALL)
     train(plain, tmp_path / "run", resume=True)
     train(plain, tmp_path / "whole")
-    torch.testing.assert_close(learnt(tmp_path / "run"), learnt(tmp_path / "whole"), rtol=0, atol=0)
+    assert_same(learnt(tmp_path / "run"), learnt(tmp_path / "whole"))
 
 
 @pytest.mark.parametrize(
