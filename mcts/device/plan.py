@@ -159,21 +159,23 @@ class Plan:
         else:
             self._search()
 
+    def warm_up(self) -> None:
+        """Makes a search of nothing, on a stream of its own: compiles kernels, and whatever the network makes once."""
+        self._stream = torch.cuda.Stream(self._device)
+        self._stream.wait_stream(torch.cuda.current_stream(self._device))
+        with torch.no_grad(), torch.cuda.stream(self._stream):
+            self._search()
+        torch.cuda.current_stream(self._device).wait_stream(self._stream)
+
     def capture(self) -> None:
-        """Records the launches of a whole search, which later runs repeat.
+        """Records the launches of a whole search, which later runs repeat; after `warm_up`, on the same stream.
 
         Raises:
             RuntimeError: the network does something that a CUDA graph cannot hold.
         """
-        stream = torch.cuda.Stream(self._device)
-        stream.wait_stream(torch.cuda.current_stream(self._device))
-        with torch.cuda.device(self._device), torch.no_grad():
-            with torch.cuda.stream(stream):
-                self._search()  # compiles the kernels, and whatever the network makes once
-            torch.cuda.current_stream(self._device).wait_stream(stream)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
-                self._search()
+        graph = torch.cuda.CUDAGraph()
+        with torch.no_grad(), torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
+            self._search()
         self._graph = graph
 
     def _search(self) -> None:

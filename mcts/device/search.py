@@ -208,6 +208,7 @@ class DeviceSearch:
         if latents[0].device.type != "cuda":
             self.reason = "the tensors are on a CPU"
         elif self._graph:
+            plan.warm_up()  # what is wrong with the network itself is raised here
             try:
                 plan.capture()
             except RuntimeError as error:
