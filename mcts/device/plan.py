@@ -97,28 +97,28 @@ class Plan:
         self._device = device
         self.inputs = Inputs(
             latents=tuple(torch.empty_like(latent, memory_format=torch.contiguous_format) for latent in latents),
-            prior_logits=self._empty(torch.float32, num_roots, num_actions),
-            value=self._empty(torch.float32, num_roots),
-            invalid_actions=self._empty(torch.int8, num_roots, num_actions),
-            gumbel=self._empty(torch.float64, num_roots, num_actions),
-            dirichlet=self._empty(torch.float64, num_roots, num_actions),
-            scale=self._empty(torch.float64, num_roots),
+            prior_logits=self._zeros(torch.float32, num_roots, num_actions),
+            value=self._zeros(torch.float32, num_roots),
+            invalid_actions=self._zeros(torch.int8, num_roots, num_actions),
+            gumbel=self._zeros(torch.float64, num_roots, num_actions),
+            dirichlet=self._zeros(torch.float64, num_roots, num_actions),
+            scale=self._zeros(torch.float64, num_roots),
         )
         self._pool = [latent.new_empty((num_nodes, *latent.shape)) for latent in latents]
         self.trees = DeviceTrees.allocate(num_roots, num_nodes, num_actions, device)
         self._edges = Edges(
-            parents=self._empty(torch.int32, num_roots),
-            actions=self._empty(torch.int64, num_roots),
-            nodes=self._empty(torch.int32, num_roots),
-            rows=self._empty(torch.int64, num_roots),
+            parents=self._zeros(torch.int32, num_roots),
+            actions=self._zeros(torch.int64, num_roots),
+            nodes=self._zeros(torch.int32, num_roots),
+            rows=self._zeros(torch.int64, num_roots),
         )
         self.outcome = Outcome(
-            action=self._empty(torch.int32, num_roots),
-            action_weights=self._empty(torch.float32, num_roots, num_actions),
-            visit_counts=self._empty(torch.int32, num_roots, num_actions),
-            qvalues=self._empty(torch.float32, num_roots, num_actions),
-            root_value=self._empty(torch.float32, num_roots),
-            improved_value=self._empty(torch.float32, num_roots),
+            action=self._zeros(torch.int32, num_roots),
+            action_weights=self._zeros(torch.float32, num_roots, num_actions),
+            visit_counts=self._zeros(torch.int32, num_roots, num_actions),
+            qvalues=self._zeros(torch.float32, num_roots, num_actions),
+            root_value=self._zeros(torch.float32, num_roots),
+            improved_value=self._zeros(torch.float32, num_roots),
         )
         self._numbers = _constants(settings.qtransform)
         self._constants = torch.tensor(self._numbers, dtype=torch.float64, device=device)
@@ -147,7 +147,7 @@ class Plan:
             self._numbers = numbers
             self._constants.copy_(torch.tensor(numbers, dtype=torch.float64))
 
-    def _empty(self, dtype: torch.dtype, *shape: int) -> torch.Tensor:
+    def _zeros(self, dtype: torch.dtype, *shape: int) -> torch.Tensor:
         return torch.zeros(shape, dtype=dtype, device=self._device)
 
     @torch.no_grad()

@@ -44,7 +44,7 @@ class DeviceSession:
 
     def __init__(self, backend: ModuleBackend, discount: float) -> None:
         self._worker = ModuleWorker(backend)
-        self._backend, self._discount = backend, discount
+        self._discount = discount
         self._searches: dict[Any, DeviceSearch] = {}
 
     def search(
@@ -79,7 +79,8 @@ class DeviceSession:
         from mcts.device import DeviceSearch  # imports Triton
 
         batch = len(observations)
-        rows = np.minimum(np.arange(_rounded(batch)), batch - 1)
+        rounded = _rounded(batch)
+        rows = slice(None) if rounded == batch else np.minimum(np.arange(rounded), batch - 1)
         qtransform = options["qtransform"]
         key = policy, num_simulations, *((name, options[name]) for name in sorted(options) if name != "qtransform")
         if key not in self._searches:
@@ -90,7 +91,7 @@ class DeviceSession:
         found = self._searches[key](root.latent, root.prior_logits, root.value, qtransform=qtransform, **given).to_host(
             tree=tree
         )
-        return found if len(rows) == batch else _first(found, batch)
+        return found if rounded == batch else _first(found, batch)
 
     def _recurrent(self, latents: Latents, actions: Tensor) -> RecurrentTensors:
         from mcts.device import RecurrentTensors
