@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import NamedTuple
 
 import numpy as np
@@ -77,6 +77,10 @@ class SearchResult(ArrayHolder):
     root_value: npt.NDArray[np.float32]
     tree: Tree
     improved_value: npt.NDArray[np.float32] = field(kw_only=True)
+
+
+RESULT_ARRAYS = tuple(found.name for found in fields(SearchResult) if found.name != "tree")
+"""The fields of a `SearchResult` that are arrays with one row per root."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -9,7 +9,7 @@ import torch
 
 from mcts.device.arrays import DeviceTrees
 from mcts.tree import Tree
-from mcts.types import SearchResult
+from mcts.types import RESULT_ARRAYS, SearchResult
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -87,7 +87,6 @@ class DeviceResult:
         """
         self.check()
         num_roots, num_actions = self.visit_counts.shape
-        names = ("action", "action_weights", "visit_counts", "qvalues", "root_value")
-        fields = {name: getattr(self, name).cpu().numpy() for name in names}
+        arrays = {name: getattr(self, name).cpu().numpy() for name in RESULT_ARRAYS}
         trees = self.tree() if tree else Tree.allocate(num_roots, 0, num_actions)
-        return SearchResult(**fields, tree=trees, improved_value=self.improved_value.cpu().numpy())
+        return SearchResult(**arrays, tree=trees)

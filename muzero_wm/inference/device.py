@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mcts import SearchResult, Tree
+from mcts.types import RESULT_ARRAYS
 from muzero_wm.inference.backends.module import ModuleBackend, ModuleWorker
 
 if TYPE_CHECKING:
@@ -112,6 +113,5 @@ def _rounded(batch: int) -> int:
 
 def _first(result: SearchResult, batch: int) -> SearchResult:
     """Returns what was found for the first roots."""
-    names = ("action", "action_weights", "visit_counts", "qvalues", "root_value", "improved_value")
     tree = Tree(result.tree.nodes[:batch], result.tree.prior_logits[:batch])
-    return SearchResult(**{name: getattr(result, name)[:batch] for name in names}, tree=tree)
+    return SearchResult(**{name: getattr(result, name)[:batch] for name in RESULT_ARRAYS}, tree=tree)

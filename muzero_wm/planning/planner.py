@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 import mcts
 from mcts import SearchResult
 from mcts._random import root_keys
+from mcts.types import RESULT_ARRAYS
 from muzero_wm.basis.errors import UserError
 from muzero_wm.config import SearchConfig
 from muzero_wm.envs.base import EnvSpec
@@ -205,6 +206,5 @@ def _joined(parts: list[SearchResult]) -> SearchResult:
     tree = mcts.Tree.allocate(roots, parts[0].tree.num_nodes, parts[0].tree.num_actions)
     np.concatenate([part.tree.nodes for part in parts], out=tree.nodes)
     np.concatenate([part.tree.prior_logits for part in parts], out=tree.prior_logits)
-    fields = ("action", "action_weights", "visit_counts", "qvalues", "root_value", "improved_value")
-    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in fields}
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in RESULT_ARRAYS}
     return SearchResult(**arrays, tree=tree)
