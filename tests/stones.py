@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from muzero_wm.envs.base import EnvSpec
-from muzero_wm.envs.slots.slots import Moment, SingleEnv
+from muzero_wm.envs.slots.single import Moment, SingleEnv
 from muzero_wm.inference.backends.base import Inference
 
 MOST, ACTIONS = 11, 3

@@ -30,7 +30,7 @@ from muzero_wm.envs.naming.naming import EnvName, parse_name
 
 if TYPE_CHECKING:
     from muzero_wm.envs.boards.board import BoardGame
-    from muzero_wm.envs.slots.slots import SingleEnv
+    from muzero_wm.envs.slots.single import SingleEnv
 
 KINDS = ("gym:ID", "openspiel:GAME", "pettingzoo:ID", "minatar:GAME", "package.module:factory")
 """How environments that are not built in are named."""

@@ -15,7 +15,8 @@ from muzero_wm.basis.seeding import pick, stream_keys
 from muzero_wm.envs import BatchedEnv, EnvError, EnvSpec, Step
 from muzero_wm.envs.boards.board import BoardEnv, BoardGame, States
 from muzero_wm.envs.boards.kernels import PLIES
-from muzero_wm.envs.slots.slots import SingleEnv, SlotEnv
+from muzero_wm.envs.slots.single import SingleEnv
+from muzero_wm.envs.slots.slots import SlotEnv
 from muzero_wm.evaluation.connect4_solver import connect_four_solver
 from muzero_wm.evaluation.minimax import minimax_table
 from muzero_wm.evaluation.players import Player, Rows

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from muzero_wm.envs.slots.slots import SingleEnv
+from muzero_wm.envs.slots.single import SingleEnv
 
 EXPLORATION = math.sqrt(2.0)
 MOST_ROLLOUT_MOVES = 2000

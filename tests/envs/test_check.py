@@ -16,7 +16,7 @@ from muzero_wm.envs.adapters.gymnasium import GymnasiumEnv
 from muzero_wm.envs.base import EnvSpec
 from muzero_wm.envs.checking.check import check_env, try_out
 from muzero_wm.envs.checking.findings import Finding
-from muzero_wm.envs.slots.slots import Moment, SingleEnv
+from muzero_wm.envs.slots.single import Moment, SingleEnv
 from tests.envs import toys
 from tests.envs.toys import Echo
 

@@ -15,7 +15,8 @@ from muzero_wm.envs.adapters.gymnasium import GymnasiumEnv
 from muzero_wm.envs.adapters.stacked import StackedEnv
 from muzero_wm.envs.base import EnvSpec
 from muzero_wm.envs.checking.check import check_env
-from muzero_wm.envs.slots.slots import Moment, SingleEnv, SlotEnv
+from muzero_wm.envs.slots.single import Moment, SingleEnv
+from muzero_wm.envs.slots.slots import SlotEnv
 
 MASK = np.array([1, 0, 1], np.int8)
 

@@ -8,7 +8,7 @@ import pytest
 from muzero_wm import envs
 from muzero_wm.envs.adapters.minatar import GAMES, make_minatar
 from muzero_wm.envs.naming.naming import parse_name
-from muzero_wm.envs.slots.slots import SingleEnv
+from muzero_wm.envs.slots.single import SingleEnv
 
 minatar = pytest.importorskip("minatar", reason="the games of MinAtar (extra: minatar)")
 

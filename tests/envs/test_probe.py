@@ -7,7 +7,7 @@ import pytest
 
 from muzero_wm.envs import EnvError, EnvSpec
 from muzero_wm.envs.adapters.probe import alternates
-from muzero_wm.envs.slots.slots import Moment, SingleEnv
+from muzero_wm.envs.slots.single import Moment, SingleEnv
 
 
 class Turns(SingleEnv):

@@ -10,7 +10,7 @@ from gymnasium import spaces
 
 from muzero_wm.envs import board_game
 from muzero_wm.envs.base import EnvSpec
-from muzero_wm.envs.slots.slots import Moment, SingleEnv
+from muzero_wm.envs.slots.single import Moment, SingleEnv
 
 MADE: list[Any] = []
 """What the factories below have made in this process."""

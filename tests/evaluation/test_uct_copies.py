@@ -15,7 +15,8 @@ from muzero_wm.basis.errors import UserError
 from muzero_wm.config.presets import load_config
 from muzero_wm.envs import BatchedEnv, EnvError, EnvSpec, Step
 from muzero_wm.envs.boards.board import BoardEnv, BoardGame, States
-from muzero_wm.envs.slots.slots import Moment, SingleEnv, SlotEnv
+from muzero_wm.envs.slots.single import Moment, SingleEnv
+from muzero_wm.envs.slots.slots import SlotEnv
 from muzero_wm.evaluation import evaluate, opponent_from_name, play_match
 from muzero_wm.evaluation.opponents import MctsPlayer
 from muzero_wm.evaluation.uct_copies import copy_visits

@@ -21,7 +21,7 @@ from muzero_wm.envs.base import EnvError, EnvSpec
 from muzero_wm.envs.boards.board import BoardGame
 from muzero_wm.envs.naming.imports import check_module
 from muzero_wm.envs.naming.naming import EnvName
-from muzero_wm.envs.slots.slots import SingleEnv
+from muzero_wm.envs.slots.single import SingleEnv
 
 _RETURNS = "a gymnasium.Env, a PettingZoo AECEnv, a muzero_wm SingleEnv or a BoardGame"
 

@@ -23,7 +23,7 @@ from muzero_wm.envs.language import Language
 from muzero_wm.envs.naming.guess import missing_namespace
 from muzero_wm.envs.naming.imports import check_module
 from muzero_wm.envs.naming.naming import Channels, EnvName
-from muzero_wm.envs.slots.slots import Moment, SingleEnv
+from muzero_wm.envs.slots.single import Moment, SingleEnv
 from muzero_wm.envs.translate import MASK, at
 
 TO_PLAY = "to_play"

@@ -15,7 +15,7 @@ from muzero_wm.basis.errors import did_you_mean
 from muzero_wm.envs.base import EnvError, EnvSpec
 from muzero_wm.envs.language import Acted, Language, Observed, Part
 from muzero_wm.envs.naming.naming import EnvName
-from muzero_wm.envs.slots.slots import Moment, SingleEnv
+from muzero_wm.envs.slots.single import Moment, SingleEnv
 
 GAMES = ("asterix", "breakout", "freeway", "seaquest", "space_invaders")
 

@@ -17,7 +17,7 @@ from muzero_wm.envs.adapters.openspiel_view import OWN_VIEW, View
 from muzero_wm.envs.adapters.probe import alternates
 from muzero_wm.envs.base import EnvError, EnvSpec
 from muzero_wm.envs.naming.naming import EnvName, parse_name
-from muzero_wm.envs.slots.slots import Moment, SingleEnv
+from muzero_wm.envs.slots.single import Moment, SingleEnv
 
 _SUPPORTED = "supported are games without chance or secrets, of one player or of two with opposite interests, in turns"
 _MOST_NUMBERS = 1 << 16

@@ -22,7 +22,7 @@ from muzero_wm.envs.adapters.spaces import doubt, image_order, is_doubtful, numb
 from muzero_wm.envs.base import EnvError, EnvSpec, mask_kept
 from muzero_wm.envs.language import Acted, Language, Observed
 from muzero_wm.envs.naming.naming import Channels, EnvName
-from muzero_wm.envs.slots.slots import Moment, SingleEnv
+from muzero_wm.envs.slots.single import Moment, SingleEnv
 from muzero_wm.envs.translate import MASK, encoding
 
 _HIDDEN = ("gin_rummy", "hanabi", "leduc_holdem", "texas_holdem", "texas_holdem_no_limit")

@@ -9,7 +9,7 @@ import numpy as np
 
 from muzero_wm.basis.seeding import derive_seed, episode_seeds
 from muzero_wm.envs.base import EnvError
-from muzero_wm.envs.slots.slots import SingleEnv
+from muzero_wm.envs.slots.single import SingleEnv
 
 _Answer = TypeVar("_Answer")
 _ANSWERS: dict[tuple[str, int], tuple[object, Any]] = {}

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muzero_wm.envs.checking.trial import Episode, first_difference, replayed
-from muzero_wm.envs.slots.slots import Moment, SingleEnv
+from muzero_wm.envs.slots.single import Moment, SingleEnv
 
 _TRIED_SEEDS, _TRIED_STEPS, _ENOUGH_TRIES = 3, 50, 5
 

@@ -24,7 +24,7 @@ from muzero_wm.envs.checking.declared import gymnasium_complaints
 from muzero_wm.envs.checking.findings import Findings, Report
 from muzero_wm.envs.checking.trial import Episode, Trial, first_difference, replayed
 from muzero_wm.envs.naming.naming import parse_name
-from muzero_wm.envs.slots.slots import Moment, SingleEnv
+from muzero_wm.envs.slots.single import Moment, SingleEnv
 
 Made = TypeVar("Made")
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muzero_wm.envs.checking.findings import Findings
-from muzero_wm.envs.slots.slots import Moment
+from muzero_wm.envs.slots.single import Moment
 
 WRONG_SEAT = "probably a reward of the wrong seat"
 SAME_VIEW = "probably the same view for both players"

@@ -30,7 +30,7 @@ from muzero_wm.envs.checking.declared import (
 )
 from muzero_wm.envs.checking.findings import Findings, Severity
 from muzero_wm.envs.checking.seats import Seats
-from muzero_wm.envs.slots.slots import Moment, SingleEnv
+from muzero_wm.envs.slots.single import Moment, SingleEnv
 
 _MOST_CRASHES = 5
 _KEPT_STEPS = 200  # of the first episodes, to be played again

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -21,87 +19,8 @@ from numpy.typing import NDArray
 from muzero_wm.basis.errors import one_line
 from muzero_wm.basis.foreign import foreign, foreign_step
 from muzero_wm.basis.seeding import episode_seeds, stream_keys
-from muzero_wm.envs.base import BatchedEnv, EnvError, EnvSpec, Step, checked_openings, mask_kept
-
-
-@dataclass(slots=True)
-class Moment:
-    """What one environment shows after a reset or a step.
-
-    Attributes:
-        observation: as the player to move sees it; anything NumPy turns into the spec's shape and dtype.
-        legal_actions: [A] bool or integers, which actions are legal; None: all, of an environment that has never given
-            any. Not looked at when the episode is over.
-        to_play: seat to move, always 0 for one player; at the end of an episode the seat whose turn it would be.
-        reward: of the action just played, from the view of the player who played it.
-        terminated: the rules ended the episode.
-        truncated: a time limit cut the episode; does not count where the rules ended it in the same step.
-    """
-
-    observation: Any
-    legal_actions: Any = None
-    to_play: int = 0
-    reward: float = 0.0
-    terminated: bool = False
-    truncated: bool = False
-
-
-class SingleEnv(ABC):
-    """One environment as an adapter presents it; whatever it raises is told with slot, seed and step.
-
-    Attributes:
-        spec: what a model must know.
-        repeatable: the same reset seed and actions show the same again.
-        raw: the `gymnasium.Env` that is adapted, None where it is something else; `check-env` listens to it.
-        doubts: how images were read of which the shape does not say where their channels are, one line each.
-    """
-
-    spec: EnvSpec
-    repeatable: bool = True
-    raw: Any = None
-    doubts: tuple[str, ...] = ()
-
-    @abstractmethod
-    def reset(self, seed: int) -> Moment:
-        """Begins an episode that depends on nothing but `seed`, an integer in [0, 2**31)."""
-
-    @abstractmethod
-    def step(self, action: int) -> Moment:
-        """Plays a legal action in [0, A); never called after the end of an episode."""
-
-    def clone(self) -> SingleEnv:
-        """Returns an independent copy that stands where this one stands: the true rules, for players that search them.
-
-        Raises:
-            EnvError: this kind of environment cannot be copied.
-        """
-        raise EnvError(f"{self.spec.name} cannot be copied, so its true rules cannot be searched")
-
-    def stir(self, seed: int) -> bool:
-        """Lets what chance decides from here on follow from a seed, the episode so far stays as it is.
-
-        Args:
-            seed: of the draws that follow, >= 0.
-
-        Returns:
-            Whether that is possible; False where chance cannot be reached, or there is none.
-        """
-        return False
-
-    def mcts_move(self, num_simulations: int, seed: int) -> int | None:
-        """Returns a move of the environment's own fast tree search with random rollouts.
-
-        Args:
-            num_simulations: rollouts, >= 1.
-            seed: the same seed gives the same move in the same position.
-
-        Returns:
-            A legal action; None where there is no such search, as for most.
-        """
-        return None
-
-    def close(self) -> None:  # noqa: B027 - most have nothing to free
-        """Frees what the environment holds."""
+from muzero_wm.envs.base import BatchedEnv, EnvError, Step, checked_openings, mask_kept
+from muzero_wm.envs.slots.single import Moment, SingleEnv
 
 
 def place(seed: int, slot: int, episode: int, step: int) -> str:

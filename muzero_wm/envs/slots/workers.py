@@ -21,7 +21,8 @@ from muzero_wm.basis.processes import Child, RemoteTraceback, StartError, remote
 from muzero_wm.envs.base import BatchedEnv, EnvError, EnvSpec, Step, checked_openings
 from muzero_wm.envs.naming.handover import Handover, handover
 from muzero_wm.envs.slots.shared import SharedSlots
-from muzero_wm.envs.slots.slots import Moment, SingleEnv, SlotEnv, place
+from muzero_wm.envs.slots.single import Moment, SingleEnv
+from muzero_wm.envs.slots.slots import SlotEnv, place
 
 _SECONDS_TO_CLOSE = 2.0
 _LOOK_UP_SECONDS = 0.1
