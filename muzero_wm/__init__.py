@@ -48,6 +48,7 @@ def train(
     overrides: Sequence[str] = (),
     max_minutes: float | None = None,
     max_updates: int | None = None,
+    max_steps: int | None = None,
 ) -> Agent:
     """Trains an agent and returns it; the same as ``muzero-wm train``.
 
@@ -62,6 +63,7 @@ def train(
         overrides: settings "a.b=value".
         max_minutes: stop after this much time.
         max_updates: stop after this many updates.
+        max_steps: stop after this many steps of all environments together.
 
     Returns:
         The trained agent.
@@ -86,6 +88,7 @@ def train(
         overrides=overrides,
         max_minutes=max_minutes,
         max_updates=max_updates,
+        max_steps=max_steps,
     )
     from muzero_wm import training
 

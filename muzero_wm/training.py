@@ -82,7 +82,7 @@ def train(config: Config, run_dir: str | Path, *, resume: bool = False, on_round
         with run.ending(), run.reporting() as report:
             while run.goes_on():
                 run.border.refresh()
-                run.actors.begin(run.learner.acting_weights())
+                run.actors.begin(run.learner.acting_weights(), run.progress.moves)
                 metrics = _learn(run.learner, run.replay, run.progress, config, stop.check)
                 acted = run.actors.collect(stop.check)
                 run.take(acted, metrics)

@@ -48,6 +48,8 @@ def test_a_budget_replaces_the_budget_below_as_a_whole() -> None:
     assert (minutes.max_updates, minutes.max_minutes) == (None, 0.5)
     both = load_config("tictactoe", max_minutes=0.5, max_updates=5).learning
     assert (both.max_updates, both.max_minutes) == (5, 0.5)
+    steps = load_config("tictactoe", max_steps=9000).learning
+    assert (steps.max_steps, steps.max_updates, steps.max_minutes) == (9000, None, None)
     one_by_one = load_config("tictactoe", overrides=["learning.max_updates=3"]).learning
     assert (one_by_one.max_updates, one_by_one.max_minutes) == (3, None)
 
@@ -94,7 +96,8 @@ BAD_SETTINGS = [
     ("learning.learning_rate=-1", "learning.learning_rate: expected greater than 0, got -1"),
     ("learning.learning_rate=.inf", "learning.learning_rate: expected a finite number, got inf"),
     ("learning.optimizer=adam", "learning.optimizer: expected 'adamw' or 'sgd', got 'adam', did you mean 'adamw'?"),
-    ("learning.max_minutes=null", "learning: set max_updates or max_minutes: a run needs an end"),
+    ("learning.max_minutes=null", "learning: set max_updates, max_minutes or max_steps: a run needs an end"),
+    ("learning.max_steps=4000", "learning.max_steps: expected more than replay.min_steps and acting.num_envs, 4000"),
     ("learning.max_minutes=0", "learning.max_minutes: expected greater than 0, got 0"),
     ("run.keep_checkpoints=0", "run.keep_checkpoints: expected greater than or equal to 1, got 0"),
     ("seed=-1", "seed: expected greater than or equal to 0, got -1"),

@@ -78,6 +78,31 @@ def test_same_seed_same_run_whoever_acts(tmp_path: Path) -> None:
     assert not all(torch.equal(inline[name], other[name]) for name in inline)
 
 
+@pytest.mark.parametrize("process", [False, True])
+def test_a_budget_of_steps_is_kept_exactly(process: bool, tmp_path: Path) -> None:
+    """Sixteen environments make 18 whole moves of 300 steps: the last of five rounds of four has two."""
+    steps: list[tuple[int, float]] = []
+    acting = f"acting.process={str(process).lower()}"
+    config = load_config(None, env="tictactoe", overrides=[*SMALL, acting, "learning.max_steps=300"])
+    train(config, tmp_path, on_round=lambda _, progress: steps.append((progress.steps, progress.share)))
+    assert [count for count, _ in steps] == [64, 128, 192, 256, 288]
+    assert [share for _, share in steps] == [count / 288 for count, _ in steps]
+
+
+def test_a_budget_of_steps_that_is_resumed_ends_as_it_would_have(tmp_path: Path) -> None:
+    config = load_config(None, env="tictactoe", overrides=[*SMALL, "learning.max_steps=300"])
+    whole = weights(train(config, tmp_path / "whole"))
+
+    def stop(_: Learner, progress: Progress) -> None:
+        if progress.rounds == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(config, tmp_path / "parts", on_round=stop)
+    parts = weights(train(config, tmp_path / "parts", resume=True))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
 def test_resume_goes_on_where_the_run_stopped(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     before = weights(train(small(), folder))

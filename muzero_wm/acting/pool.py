@@ -81,14 +81,18 @@ class ActorPool:
         for actor in self.actors:
             actor.prepare(tick)
 
-    def begin(self, weights: Weights) -> None:
+    def begin(self, weights: Weights, moves: int | None = None) -> None:
         """Hands over the weights of the round; does not wait for it.
+
+        Args:
+            weights: of the network that plays.
+            moves: of every environment, at most `acting.steps_per_round`, which None stands for.
 
         Raises:
             ActingError: a process must be replaced because of its size, and may not.
         """
         for actor in self.actors:
-            actor.begin(weights)
+            actor.begin(weights, moves)
 
     def collect(self, tick: Tick = proceed) -> ActingResult:
         """Waits for the round and returns what it brought.

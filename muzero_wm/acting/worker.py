@@ -96,8 +96,13 @@ class ActorHandle(ABC):
         """
 
     @abstractmethod
-    def begin(self, weights: Weights) -> None:
-        """Hands over the weights of the round; does not wait for it."""
+    def begin(self, weights: Weights, moves: int | None = None) -> None:
+        """Hands over the weights of the round; does not wait for it.
+
+        Args:
+            weights: of the network that plays.
+            moves: of every environment, at most `acting.steps_per_round`, which None stands for.
+        """
 
     @abstractmethod
     def collect(self, tick: Tick = proceed) -> Round:
@@ -136,14 +141,15 @@ class InlineActor(ActorHandle):
         self._actor = _build(config, slots, state, stored=self._stored)
         self._began(self._actor.goes_on, self._actor.env.not_restored)
 
-    def begin(self, weights: Weights) -> None:
+    def begin(self, weights: Weights, moves: int | None = None) -> None:
         """Takes the round's weights."""
         self._actor.load_weights(weights)
+        self._moves = moves or self._config.acting.steps_per_round
 
     def collect(self, tick: Tick = proceed) -> Round:
         """Plays the round and returns it."""
         try:
-            played = self._actor.play(self._config.acting.steps_per_round, tick)
+            played = self._actor.play(self._moves, tick)
         except SearchError as error:
             raise ActingError(f"acting failed: {error}", error.arrays) from error
         except (envs.EnvError, TermError) as error:
@@ -173,7 +179,7 @@ class ProcessActor(ActorHandle):
         here = not config.acting.env_workers and config.acting.env_timeout_seconds is None
         blame = here and config.env not in envs.names()
         self._hint = "; if it is the environment, acting.env_workers=1 names its seed and step" if blame else ""
-        self._weights: dict[str, NDArray[Any]] = {}
+        self._task: tuple[dict[str, NDArray[Any]], int] = ({}, 0)
         self._along = handover(config.env, config.model.torso)
         _check_importable(self._stored)
         self._start()
@@ -190,8 +196,8 @@ class ProcessActor(ActorHandle):
         with contextlib.suppress(_WorkerLostError):  # the round will meet the same end, and restart
             self._await_start(tick)
 
-    def begin(self, weights: Weights) -> None:
-        """Sends the round's weights; returns at once.
+    def begin(self, weights: Weights, moves: int | None = None) -> None:
+        """Sends what the round needs; returns at once.
 
         Raises:
             ActingError: the process must be replaced because of its size, and may not.
@@ -200,9 +206,10 @@ class ProcessActor(ActorHandle):
         if limit is not None and self._memory > limit:
             self._restart(f"the acting process holds {self._memory:.0f} MiB, more than acting.max_memory_mib", True)
         # arrays, not tensors: nothing shared stays behind when either side ends
-        self._weights = {name: tensor.numpy() for name, tensor in weights.items()}
+        arrays = {name: tensor.numpy() for name, tensor in weights.items()}
+        self._task = (arrays, moves or self._config.acting.steps_per_round)
         if self._ready:
-            self._send_weights()
+            self._send_task()
 
     def collect(self, tick: Tick = proceed) -> Round:
         """Waits for the round.
@@ -226,16 +233,16 @@ class ProcessActor(ActorHandle):
     def _round(self, tick: Tick) -> Round:
         if not self._ready:
             self._await_start(tick)
-            self._send_weights()
+            self._send_task()
         played, border, memory = self._receive(tick)
         self._busy = False
         self._memory = memory
         restarts = {"acting/restarts": float(self._restarts)} if self._restarts else {}
         return self._finished(played, border, {"acting/memory_mib": memory} | restarts)
 
-    def _send_weights(self) -> None:
+    def _send_task(self) -> None:
         self._busy, self._waiting_since = True, time.monotonic()
-        self._child.tell(self._weights)
+        self._child.tell(self._task)
 
     def _receive(self, tick: Tick) -> Any:
         limit = self._config.acting.timeout_seconds
@@ -319,9 +326,10 @@ def _serve(
         along.take(config.env)
         actor = _build(config, slots, state, keep_episodes, stored)
         pipe.send(("ready", actor.goes_on, actor.env.not_restored))
-        while (weights := pipe.recv()) is not None:
+        while (task := pipe.recv()) is not None:
+            weights, moves = task
             actor.load_weights({name: torch.from_numpy(array) for name, array in weights.items()})
-            played = actor.play(config.acting.steps_per_round)
+            played = actor.play(moves)
             pipe.send(("round", played, actor.state_dict(), _memory_mib()))
     except (EOFError, BrokenPipeError):
         return  # the learner is gone

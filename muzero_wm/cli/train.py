@@ -19,6 +19,7 @@ def _declare(parser: CommandParser) -> None:
     parser.add_argument("--seed", type=integer(0), metavar="N", help="seed of the run")
     parser.add_argument("--max-minutes", type=float, metavar="M", help="stop after M minutes")
     parser.add_argument("--max-updates", type=integer(1), metavar="N", help="stop after N updates")
+    parser.add_argument("--max-steps", type=integer(1), metavar="N", help="stop after N steps of all environments")
     parser.add_argument("--device", metavar="D", help="auto, cpu, cuda or cuda:N (the setting run.device)")
     settings_argument(parser)
 
@@ -36,6 +37,7 @@ def _run(args: argparse.Namespace) -> None:
         overrides=[*args.set, *([] if args.device is None else [f"run.device={args.device}"])],
         max_minutes=args.max_minutes,
         max_updates=args.max_updates,
+        max_steps=args.max_steps,
         tell=tell,
     )
     tell("Importing PyTorch, loading compiled kernels ...")

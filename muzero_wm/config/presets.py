@@ -24,7 +24,7 @@ from muzero_wm.storage.checkpoint import CheckpointWarning, load_checkpoint
 from muzero_wm.storage.files import open_regular
 from muzero_wm.storage.folder import RunDirError, new_run_dir, prepare_run_dir
 
-_BUDGET = ("max_updates", "max_minutes")
+_BUDGET = ("max_updates", "max_minutes", "max_steps")
 _MAX_LINES = 20
 STRENGTH = {1: ("evaluation/return", "episode/return"), 2: ("evaluation/score",)}
 """Metrics that say how good an agent is, by the number of players; larger is better."""
@@ -47,12 +47,13 @@ def load_config(
     overrides: Sequence[str] = (),
     max_minutes: float | None = None,
     max_updates: int | None = None,
+    max_steps: int | None = None,
     tell: Callable[[str], None] | None = None,
 ) -> Config:
     """Returns the configuration of a run.
 
-    A budget (`max_minutes`, `max_updates`) replaces the budget of the layers below as a whole: who asks for 100 updates
-    gets 100 updates, however long they take.
+    A budget (`max_minutes`, `max_updates`, `max_steps`) replaces the budget of the layers below as a whole: who asks
+    for 100 updates gets 100 updates, however long they take.
 
     Args:
         source: name of a preset, or a YAML file; with None the settings are those of the preset named like `env`, or
@@ -62,6 +63,7 @@ def load_config(
         overrides: settings "a.b=value", the value in YAML.
         max_minutes: stop after this much time.
         max_updates: stop after this many updates.
+        max_steps: stop after this many steps of all environments together.
         tell: called with lines that say what followed from the environment, and why.
 
     Returns:
@@ -79,7 +81,7 @@ def load_config(
     else:
         layers = _source_layers(source if source is not None else str(env), seen=())
     where = str(source) if source is not None else f"env {env}"
-    return _settle(layers, where, env, seed, overrides, max_minutes, max_updates)
+    return _settle(layers, where, env, seed, overrides, max_minutes, max_updates, max_steps)
 
 
 def _settle(
@@ -90,13 +92,14 @@ def _settle(
     overrides: Sequence[str] = (),
     max_minutes: float | None = None,
     max_updates: int | None = None,
+    max_steps: int | None = None,
 ) -> Config:
     """Returns the checked configuration of some layers with the settings of a call on top."""
     if env is not None:
         layers.append({"env": env})
     if seed is not None:
         layers.append({"seed": seed})
-    budget = {"max_minutes": max_minutes, "max_updates": max_updates}
+    budget = {"max_minutes": max_minutes, "max_updates": max_updates, "max_steps": max_steps}
     layers.append({"learning": {key: value for key, value in budget.items() if value is not None}})
     layers.extend(_parse_override(text) for text in overrides)
 

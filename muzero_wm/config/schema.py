@@ -237,14 +237,17 @@ class LearningConfig(Section):
     )
     max_updates: Positive | None = Field(None, description="stop after this many updates")
     max_minutes: Annotated[float, Field(gt=0.0)] | None = Field(None, description="stop after this much time")
+    max_steps: Positive | None = Field(
+        None, description="stop after this many steps of all environments together, in whole moves of each"
+    )
     stop_at_score: float | None = Field(
         None, description="stop where an evaluation finds this: share of points for two players (0 to 1), else return"
     )
 
     @model_validator(mode="after")
     def _bounded(self) -> LearningConfig:
-        if self.max_updates is None and self.max_minutes is None:
-            raise ValueError("set max_updates or max_minutes: a run needs an end")
+        if self.max_updates is None and self.max_minutes is None and self.max_steps is None:
+            raise ValueError("set max_updates, max_minutes or max_steps: a run needs an end")
         return self
 
 
@@ -321,6 +324,16 @@ class Config(Section):
     learning: LearningConfig = LearningConfig(max_minutes=10.0)
     inference: InferenceConfig = InferenceConfig()
     run: RunConfig = RunConfig()
+
+    @model_validator(mode="after")
+    def _enough_steps(self) -> Config:
+        steps, least = self.learning.max_steps, max(self.acting.num_envs, self.replay.min_steps)
+        if steps is not None and steps <= least:
+            raise ValueError(
+                f"learning.max_steps: expected more than replay.min_steps and acting.num_envs, {least}, or nothing is "
+                f"learnt; got {steps}"
+            )
+        return self
 
     @model_validator(mode="after")
     def _evaluated(self) -> Config:

@@ -74,7 +74,8 @@ class RunLogger:
         """
         minutes = f"{budget.max_minutes:g} minutes" if budget.max_minutes is not None else ""
         updates = f"{budget.max_updates:,} updates" if budget.max_updates is not None else ""
-        self._screen.start(f"{self._name}: {' or '.join(filter(None, (minutes, updates)))}")
+        steps = f"{budget.max_steps:,} steps" if budget.max_steps is not None else ""
+        self._screen.start(f"{self._name}: {' or '.join(filter(None, (minutes, updates, steps)))}")
 
     def log(
         self, metrics: Mapping[str, float], *, updates: int, steps: int, games: int, elapsed: float, fraction: float

@@ -10,7 +10,7 @@ from typing import Any
 from muzero_wm.config import Config
 from muzero_wm.learning.learner import Learner
 from muzero_wm.learning.pace import Pace
-from muzero_wm.learning.schedule import Schedule
+from muzero_wm.learning.schedule import Schedule, Spent
 from muzero_wm.replay.buffer import ReplayBuffer
 
 
@@ -27,7 +27,10 @@ class Progress:
         """Starts at zero; time counts from `begin` on."""
         self.rounds = self.steps = 0
         self.pace = Pace(config)
-        self._schedule = Schedule(config.learning)
+        self._moves, self._num_envs = config.acting.steps_per_round, config.acting.num_envs
+        whole = None if config.learning.max_steps is None else config.learning.max_steps // self._num_envs
+        self._last_step = None if whole is None else whole * self._num_envs
+        self._schedule = Schedule(config.learning.model_copy(update={"max_steps": self._last_step}))
         self._learner, self._replay = learner, replay
         self._before = 0.0
         self._start: float | None = None
@@ -53,13 +56,24 @@ class Progress:
 
     @property
     def fraction(self) -> float:
-        """Share of the budget used, by whichever limit is nearer."""
-        return self._schedule.used(self.updates, self.elapsed)
+        """Share of the budget used, by whichever limit is nearest."""
+        return self._schedule.used(self._spent)
 
     @property
     def share(self) -> float:
         """Share of their way that learning rate, sharpness and beta have gone; see `Schedule`."""
-        return self._schedule.share(self.updates, self.elapsed)
+        return self._schedule.share(self._spent)
+
+    @property
+    def moves(self) -> int:
+        """Moves of every environment in the round that begins: fewer at the end of a budget of steps."""
+        if self._last_step is None:
+            return self._moves
+        return min(self._moves, (self._last_step - self.steps) // self._num_envs)
+
+    @property
+    def _spent(self) -> Spent:
+        return Spent(self.updates, self.elapsed, self.steps)
 
     def advance(self, steps: int) -> None:
         """Counts a round in which so many steps were played."""
@@ -88,4 +102,4 @@ class Progress:
             raise ValueError(f"expected counters >= 0, got {state}")
         self.pace.load_state_dict(state)
         if "schedule" in state:  # not in runs of earlier versions
-            self._schedule.load_state_dict(state["schedule"], int(state["updates"]), self._before)
+            self._schedule.load_state_dict(state["schedule"], Spent(int(state["updates"]), self._before, self.steps))
