@@ -90,9 +90,15 @@ def print_evaluation(report: Mapping[str, Any]) -> None:
     console.print(title, style="italic", markup=False)  # not the table's: it would be folded to its width
     console.print()
     if "mean_return" in report:
-        table = Table("", "return", "95 % interval", box=box.SIMPLE_HEAD, show_edge=False)
+        scaled = "human_normalised" in report
+        more = ("human-normalised", "95 % interval") if scaled else ()
+        table = Table("", "return", "95 % interval", *more, box=box.SIMPLE_HEAD, show_edge=False)
         for name, part in _parts(report, "mean_return"):
-            table.add_row(name, f"{part['mean_return']:.2f}", _interval(part.get("ci95"), "{:.2f}"))
+            numbers = [f"{part['mean_return']:.2f}", _interval(part.get("ci95"), "{:.2f}")]
+            if scaled:
+                scale = part["human_normalised"]
+                numbers += [f"{scale['score']:.3f}", _interval(scale["ci95"], "{:.3f}")]
+            table.add_row(name, *numbers)
     else:
         columns = (f"against {report['opponent']}", "wins", "draws", "losses", "score", "95 % interval")
         table = Table(*columns, box=box.SIMPLE_HEAD, show_edge=False)

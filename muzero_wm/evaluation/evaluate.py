@@ -12,6 +12,7 @@ from muzero_wm.evaluation.affordable import default_opponent
 from muzero_wm.evaluation.arena import Progress, play_match, plies_for
 from muzero_wm.evaluation.episodes import play_episodes
 from muzero_wm.evaluation.exhaustive import play_every_reply
+from muzero_wm.evaluation.normalised import reference
 from muzero_wm.evaluation.opponents import opponent_from_name
 from muzero_wm.evaluation.players import AgentPlayer, RawPolicyPlayer, SearchingAgent
 
@@ -52,7 +53,8 @@ def evaluate(
         Ready for JSON: env, games, seed, simulations; for two players opponent, wins, draws, losses, score, ci95
         (Wilson, of as many games as are distinct), distinct_games, opening_plies, cut, seats, for tic-tac-toe
         exhaustive; for one player mean_return, ci95 (normal, None for one episode), returns, mean_length, cut,
-        max_steps. raw_policy holds the same results for the network alone.
+        max_steps, and for the games of the Atari-100k benchmark human_normalised (score and ci95 on the scale on which
+        the scores random and human are 0 and 1). raw_policy holds the same results for the network alone.
 
     Raises:
         UserError: the opponent is unknown or not available, or an argument is impossible.
@@ -92,7 +94,16 @@ def _measure_returns(
     player: AgentPlayer | RawPolicyPlayer,
     progress: Progress | None,
 ) -> dict[str, Any]:
-    return play_episodes(spec.name, player, games, seed, max_steps=max_steps, progress=progress).summary()
+    found = play_episodes(spec.name, player, games, seed, max_steps=max_steps, progress=progress).summary()
+    if (scale := reference(spec.name)) is not None:
+        interval = found["ci95"] and [scale.normalised(end) for end in found["ci95"]]
+        found["human_normalised"] = {
+            "score": scale.normalised(found["mean_return"]),
+            "ci95": interval,
+            "random": scale.random,
+            "human": scale.human,
+        }
+    return found
 
 
 def _measure_match(
