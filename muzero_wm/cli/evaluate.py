@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from muzero_wm.cli.arguments import (
@@ -36,6 +37,9 @@ def _declare(parser: CommandParser) -> None:
     parser.add_argument("--seed", type=integer(0), default=0, metavar="N", help="seed of the games (default: 0)")
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (default: auto)")
     json_argument(parser)
+    parser.add_argument(
+        "--video", type=Path, metavar="FILE", help="film one more episode, with what the agent thinks (.mp4 or .gif)"
+    )
 
 
 def _checkpoint(text: str) -> Any:
@@ -50,6 +54,10 @@ def _run(args: argparse.Namespace) -> None:
 
     folder = run_folder(args.run)
     check_writable(args.json)
+    if args.video is not None:
+        from muzero_wm.evaluation.film import check_film
+
+        check_film(args.video)
     from muzero_wm import agent
     from muzero_wm.evaluation import evaluate
 
@@ -70,6 +78,13 @@ def _run(args: argparse.Namespace) -> None:
         )
     print_evaluation(report)
     write_json(args.json, report)
+    if args.video is not None:
+        from muzero_wm.evaluation.film import write_film
+
+        with progress_bar("steps") as progress:
+            film = write_film(args.video, trained, args.simulations, args.seed, progress=progress)
+        end = "" if film.ended else ", where the film ends"
+        tell(f"Filmed {film.steps} steps{end}, return {film.result:g}: {film.path}")
 
 
 COMMAND = Command(

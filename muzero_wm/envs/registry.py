@@ -26,7 +26,7 @@ from muzero_wm.envs.base import BatchedEnv, EnvError, EnvSpec
 from muzero_wm.envs.naming.guess import known_to_gymnasium
 from muzero_wm.envs.naming.handover import handover
 from muzero_wm.envs.naming.imports import check_module
-from muzero_wm.envs.naming.naming import EnvName, parse_name
+from muzero_wm.envs.naming.naming import EnvName, parse_name, with_options
 
 if TYPE_CHECKING:
     from muzero_wm.envs.boards.board import BoardGame
@@ -42,6 +42,7 @@ _ADAPTERS = {
     "minatar": ("muzero_wm.envs.adapters.minatar", "make_minatar"),
 }
 _MOST_FRAMES = 64
+_DRAWN_ON_DEMAND = ("gym", "pettingzoo")
 _READ_HERE = ("gym", "pettingzoo")  # and what factories make: the others say themselves where their channels are
 
 
@@ -99,6 +100,21 @@ def spec(name: str) -> EnvSpec:
     """
     parsed = parse_name(name)
     return once(f"spec of {name}", _source(parsed), lambda: _read_spec(parsed))
+
+
+def as_rendered(name: str) -> str:
+    """Returns the name by which an environment draws pictures of itself, where that must be asked for.
+
+    Args:
+        name: of any kind.
+
+    Returns:
+        The same environment; whether it can draw shows when it is made.
+    """
+    parsed = parse_name(name)
+    if parsed.kind not in _DRAWN_ON_DEMAND or "render_mode" in parsed.options:
+        return name
+    return with_options(name, render_mode="rgb_array")
 
 
 def make(

@@ -13,6 +13,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium.utils import EzPickle
+from numpy.typing import NDArray
 
 from muzero_wm.basis.errors import one_line
 from muzero_wm.basis.processes import only_importing
@@ -144,6 +145,12 @@ class GymnasiumEnv(SingleEnv):
                 elif isinstance(held, np.random.RandomState | random.Random):
                     held.seed(seed)
         return True
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """Draws the environment, where it was made for that (`render_mode="rgb_array"`)."""
+        if getattr(self._env, "render_mode", None) != "rgb_array":
+            return None
+        return np.asarray(self._env.render(), np.uint8)
 
     def close(self) -> None:
         """Closes the environment."""

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 from gymnasium import spaces
+from numpy.typing import NDArray
 
 from muzero_wm.basis.errors import did_you_mean, one_line
 from muzero_wm.envs.adapters.probe import alternates, once
@@ -98,6 +99,12 @@ class PettingZooEnv(SingleEnv):
         if mine.to_play != same.to_play or not np.array_equal(mine.observation, same.observation):
             raise EnvError(f"{self.spec.name} cannot be copied: its copy shows something else")
         return twin
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """Draws the environment, where it was made for that (`render_mode="rgb_array"`)."""
+        if getattr(self._env, "render_mode", None) != "rgb_array":
+            return None
+        return np.asarray(self._env.render(), np.uint8)
 
     def close(self) -> None:
         """Closes the environment."""

@@ -67,6 +67,10 @@ class StackedEnv(SingleEnv):
         """Draws anew what chance decides from here on, where the environment can."""
         return self._env.stir(seed)
 
+    def render(self) -> NDArray[np.uint8] | None:
+        """Draws the environment."""
+        return self._env.render()
+
     def close(self) -> None:
         """Closes the environment."""
         self._env.close()

@@ -66,6 +66,23 @@ def parse_name(text: str) -> EnvName:
     return EnvName(text, match["kind"] or "", match["target"], options, channels)
 
 
+def with_options(text: str, **options: Any) -> str:
+    """Returns a name with options in it, in the place of what it says of them.
+
+    Args:
+        text: a name.
+        **options: plain values.
+
+    Raises:
+        EnvError: it is no name, or becomes longer than one may be.
+    """
+    name = parse_name(text)
+    given = name.options | ({} if name.channels is None else {"channels": name.channels}) | options
+    inside = ",".join(f"{key}={value!r}" for key, value in given.items())
+    kind = f"{name.kind}:" if name.kind else ""
+    return parse_name(f"{kind}{name.target}({inside})" if given else f"{kind}{name.target}").text
+
+
 def _options(text: str, inside: str) -> dict[str, Any]:
     try:
         call = ast.parse(f"f({inside})", mode="eval").body

@@ -6,6 +6,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from muzero_wm.envs.base import EnvError, EnvSpec
 
 
@@ -83,6 +86,10 @@ class SingleEnv(ABC):
         Returns:
             A legal action; None where there is no such search, as for most.
         """
+        return None
+
+    def render(self) -> NDArray[np.uint8] | None:
+        """Returns a picture [H, W, 3] of the present moment for people; None where the environment draws none."""
         return None
 
     def close(self) -> None:  # noqa: B027 - most have nothing to free
