@@ -63,12 +63,12 @@ def _row(network: Network, num_roots: int, threads: int, seconds: float, seed: i
     inference = InferenceModel(model, batch_size=shard_size(num_roots, SHARD_ROOTS))
     stopwatch = Stopwatch()
     plain = Planner(inference, spec, config.search, workers=threads)
-    watched = Planner(cast(InferenceModel, _Watched(inference, stopwatch)), spec, config.search)
+    watched = Planner(cast(InferenceModel, Watched(inference, stopwatch)), spec, config.search)
     roots = observations(network, num_roots, seed)
     legal = np.ones((num_roots, spec.num_actions), np.bool_)
     timing = interleave({"search": lambda: plain.search(roots, legal, seed, explore=True)}, seconds)["search"]
     whole = stopwatch.timed(lambda: watched.search(roots, legal, seed, explore=True), "whole")
-    with _watched_policies(stopwatch):
+    with watched_policies(stopwatch):
         while stopwatch.seconds["whole"] < seconds or not stopwatch.seconds["whole"]:
             whole()
     return {
@@ -93,10 +93,16 @@ def _shares(spent: dict[str, float]) -> dict[str, float] | None:
     return {"network": network, "tree": tree, "glue": 1.0 - network - tree, "planner": 1.0 - network}
 
 
-class _Watched:
-    """Stands in for an inference model and times its calls, also those of its sessions."""
+class Watched:
+    """Stands in for an inference model and times its calls, also those of its sessions.
+
+    Args:
+        inference: the model.
+        stopwatch: its sections "initial" and "recurrent" are the network's.
+    """
 
     def __init__(self, inference: Any, stopwatch: Stopwatch) -> None:
+        """Puts the clock on the calls that are not those of a session."""
         self._inference = inference
         self.initial = stopwatch.timed(inference.initial, "initial")
         self.recurrent = stopwatch.timed(inference.recurrent, "recurrent")
@@ -106,6 +112,7 @@ class _Watched:
         return getattr(self._inference, name)
 
     def session(self) -> Any:
+        """Returns a session with a clock."""
         session = self._inference.session()
         start = self._stopwatch.timed(session.start, "initial")
 
@@ -118,8 +125,12 @@ class _Watched:
 
 
 @contextmanager
-def _watched_policies(stopwatch: Stopwatch) -> Iterator[None]:
-    """Times the policies, and inside them the answers of the network."""
+def watched_policies(stopwatch: Stopwatch) -> Iterator[None]:
+    """Times the policies of the planner ("policy"), and inside them the answers of the network ("answer").
+
+    Args:
+        stopwatch: what adds them up.
+    """
     before = {name: getattr(mcts, name) for name in _POLICIES}
 
     def watched(policy: Callable[..., Any]) -> Callable[..., Any]:

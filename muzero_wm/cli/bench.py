@@ -22,6 +22,7 @@ _WORDS = {
         "muzero-wm bench search --only 64,82,200 --json s.json",
     ),
     "inference": ("time the network in every way it can run", "muzero-wm bench inference --batch 1 128"),
+    "atari": ("say where the time of training goes in Atari games", "muzero-wm bench atari Pong Breakout --seconds 20"),
     "learner": ("time the updates of presets", "muzero-wm bench learner connect4 --seconds 20"),
 }
 
@@ -55,6 +56,10 @@ def _declare(bench: CommandParser) -> None:
     parsers["inference"].add_argument(
         "--batch", nargs="+", type=integer(1), metavar="B", help="batch sizes (default: 1 16 128 256)"
     )
+    atari = parsers["atari"]
+    atari.add_argument("games", nargs="*", metavar="GAME", help="which (default: Pong)")
+    atari.add_argument("--preset", metavar="P", help="whose settings (default: as train would take here)")
+    settings_argument(atari)
     learner = parsers["learner"]
     learner.add_argument("presets", nargs="*", metavar="PRESET", help="which (default: connect4 tictactoe)")
     settings_argument(learner)
@@ -111,6 +116,21 @@ def _inference(args: argparse.Namespace, progress: Callable[[int, int], None]) -
     return bench_inference(sizes, seconds=args.seconds, threads=args.threads, seed=args.seed, progress=progress)
 
 
+def _atari(args: argparse.Namespace, progress: Callable[[int, int], None]) -> Report:
+    _needs_torch("atari")
+    from muzero_wm.bench.atari import GAMES, bench_atari
+
+    return bench_atari(
+        args.games or GAMES,
+        args.preset,
+        args.set,
+        seconds=args.seconds,
+        threads=args.threads,
+        seed=args.seed,
+        progress=progress,
+    )
+
+
 def _learner(args: argparse.Namespace, progress: Callable[[int, int], None]) -> Report:
     _needs_torch("learner")
     from muzero_wm.bench.learner import PRESETS, bench_learner
@@ -128,6 +148,7 @@ def _learner(args: argparse.Namespace, progress: Callable[[int, int], None]) -> 
 _BENCHMARKS: dict[str, Callable[[argparse.Namespace, Callable[[int, int], None]], Report]] = {
     "search": _search,
     "inference": _inference,
+    "atari": _atari,
     "learner": _learner,
 }
 

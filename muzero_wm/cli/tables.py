@@ -90,14 +90,39 @@ def _inference_lines(rows: list[Report]) -> tuple[list[str], Iterator[list[str]]
     return header, (line(row) for row in rows)
 
 
+def _atari_lines(rows: list[Report]) -> tuple[list[str], Iterator[list[str]]]:
+    header = ["game", "backend", "", "per second", "in a run", "GFLOP", "GFLOP/s", "share of the time"]
+
+    def lines() -> Iterator[list[str]]:
+        for row in rows:
+            ratio, run = row["updates_per_step"], row["run"]["steps_per_second"]
+            flop, speed = row["gflop"], row["gflops"]
+            search = flop["root"] + row["simulations"] * flop["recurrent"]
+            yield [
+                row["game"], row["backend"], "steps",
+                f"{row['steps_per_second']:,.0f}", f"{run:,.1f}", f"{search:.3f}",
+                "native" if speed["search"] is None else f"{speed['search']:,.1f}", _parts(row["acting"]),
+            ]  # fmt: skip
+            yield [
+                "", row["precision"], "updates", f"{row['updates_per_second']:,.2f}", f"{run * ratio:,.2f}",
+                f"{flop['update']:.1f}", f"{speed['update']:,.1f} of {row['peak_gflops']:,.0f}",
+                _parts(row["learning"]),
+            ]  # fmt: skip
+
+    return header, lines()
+
+
+def _parts(share: dict[str, float]) -> str:
+    ordered = sorted(share.items(), key=lambda item: -item[1])
+    return ", ".join(f"{name.replace('_', ' + ')} {part:.0%}" for name, part in ordered if part >= 0.005)
+
+
 def _learner_lines(rows: list[Report]) -> tuple[list[str], Iterator[list[str]]]:
     header = ["preset", "batch", "precision", "updates/s", "samples/s", "share of the time"]
 
     def line(row: Report) -> list[str]:
-        shares = sorted(row["share"].items(), key=lambda item: -item[1])
-        share = ", ".join(f"{name.replace('_', ' + ')} {part:.0%}" for name, part in shares if part >= 0.005)
         cells = [row["preset"], str(row["batch"]), row["precision"], _rate(row["updates"], "{:,.1f}")]
-        return [*cells, f"{row['samples_per_second']['maximum']:,.0f}", share]
+        return [*cells, f"{row['samples_per_second']['maximum']:,.0f}", _parts(row["share"])]
 
     return header, (line(row) for row in rows)
 
@@ -106,13 +131,15 @@ _NOTES = {
     "search": "Nanoseconds per simulation, fastest / median of the repetitions.",
     "search --network": "Fastest repetition; shares of the time.",
     "inference": "Fastest repetition; largest differences from the plain float32 model.",
+    "atari": "Acting and learning, each alone; in a run the slower side sets the pace.",
     "learner": "Fastest repetition.",
 }
-_WORDS = ("policy", "network", "model", "backend", "preset", "precision", "share of the time")
+_WORDS = ("policy", "network", "model", "backend", "preset", "precision", "game", "", "share of the time")
 _LINES: dict[str, Callable[[list[Report]], tuple[list[str], Iterator[list[str]]]]] = {
     "search": _search_lines,
     "search --network": _network_lines,
     "inference": _inference_lines,
+    "atari": _atari_lines,
     "learner": _learner_lines,
 }
 

@@ -133,6 +133,18 @@ def test_learner(tmp_path: Path) -> None:
         assert min(row["share"].values()) >= 0
 
 
+def test_a_round_of_a_game(tmp_path: Path) -> None:
+    small = " ".join((*TINY_MODEL, "search.discount=0.99", "replay.n_step=5", "search.num_simulations=3"))
+    small += " acting.random_openings=0"
+    report = bench(f"atari minatar:breakout --preset debug --set {small} inference.backend=eager", tmp_path)
+    (row,) = report["rows"]
+    assert set(row["acting"]) == {"environment", "root", "recurrent", "tree", "rest"}
+    for part in ("acting", "learning"):
+        assert sum(row[part].values()) == pytest.approx(1.0) and min(row[part].values()) > -1e-6
+    assert row["gflop"]["update"] > row["gflop"]["root"] > 0.0 and row["peak_gflops"] > 0.0
+    assert row["run"]["steps_per_second"] <= row["steps_per_second"]
+
+
 def test_threads_of_torch_are_left_as_they_were() -> None:
     before = torch.get_num_threads()
     bench_network((1,), ("mlp-64",), seconds=0.001, threads=before + 1)
