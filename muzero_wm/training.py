@@ -34,7 +34,7 @@ from muzero_wm.config.presets import dump_config, parse_config
 from muzero_wm.evaluation.during import Measured, TrainingEvaluation
 from muzero_wm.inference.inference import InferenceModel
 from muzero_wm.learning.learner import Learner
-from muzero_wm.model.device import DeviceWarning, describe_device, resolve_device
+from muzero_wm.model.device import DeviceError, DeviceWarning, describe_device, enough_memory, resolve_device
 from muzero_wm.model.precision import PrecisionWarning, describe, short_name
 from muzero_wm.model.torsos import make_torso
 from muzero_wm.replay.buffer import ReplayBuffer
@@ -72,6 +72,7 @@ def train(config: Config, run_dir: str | Path, *, resume: bool = False, on_round
         SaveError: a checkpoint could not be written, at the end or with `run.on_save_error: stop`.
         ActingError: an environment or the acting process failed; the last border is saved.
         NonFiniteLossError: training diverged; the checkpoints from before stay.
+        DeviceError: there is no such device, or its memory is not enough; the last border is saved.
         Interrupted: SIGINT, SIGTERM or SIGHUP ended the run; a border is saved.
     """
     check_may_start()
@@ -232,6 +233,7 @@ class Run:
         Raises:
             Interrupted: there was no time to finish the round.
             ActingError: it says up to where the run is saved.
+            DeviceError: so does this.
         """
         try:
             yield
@@ -246,6 +248,9 @@ class Run:
                 raise Interrupted(self._stop.requested, saved=True) from error
             kept = f"; what the network was asked is in {path}" if path else ""
             raise ActingError(f"{error}{kept}; the run is saved up to update {updates}") from error
+        except DeviceError as error:
+            updates = self.save(self.border.before(), last=True)
+            raise DeviceError(f"{error}; the run is saved up to update {updates}") from error
         except KeyboardInterrupt as interrupt:
             if not isinstance(interrupt, Interrupted):  # in a thread, where signals are not ours
                 self.save(self.border.before(), last=True)
@@ -267,7 +272,10 @@ def _learn(
         updates = min(updates, config.learning.max_updates - learner.updates)
     if updates == 0:
         return {}
-    return learner.run_round(replay, progress.rounds, updates, progress.share, tick)
+    size = config.learning.batch_size
+    remedy = f"lower learning.batch_size, {max(1, size // 2)} takes about half of it, or the sizes of the model"
+    with enough_memory(f"updates of {size} samples", remedy):
+        return learner.run_round(replay, progress.rounds, updates, progress.share, tick)
 
 
 def _network(config: Config, learner: Learner, folder: Path, saved: Mapping[str, Any] | None) -> InferenceModel:

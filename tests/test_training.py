@@ -17,7 +17,10 @@ from muzero_wm.acting.pool import ActorPool
 from muzero_wm.agent import load
 from muzero_wm.config import Config
 from muzero_wm.config.presets import load_config
+from muzero_wm.learning import learner as learner_module
 from muzero_wm.learning.learner import Learner, NonFiniteLossError
+from muzero_wm.learning.losses import unrolled_loss
+from muzero_wm.model.device import DeviceError
 from muzero_wm.replay.reanalyze import reanalyze
 from muzero_wm.run.progress import Progress
 from muzero_wm.training import train
@@ -143,6 +146,30 @@ def test_divergence_is_named_and_the_checkpoint_stays(tmp_path: Path) -> None:
     with pytest.raises(NonFiniteLossError, match="learning_rate"):
         train(wild, tmp_path / "run", resume=True)
     assert load(tmp_path / "run").updates == 24
+
+
+def test_too_little_memory_on_a_device_is_one_line_and_the_run_is_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = iter(range(10**6))
+
+    def full(*args: Any, **kwargs: Any) -> Any:
+        if next(calls) == 9:
+            raise torch.OutOfMemoryError(
+                "CUDA out of memory. Tried to allocate 20.00 GiB. GPU 0 has a total capacity of 79.11 GiB of which "
+                "3.02 GiB is free. Including non-PyTorch memory, this process has ..."
+            )
+        return unrolled_loss(*args, **kwargs)
+
+    monkeypatch.setattr(learner_module, "unrolled_loss", full)
+    with pytest.raises(DeviceError) as caught:
+        train(small(), tmp_path)
+    assert str(caught.value) == (
+        "run.device: not enough memory for updates of 32 samples (20.00 GiB more were asked for, 3.02 GiB of 79.11 GiB "
+        "is free); lower learning.batch_size, 16 takes about half of it, or the sizes of the model; the run is saved "
+        "up to update 0"
+    )
+    assert train(small(), tmp_path, resume=True).updates == 24
 
 
 def test_reanalyze_renews_the_sampled_positions_and_only_them() -> None:

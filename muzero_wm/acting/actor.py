@@ -18,6 +18,7 @@ from muzero_wm.basis.signals import Tick, proceed
 from muzero_wm.config import Config
 from muzero_wm.envs.base import Step
 from muzero_wm.inference.inference import InferenceModel
+from muzero_wm.model.device import enough_memory
 from muzero_wm.model.world_model import WorldModel
 from muzero_wm.planning.planner import Planner, SearchResult
 from muzero_wm.planning.shards import resolve_workers, shard_size
@@ -190,16 +191,18 @@ class Actor:
         keys = stream_keys(self.config.seed, "search", np.asarray(self._slots), self._moves)
         noise = self._exploration.noise
         temperature = np.where(self._length < search.temperature_moves, search.temperature * noise, 0.0)
+        roots = len(self._slots)
         try:
-            return self.planner.search(
-                step.observation,
-                step.legal_actions,
-                keys,
-                explore=True,
-                temperature=temperature,
-                gumbel_scale=noise,
-                tree=False,
-            )
+            with enough_memory(f"searches of {roots} roots", "lower acting.num_envs or search.num_simulations"):
+                return self.planner.search(
+                    step.observation,
+                    step.legal_actions,
+                    keys,
+                    explore=True,
+                    temperature=temperature,
+                    gumbel_scale=noise,
+                    tree=False,
+                )
         except ValueError as error:
             raise SearchError(
                 f"{self.env.spec.name}: the search of move {self._moves} stopped: {error}",

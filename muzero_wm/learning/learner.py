@@ -43,6 +43,9 @@ from muzero_wm.replay.reanalyze import reanalyze, renew_bootstraps
 _SPREAD_RATE = 0.05  # per round
 _SHARP_FROM = 0.8
 
+MOST_BYTES = 2**30
+"""Of observations that are laid out at once where a round asks the device for nothing in between."""
+
 
 class Learner:
     """Trains a world model on replayed experience.
@@ -138,7 +141,7 @@ class Learner:
         beta = replay.priority_beta + (1.0 - replay.priority_beta) * fraction
         tally = Tally(self.model, self.spec)
         rate = self.learning_rate(fraction, updates - 1)
-        span = 1 if self._stepper.looks else updates
+        span = 1 if self._stepper.looks else min(updates, self._together())
         for begin in range(0, updates, span):
             part = slice(begin, begin + span)
             laid = lay_out(
@@ -159,6 +162,12 @@ class Learner:
         if self.guard.total:
             metrics["health/nonfinite"] = float(self.guard.total)
         return metrics | ({} if tally.latent is None else latent_health(tally.latent))
+
+    def _together(self) -> int:
+        """Returns the batches that are laid out at once: all of a round, if they are not too large."""
+        shape, dtype = self.spec.observation_shape, self.spec.observation_dtype
+        observations = self.config.learning.batch_size * (self.config.replay.unroll_steps + 1)
+        return max(1, MOST_BYTES // (observations * math.prod(shape) * dtype.itemsize))
 
     def _launch(self, laid: Sequence[Laid], fraction: float, tick: Tick) -> list[Made | None]:
         """Makes updates, one after the other, without waiting for what they come to."""

@@ -6,7 +6,8 @@ Everything else takes a `torch.device`, or computes where its tensors are.
 from __future__ import annotations
 
 import re
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 
@@ -16,7 +17,7 @@ CPU = torch.device("cpu")
 
 
 class DeviceError(UserError):
-    """A device was asked for that is not here, or that this package does not use."""
+    """A device was asked for that is not here or that this package does not use, or it is too small."""
 
 
 class DeviceWarning(UserWarning):
@@ -73,6 +74,27 @@ def full_precision(device: torch.device) -> AbstractContextManager[object]:
 def make_generator(device: torch.device, seed: int) -> torch.Generator:
     """Returns a source of random numbers that lives on a device."""
     return torch.Generator(device).manual_seed(seed)
+
+
+@contextmanager
+def enough_memory(what: str, remedy: str) -> Iterator[None]:
+    """Says what did not fit where the memory of a device is not enough.
+
+    Args:
+        what: is computed in the block.
+        remedy: what to do about it.
+
+    Raises:
+        DeviceError: the memory was not enough; one line.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        asked = re.search(r"allocate ([\d.]+ \w+)", str(error))
+        room = re.search(r"total capacity of ([\d.]+ \w+)(?: of which ([\d.]+ \w+) is free)?", str(error))
+        sizes = f" ({asked[1]} more were asked for" if asked else " ("
+        sizes += f", {room[2] or 'nothing'} of {room[1]} is free)" if room else ")"
+        raise DeviceError(f"run.device: not enough memory for {what}{sizes if asked else ''}; {remedy}") from None
 
 
 def describe_device(device: torch.device) -> str:

@@ -19,6 +19,7 @@ from muzero_wm import envs
 from muzero_wm.cli import main as cli
 from muzero_wm.config import Config
 from muzero_wm.config.presets import load_config
+from muzero_wm.learning import learner as learner_module
 from muzero_wm.learning.batches import lay_out
 from muzero_wm.learning.learner import Learner
 from muzero_wm.learning.nonfinite import Keep, NonFiniteLossError
@@ -138,10 +139,18 @@ def test_updates_touch_no_other_device_and_wait_for_none(case: str, monkeypatch:
     assert {weight.grad.device for weight in learner.model.parameters() if weight.grad is not None} == {ELSEWHERE}
 
 
-@pytest.mark.parametrize("norm", ["false", "true"])
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_who_does_not_look_makes_the_same_updates(norm: str, optimizer: str) -> None:
-    """Laid out for a whole round, settled at its end: weights, priorities and metrics are those of the CPU."""
+@pytest.mark.parametrize(
+    ("norm", "optimizer", "most"),
+    [("false", "adamw", 2**30), ("true", "adamw", 2**30), ("false", "sgd", 2**30), ("true", "sgd", 1800)],
+)
+def test_who_does_not_look_makes_the_same_updates(
+    norm: str, optimizer: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Laid out for a whole round, settled at its end: weights, priorities and metrics are those of the CPU.
+
+    So they are where the observations of a round are so large that only two batches of them are laid out at once.
+    """
+    monkeypatch.setattr(learner_module, "MOST_BYTES", most)
     ends = []
     for change in (looking, unlooking):
         learner, buffer = prepared(
