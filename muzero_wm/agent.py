@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +21,8 @@ from muzero_wm.model.device import resolve_device
 from muzero_wm.model.world_model import WorldModel
 from muzero_wm.planning.planner import Planner, SearchResult
 from muzero_wm.planning.shards import SHARD_ROOTS, resolve_workers
-from muzero_wm.storage.checkpoint import Which, load_checkpoint
+from muzero_wm.storage.checkpoint import SaveError, Which, load_checkpoint
+from muzero_wm.storage.exported import ABOUT, read_agent, write_agent
 
 FEW, MANY = 8, SHARD_ROOTS
 
@@ -154,6 +157,24 @@ class Agent:
         encoded = self._translator.observation(observation)[None]
         return self._translator.action(int(self.search(encoded, None if legal is None else legal[None]).action[0]))
 
+    def save(self, folder: str | Path) -> None:
+        """Writes the agent as two files that `load` reads, wherever they are: weights, and what they are.
+
+        Args:
+            folder: made when missing. model.safetensors is what others know, model.json is plain.
+
+        Raises:
+            SaveError: the folder is one of a run, which has its own, or cannot be written.
+        """
+        path = Path(os.path.expanduser(folder))
+        if (path / "checkpoints").exists():
+            raise SaveError(f"{path}: is a run folder, which has the files of its newest checkpoint; name another")
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            write_agent(path, self.model.state_dict(), about(self.config, self.spec, self.updates))
+        except OSError as error:
+            raise SaveError(f"{path}: cannot be saved to: {error.strerror or error}") from error
+
     def _check(self, observations: ArrayLike, legal_actions: ArrayLike | None) -> tuple[NDArray, NDArray[np.bool_]]:
         array = np.asarray(observations)
         expected = self.spec.observation_shape
@@ -170,11 +191,22 @@ class Agent:
         return array, legal
 
 
-def load(run_dir: str | Path, checkpoint: Which = "last", *, device: str = "auto") -> Agent:
-    """Loads an agent from a checkpoint of a run: numbers only, no code, and no environment is imported.
+def about(config: Config, spec: EnvSpec, updates: int) -> dict[str, Any]:
+    """Returns what must be said of weights so that they are an agent, in plain JSON.
 
     Args:
-        run_dir: a run folder as `train` leaves it.
+        config: of the run.
+        spec: of its environment.
+        updates: they have seen.
+    """
+    return {"updates": updates, "environment": spec.to_json(), "config": config.model_dump(mode="json")}
+
+
+def load(run_dir: str | Path, checkpoint: Which = "last", *, device: str = "auto") -> Agent:
+    """Loads an agent: numbers only, no code, and no environment is imported.
+
+    Args:
+        run_dir: a run folder as `train` leaves it, or one with the two files of an agent (`Agent.save`).
         checkpoint: "last" for the newest intact one, "best" by `run.keep_best`, or a number of updates.
         device: where the network computes, wherever it was trained: "auto", "cpu", "cuda" or "cuda:N".
 
@@ -183,16 +215,13 @@ def load(run_dir: str | Path, checkpoint: Which = "last", *, device: str = "auto
 
     Raises:
         DeviceError: there is no such device.
-        CheckpointError: the folder is no run, or no checkpoint in it can be read.
+        CheckpointError: the folder is neither, or no checkpoint in it can be read.
     """
     folder = Path(run_dir)
-    if not (folder / "checkpoints").is_dir():
-        raise CheckpointError(f"{folder}: not a run folder, checkpoints/ is missing (train one with `muzero-wm train`)")
-    state = load_checkpoint(folder / "checkpoints", checkpoint, episodes_too=False)
     try:
-        config = parse_config(state["config"], where=f"{folder}: configuration in the checkpoint")
-        spec = EnvSpec.from_dict(state["env"])
-        weights, updates = state["learner"]["teacher"], int(state["learner"]["updates"])
+        weights, settings, env, updates = _read(folder, checkpoint)
+        config = parse_config(settings, where=f"{folder}: configuration in the checkpoint")
+        spec = EnvSpec.from_dict(env)
         model = _build(config, spec, weights)
     except CheckpointError:
         raise
@@ -202,6 +231,23 @@ def load(run_dir: str | Path, checkpoint: Which = "last", *, device: str = "auto
         raise CheckpointError(f"{folder}: its checkpoint holds no agent ({type(error).__name__}: {error})") from None
     torch.set_num_threads(config.run.threads)
     return Agent(config, spec, model.to(resolve_device(device, model.torso.spatial)), updates)
+
+
+def _read(folder: Path, checkpoint: Which) -> tuple[dict[str, torch.Tensor], Any, dict[str, Any], int]:
+    """Returns weights, configuration, environment and updates of a run folder, or of an agent's two files."""
+    if (folder / "checkpoints").is_dir():
+        state = load_checkpoint(folder / "checkpoints", checkpoint, episodes_too=False)
+        learner = state["learner"]
+        return learner["teacher"], state["config"], state["env"], int(learner["updates"])
+    if not (folder / ABOUT).exists():
+        raise CheckpointError(
+            f"{folder}: not a run folder, checkpoints/ is missing (train one with `muzero-wm train`), and no agent, "
+            f"{ABOUT} is missing"
+        )
+    if checkpoint != "last":
+        raise CheckpointError(f"{folder}: holds one agent and no checkpoints, so there is no {checkpoint!r}")
+    weights, about = read_agent(folder)
+    return weights, json.dumps(about["config"]), about["environment"], int(about["updates"])
 
 
 def _build(config: Config, spec: EnvSpec, weights: dict[str, torch.Tensor]) -> WorldModel:

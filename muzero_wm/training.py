@@ -24,7 +24,7 @@ from muzero_wm.acting.actor import acting_network
 from muzero_wm.acting.episodes import ActingResult
 from muzero_wm.acting.pool import make_pool
 from muzero_wm.acting.worker import ActingError
-from muzero_wm.agent import Agent
+from muzero_wm.agent import Agent, about
 from muzero_wm.basis.malloc import keep_freed_memory
 from muzero_wm.basis.output import lasting_output
 from muzero_wm.basis.processes import check_may_start
@@ -43,8 +43,9 @@ from muzero_wm.run.border import Border
 from muzero_wm.run.logger import RunLogger
 from muzero_wm.run.progress import Progress
 from muzero_wm.run.report import Report
-from muzero_wm.storage.checkpoint import load_checkpoint
+from muzero_wm.storage.checkpoint import CheckpointWarning, load_checkpoint
 from muzero_wm.storage.dump import dump_arrays
+from muzero_wm.storage.exported import WEIGHTS, write_agent
 from muzero_wm.storage.files import write_atomic
 from muzero_wm.storage.folder import RunDirError, open_run
 from muzero_wm.storage.saver import CheckpointSaver, restore
@@ -207,8 +208,17 @@ class Run:
         # the border in memory may be older than the last checkpoint
         if this >= self._newest and self._saver.save(payload | described, this[1], last=last):
             self._newest = this
+            self._export(payload["learner"]["teacher"], this[1])
         self._stop.seconds_to_save = max(1.0, time.monotonic() - start)
         return self._newest[1]
+
+    def _export(self, weights: Mapping[str, torch.Tensor], updates: int) -> None:
+        """Leaves the weights of the newest checkpoint for others to read; the checkpoint is what counts."""
+        try:
+            write_agent(self._folder, weights, about(self._config, self._spec, updates))
+        except OSError as error:
+            problem = error.strerror or error
+            warnings.warn(f"{self._folder}: {WEIGHTS} cannot be written: {problem}", CheckpointWarning, stacklevel=2)
 
     @contextmanager
     def reporting(self) -> Iterator[Report]:

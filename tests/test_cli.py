@@ -94,7 +94,7 @@ BAD_CALLS = [
     ("train debug extra", "unrecognized arguments: extra"),
     ("evaluate", "the following arguments are required: RUN"),
     ("evaluate runs/ful", "runs/ful: there is no such run, did you mean 'runs/full'?"),
-    ("evaluate runs", "runs: has no config.yaml, so it is no run folder"),
+    ("evaluate runs", "runs: has no config.yaml and no model.json, so it is neither run nor agent"),
     ("evaluate file.txt", "file.txt: has no config.yaml"),
     ("evaluate runs/full", "runs/full: not a run folder, checkpoints/ is missing"),
     ("evaluate runs/broken", "step_000000001.json: is damaged"),

@@ -109,9 +109,13 @@ def run_folder(text: str) -> Path:
     from muzero_wm.storage.folder import RunDirError
 
     folder = Path(text)
-    if not (folder / "config.yaml").is_file():
+    if not any((folder / name).is_file() for name in ("config.yaml", "model.json")):
         there = [str(path.parent) for path in Path("runs").glob("*/config.yaml")]
-        reason = "has no config.yaml, so it is no run folder" if folder.exists() else "there is no such run"
+        reason = (
+            "has no config.yaml and no model.json, so it is neither run nor agent"
+            if folder.exists()
+            else "there is no such run"
+        )
         raise RunDirError(f"{text}: {reason}{did_you_mean(text, there)}")
     return folder
 

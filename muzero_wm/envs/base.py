@@ -76,6 +76,11 @@ class EnvSpec:
     observation_bounds: tuple[float, float] | None = None
     language: Language | None = None
 
+    def to_json(self) -> dict[str, Any]:
+        """Returns the spec in numbers, strings and lists; `from_dict` reads it too."""
+        symmetries = [[each.observation.tolist(), each.action.tolist()] for each in self.symmetries]
+        return self.to_dict() | {"symmetries": symmetries}
+
     def to_dict(self) -> dict[str, Any]:
         """Returns the spec in numbers, strings and arrays, so that a checkpoint can hold it."""
         return {
@@ -115,7 +120,7 @@ class EnvSpec:
                 num_players=state["num_players"],
                 max_episode_steps=state["max_episode_steps"],
                 value_bounds=_pair(state["value_bounds"]),
-                symmetries=tuple(Symmetry(*(np.asarray(part) for part in pair)) for pair in state["symmetries"]),
+                symmetries=tuple(Symmetry(*(_indices(part) for part in pair)) for pair in state["symmetries"]),
                 alternating=state["alternating"],
                 observation_bounds=_pair(state["observation_bounds"]),
                 language=None if language is None else Language.from_dict(language),
@@ -271,6 +276,12 @@ class BatchedEnv(ABC):
             slot = int(forbidden.argmax())
             raise illegal_action(self.spec.name, slot, int(moves[slot]), legal_actions[slot])
         return moves
+
+
+def _indices(found: Any) -> NDArray[Any]:
+    """Returns what should be a permutation; lists hold integers of any size."""
+    array = np.asarray(found)
+    return array.astype(np.int32) if array.dtype.kind == "i" else array
 
 
 def _plain(bounds: tuple[float, float] | None) -> list[float] | None:
