@@ -276,6 +276,10 @@ def test_the_language_is_plain_data(tmp_path: Path) -> None:
         save_checkpoint(tmp_path, {"env": envs.spec(name).to_dict()}, step=1, keep=1)
         assert EnvSpec.from_dict(load_checkpoint(tmp_path)["env"]) == envs.spec(name)
     assert EnvSpec.from_dict(envs.spec("tictactoe").to_dict()).language is None
+    stacked = envs.spec("gym:CartPole-v1(frame_stack=3)").to_dict()
+    assert EnvSpec.from_dict(stacked).frame_shape == (4,)
+    del stacked["frames"]  # as earlier versions saved it
+    assert EnvSpec.from_dict(stacked).frame_shape == (12,)
     with pytest.raises(EnvError):
         EnvSpec.from_dict(envs.spec(NAMES[0]).to_dict() | {"language": "french"})
 

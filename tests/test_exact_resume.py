@@ -43,6 +43,10 @@ CASES = {
     "gym-exploration": ("gym:CartPole-v1", (*PRIORITIES, *EXPLORATION, "replay.bootstrap=teacher", "replay.n_step=3")),
     "gym-workers": ("gym:CartPole-v1", (*PROCESS, "acting.env_workers=2", "acting.env_timeout_seconds=60")),
     "gym-long": ("gym:tests.replay.endless:Rare-v0", (*PROCESS, *PRIORITIES, *REANALYZE, "replay.n_step=4")),
+    "gym-frames": (
+        "gym:tests.replay.endless:Rare-v0(frame_stack=4)",
+        (*PROCESS, *PRIORITIES, *REANALYZE, "replay.n_step=3", "replay.bootstrap=teacher"),
+    ),
     "gym-process": ("gym:CartPole-v1", (*PROCESS, *PRIORITIES, *REANALYZE, "replay.n_step=5")),
 }
 CLOCKS = ("elapsed", "games_per_minute", "updates_per_second", "positions_per_second", "acting/memory_mib")

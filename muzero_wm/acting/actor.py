@@ -22,6 +22,7 @@ from muzero_wm.model.device import enough_memory
 from muzero_wm.model.world_model import WorldModel
 from muzero_wm.planning.planner import Planner, SearchResult
 from muzero_wm.planning.shards import resolve_workers, shard_size
+from muzero_wm.replay.frames import newest
 from muzero_wm.replay.stored import Moment, Stored
 
 
@@ -152,7 +153,7 @@ class Actor:
             step = self.env.step(action)
             rows.append(
                 {
-                    "observation": before.observation,
+                    "observation": newest(self.env.spec, before.observation),
                     "legal_actions": before.legal_actions,
                     "to_play": before.to_play,
                     "action": action,
@@ -210,13 +211,13 @@ class Actor:
             ) from error
 
     def _ends(self, step: Step, done: NDArray[np.bool_]) -> tuple[NDArray[Any], NDArray[np.float32], NDArray[np.int8]]:
-        """Returns final observation, value and player to move of the episodes that ended."""
+        """Returns what is stored of the final observation, value and player to move of the episodes that ended."""
         rows = np.flatnonzero(done)
         value = np.zeros(len(rows), np.float32)
         cut = ~step.terminated[rows]
         if cut.any():
             value[cut] = self.network.initial(step.final_observation[rows[cut]]).value
-        return step.final_observation[rows], value, step.final_to_play[rows]
+        return newest(self.env.spec, step.final_observation[rows]), value, step.final_to_play[rows]
 
     def state_dict(self) -> dict[str, Any]:
         """Returns the environments, the number of moves, how long each episode is and random moves under way."""

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muzero_wm.envs.base import EnvError, EnvSpec
+from muzero_wm.replay.frames import stored_whole
 from muzero_wm.replay.room import Room, step_layout
 from muzero_wm.replay.trajectory import Trajectories
 
@@ -27,10 +28,10 @@ class Played:
     """T steps of n environments, and the ends among them.
 
     Attributes:
-        steps: arrays [T, n, ...] by the names of Trajectories.
+        steps: arrays [T, n, ...] by the names of Trajectories; of stacked frames the newest.
         done: [T, n] bool.
         terminated: [T, n] bool; done but not terminated means truncated.
-        final_observation: [E, *shape] of the episodes that ended, by step, then by environment.
+        final_observation: [E, *frame_shape] of the episodes that ended, by step, then by environment.
         final_value: [E] float32, 0 where terminated.
         final_to_play: [E] int8, who would be to move.
         stats: named means for the log.
@@ -83,7 +84,8 @@ class OpenEpisodes:
 
     Where targets look a bounded number of steps ahead, a long episode is cut at the border of a round, and what the
     targets of its last steps need stays in the row: the next segment begins with it. Where targets wait for the end,
-    only an episode that outgrows its row is cut, and nothing is repeated.
+    only an episode that outgrows its row is cut, and nothing is repeated for them. Where stacks of frames are shown, a
+    few steps more stay in front of these (the lead), so that every stack can be put together within its segment.
 
     Args:
         spec: shapes.
@@ -98,6 +100,7 @@ class OpenEpisodes:
         self._rows = np.arange(num_envs)
         self._moves = 0  # of every environment, since the run began
         self._repeated = np.zeros(num_envs, np.int64)  # steps of the row that were handed over before
+        self._lead = np.zeros(num_envs, np.int64)  # how many of these only stacks of frames need
         self._steps = np.zeros(num_envs, np.int64)  # of the whole episode
         self._return = np.zeros(num_envs, np.float64)
         self._columns: dict[str, NDArray[Any]] = {}
@@ -137,7 +140,7 @@ class OpenEpisodes:
                     )
                 )
         self._moves += len(played.done)
-        long = np.flatnonzero(self.length > self._longest(len(played.done)))
+        long = np.flatnonzero(self.length - self._lead > self._longest(len(played.done)))
         if len(long):
             parts.append(self._cut(long))
         return Absorbed(
@@ -165,7 +168,7 @@ class OpenEpisodes:
         Args:
             rows: [E] int64, ascending.
             terminated: [E] bool; False means truncated.
-            observation: [E, *shape] final observations.
+            observation: [E, *frame_shape] final observations.
             value: [E] float32 value of the final observation, 0 where terminated.
             to_play: [E] int8 player to move at the final observation.
 
@@ -196,12 +199,13 @@ class OpenEpisodes:
         for array in segments.stored.values():
             array[ends] = 0
         # the first of these steps is the first whose targets look beyond the cut
-        keep = max(self._room.reach, 1)
-        for row in rows:
-            kept = slice(self.length[row] - keep, self.length[row])
+        needed = max(self._room.reach, 1)
+        keep = np.minimum(self.length[rows], needed + self._room.lead)
+        for row, kept in zip(rows, keep, strict=True):
+            last_ones = slice(self.length[row] - kept, self.length[row])
             for column in self._columns.values():
-                column[row, :keep] = column[row, kept].copy()
-        self.length[rows], self._repeated[rows] = keep, keep - 1
+                column[row, :kept] = column[row, last_ones].copy()
+        self.length[rows], self._repeated[rows], self._lead[rows] = keep, keep - 1, keep - needed
         return segments
 
     def _segments(
@@ -216,12 +220,13 @@ class OpenEpisodes:
             terminated=terminated,
             cut=np.full(len(rows), cut),
             repeated=self._repeated[rows],
+            lead=self._lead[rows],
             stored=stored,
             **columns,
         )
 
     def _clear(self, rows: NDArray[Any]) -> None:
-        self.length[rows] = self._repeated[rows] = self._steps[rows] = 0
+        self.length[rows] = self._repeated[rows] = self._lead[rows] = self._steps[rows] = 0
         self._return[rows] = 0.0
 
     def drop(self, rows: NDArray[np.bool_]) -> None:
@@ -235,6 +240,7 @@ class OpenEpisodes:
         return {
             "length": self.length.copy(),
             "repeated": self._repeated.copy(),
+            "lead": self._lead.copy(),
             "steps": self._steps.copy(),
             "return": self._return.copy(),
             "moves": self._moves,
@@ -244,7 +250,7 @@ class OpenEpisodes:
         """Restores `state_dict` of as many environments.
 
         Raises:
-            EnvError: the state is of another number of environments.
+            EnvError: the state is of another number of environments, or holds something else of a step.
         """
         length = np.asarray(state["length"])
         if length.shape != self.length.shape:
@@ -254,15 +260,19 @@ class OpenEpisodes:
             )
         self.length[:] = length
         # a run with other settings, or of an earlier version, may have kept more of an episode; it is cut next
-        self._allocate(max(self._room.columns, int(length.max()) + self._room.columns - self._room.cut_at))
+        room = self._room
+        self._allocate(max(room.columns, int(length.max()) + room.columns - room.cut_at - room.lead))
         width = int(length.max())
         inside = np.arange(width)[None, :] < length[:, None]
+        if problem := stored_whole(self._spec, state["observation"]):
+            raise EnvError(problem)
         for name, column in self._columns.items():
             if name not in state:
                 raise EnvError(f"the checkpoint's unfinished episodes hold no {name}; a run keeps its learning.terms")
             column[:, :width][inside] = np.asarray(state[name])
         # runs of earlier versions kept whole episodes, and did not count moves here
         self._repeated[:] = np.asarray(state.get("repeated", 0))
+        self._lead[:] = np.asarray(state.get("lead", 0))
         self._steps[:] = np.asarray(state.get("steps", length))
         rewards = _seen_first(self._columns["reward"][:, :width], self._columns["to_play"][:, :width])
         self._return[:] = np.asarray(state.get("return", np.where(inside, rewards, 0.0).sum(1)))

@@ -118,7 +118,7 @@ def made_up_games(spec: EnvSpec, num_steps: int, seed: int) -> Trajectories:
     return Trajectories(
         lengths=lengths,
         terminated=np.ones(len(lengths), np.bool_),
-        observation=rng.integers(0, 2, (slots, *spec.observation_shape)).astype(spec.observation_dtype),
+        observation=rng.integers(0, 2, (slots, *spec.frame_shape)).astype(spec.observation_dtype),
         legal_actions=np.ones((slots, spec.num_actions), np.bool_),
         to_play=(position % spec.num_players).astype(np.int8),
         action=action,

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muzero_wm.basis.errors import UserError
-from muzero_wm.envs.language import Language
+from muzero_wm.envs.language import MOST_FRAMES, Language
 
 MOST_NUMBERS = 1 << 24
 """Most numbers of an observation, and most actions."""
@@ -62,6 +62,9 @@ class EnvSpec:
             follows a move is then learnt.
         observation_bounds: smallest and largest number an observation may hold, None where unknown.
         language: what the environment itself shows and takes, None where that is what the model sees and answers.
+        frames: how many observations stand one behind the other along the first axis of `observation_shape`, oldest
+            first, the first of an episode in place of those before it; the replay stores each once. Between two players
+            1: a seat's history is not that of the steps.
     """
 
     name: str
@@ -75,6 +78,12 @@ class EnvSpec:
     alternating: bool = True
     observation_bounds: tuple[float, float] | None = None
     language: Language | None = None
+    frames: int = 1
+
+    @property
+    def frame_shape(self) -> tuple[int, ...]:
+        """Shape of the newest of the observations that stand one behind the other."""
+        return (self.observation_shape[0] // self.frames, *self.observation_shape[1:])
 
     def to_json(self) -> dict[str, Any]:
         """Returns the spec in numbers, strings and lists; `from_dict` reads it too."""
@@ -95,6 +104,7 @@ class EnvSpec:
             "alternating": self.alternating,
             "observation_bounds": _plain(self.observation_bounds),
             "language": None if self.language is None else self.language.to_dict(),
+            "frames": self.frames,
         }
 
     @classmethod
@@ -124,6 +134,7 @@ class EnvSpec:
                 alternating=state["alternating"],
                 observation_bounds=_pair(state["observation_bounds"]),
                 language=None if language is None else Language.from_dict(language),
+                frames=state.get("frames", 1),  # those of earlier versions stored stacks as they are
             )
             if problem := spec.problem():
                 raise EnvError(f"environment in the checkpoint: {problem}")
@@ -145,6 +156,10 @@ class EnvSpec:
             return f"expected at most {MOST_NUMBERS} numbers and actions, got {str(positive)[:80]}"
         if self.observation_dtype not in (np.uint8, np.float32):
             return f"expected observations of dtype uint8 or float32, got {self.observation_dtype}"
+        if type(self.frames) is not int or not 1 <= self.frames <= MOST_FRAMES or shape[0] % self.frames:
+            return f"expected frames in 1 .. {MOST_FRAMES} that divide {shape[0]}, got {self.frames!r:.20}"
+        if self.frames > 1 and self.num_players == 2:
+            return f"expected 1 frame between two players, whose histories differ, got {self.frames}"
         if type(self.alternating) is not bool:
             return f"expected alternating to be true or false, got {self.alternating!r:.20}"
         for what, bounds in (("value", self.value_bounds), ("observation", self.observation_bounds)):

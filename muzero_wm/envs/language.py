@@ -14,7 +14,10 @@ from typing import Any
 
 Key = str | int
 
-_LONGEST_TEXT, _MOST_PARTS, _MOST_FRAMES, _DEEPEST = 200, 4096, 64, 64
+MOST_FRAMES = 64
+"""Most observations that are shown at once."""
+
+_LONGEST_TEXT, _MOST_PARTS, _DEEPEST = 200, 4096, 64
 
 
 @dataclass(frozen=True)
@@ -190,7 +193,7 @@ class Language:
             What is wrong, None if nothing is.
         """
         observed, acted = self.observed, self.acted
-        if not 0 < len(observed.parts) <= _MOST_PARTS or observed.frames not in range(1, _MOST_FRAMES + 1):
+        if not 0 < len(observed.parts) <= _MOST_PARTS or observed.frames not in range(1, MOST_FRAMES + 1):
             return "expected parts of an observation"
         if observed.mask is not None and not _is_path(observed.mask):
             return "expected keys to the mask in words"

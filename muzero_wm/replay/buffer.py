@@ -14,6 +14,7 @@ from muzero_wm.config import ReplayConfig
 from muzero_wm.envs.base import EnvSpec
 from muzero_wm.model.observation import Statistics
 from muzero_wm.replay.batch import Batch, Draws
+from muzero_wm.replay.frames import reach_back, stacks
 from muzero_wm.replay.packs import Packs
 from muzero_wm.replay.room import ring_capacity, ring_layout, targets_reach
 from muzero_wm.replay.statistics import observation_statistics
@@ -31,8 +32,8 @@ PRIORITY_FLOOR = 1e-6
 class ReplayBuffer:
     """Most recent episodes, or parts of them, evicted whole and oldest first.
 
-    Parts of an episode overlap by what targets look ahead (`targets_reach`): a step is sampled in the one part that
-    holds all that its targets need, so they are those of the whole episode.
+    Parts of an episode overlap by what targets look ahead (`targets_reach`) and stacks of frames look back: a step is
+    sampled in the one part that holds all that it needs, so its targets and stacks are those of the whole episode.
 
     Args:
         spec: shapes of what is stored.
@@ -50,6 +51,7 @@ class ReplayBuffer:
     ) -> None:
         """Allocates the ring; see the class for the arguments."""
         self.config, self.discount = config, discount
+        self._spec = spec
         layout = ring_layout(spec, stored)
         self.capacity = ring_capacity(spec, config, open_bytes, stored)
         self._stored = tuple(each.name for each in stored)
@@ -59,7 +61,7 @@ class ReplayBuffer:
         self._renewed = np.zeros(self.capacity if config.bootstrap == "teacher" else 0, np.float32)
         self._bootstrap = self.ring["value"]  # what returns end with
         self._tree = SumTree(self.capacity)
-        self._packs = Packs(layout, self.capacity)
+        self._packs = Packs(layout, self.capacity, spec)
         self._segments: deque[int] = deque()  # slots of each stored segment, oldest first
         self._head = 0  # slot that is written next
         self._used = 0
@@ -138,12 +140,16 @@ class ReplayBuffer:
         last = np.repeat(np.cumsum(slots_of) - 1, slots_of)
         to_end = last - np.arange(count)
         self._put("to_end", where, to_end)
+        position = np.repeat(slots_of - 1, slots_of) - to_end
+        if "since" in self.ring:
+            self._put("since", where, reach_back(position, self._spec.frames))
         cut = np.repeat(data.cut[part], slots_of)
         self._put("terminated", where, np.repeat(data.terminated[part], slots_of))
         self._put("cut", where, cut)
         # before a cut, what looks beyond it is sampled in the next segment, which begins with it; where targets look
         # for an end that did not come, returns end with the value there, as at a truncation
         sampled = to_end >= np.where(cut, max(targets_reach(self.config), 1), 1)
+        sampled &= position >= np.repeat(data.lead[part], slots_of)
         self._put("priority", where, np.where(sampled, priority, 0.0))
         self._num_steps += int(sampled.sum())
         self._segments.extend(int(n) for n in slots_of)
@@ -174,13 +180,21 @@ class ReplayBuffer:
         back = 1 + (rng.random(count) * np.minimum(self.config.unroll_steps, to_end)).astype(np.int64)
         return Draws(np.where(near_end, (slots + to_end - back) % self.capacity, slots), odds)
 
+    def observations(self, slots: NDArray[np.int64]) -> NDArray[Any]:
+        """Returns what was shown in slots [...] int64 that are sampled or behind sampled ones.
+
+        Returns:
+            [..., *observation_shape], stacks of frames put together.
+        """
+        return stacks(self.ring, slots, self._spec)
+
     def observation_statistics(self, per_channel: bool) -> Statistics:
         """Returns the statistics of all stored observations, final ones included; at least one episode is stored.
 
         Args:
             per_channel: over all cells of a channel [C, H, W] too, not feature by feature.
         """
-        return observation_statistics(self.ring["observation"], self._order(), per_channel)
+        return observation_statistics(self.ring["observation"], self._order(), per_channel, self._spec.frames)
 
     def batch(
         self, slots: NDArray[np.int64], beta: float, rng: np.random.Generator, odds: NDArray[np.float64] | None = None
@@ -209,10 +223,9 @@ class ReplayBuffer:
             filler=rng.integers(0, actions, (len(slots), unroll), dtype=np.int32),
         )
         weight = np.ones(len(slots)) if odds is None else odds**-beta
-        observation = self.ring["observation"]
         return Batch(
-            observation=observation[slots],
-            next_observation=observation[targets.slot[:, 1:]],
+            observation=self.observations(slots),
+            next_observation=self.observations(targets.slot[:, 1:]),
             targets=targets,
             weight=(weight / weight.max()).astype(np.float32),
             slot=slots,
@@ -349,6 +362,10 @@ class ReplayBuffer:
         self._head, self._used = head, used
         order = self._order()
         segments = self._packs.load_state_dict(state, self.ring, order)
+        if "since" in self.ring:
+            slots_of = np.array(segments, np.int64)
+            position = np.repeat(slots_of - 1, slots_of) - self.ring["to_end"][order]
+            self.ring["since"][order] = reach_back(position, self._spec.frames)
         if priority.dtype != np.float64 or priority.shape != (used,):
             raise ValueError(f"expected {used} float64 priorities")
         if ((priority > 0.0) & (self.ring["to_end"][order] == 0)).any():

@@ -16,11 +16,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from muzero_wm.basis.errors import CheckpointError
 from muzero_wm.basis.packs import EpisodePack
+from muzero_wm.envs.base import EnvSpec
+from muzero_wm.replay.frames import stored_whole
 
 # A pack of this share of the ring takes in no other.
 _LARGE = 16
-_DERIVED = ("to_end",)  # follows from the lengths of the episodes
+_DERIVED = ("to_end", "since")  # follow from the lengths of the episodes
 
 Layout = Mapping[str, tuple[tuple[int, ...], Any]]
 
@@ -50,9 +53,11 @@ class Packs:
     Args:
         layout: shape and dtype of what a slot holds, by name.
         capacity: slots of the ring.
+        spec: of the environment.
     """
 
-    def __init__(self, layout: Layout, capacity: int) -> None:
+    def __init__(self, layout: Layout, capacity: int, spec: EnvSpec) -> None:
+        self._spec = spec
         self._layout = {name: entry for name, entry in layout.items() if name not in _DERIVED}
         self._capacity = capacity
         self._spans: deque[_Span] = deque()
@@ -125,7 +130,7 @@ class Packs:
             Slots of each episode, oldest first.
 
         Raises:
-            CheckpointError: a pack is missing or damaged.
+            CheckpointError: a pack is missing or damaged, or of a version that stored stacks of frames.
             ValueError: the state does not fit the ring or contradicts itself.
         """
         self._spans.clear()
@@ -181,6 +186,8 @@ class Packs:
             raise ValueError("expected episodes of two slots or more")
         if lengths.max() > self._capacity or lengths.sum() > 2 * self._capacity:
             raise ValueError("a pack of episodes is larger than the ring")
+        if problem := stored_whole(self._spec, arrays["observation"]):
+            raise CheckpointError(f"replay: {problem}")
         for name, (shape, dtype) in self._layout.items():
             expected = (int(lengths.sum()), *shape)
             if arrays[name].shape != expected or arrays[name].dtype != dtype:

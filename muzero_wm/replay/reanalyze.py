@@ -47,7 +47,7 @@ def reanalyze(buffer: ReplayBuffer, slots: NDArray[np.int64], search: SearchFn, 
     for begin in range(0, len(positions), MAX_ROOTS):
         part = positions[begin : begin + MAX_ROOTS]
         policy, value = search(
-            buffer.ring["observation"][part], buffer.ring["legal_actions"][part], keys[begin : begin + len(part)]
+            buffer.observations(part), buffer.ring["legal_actions"][part], keys[begin : begin + len(part)]
         )
         buffer.renew(part, policy, value)
     return len(positions)
@@ -77,6 +77,6 @@ def renew_bootstraps(buffer: ReplayBuffer, slots: NDArray[np.int64], evaluate: V
     """
     positions = buffer.bootstrap_slots(slots)
     parts = [positions[begin : begin + MAX_ROOTS] for begin in range(0, len(positions), MAX_ROOTS)]
-    values = [evaluate(buffer.ring["observation"][part]) for part in parts]
+    values = [evaluate(buffer.observations(part)) for part in parts]
     buffer.set_bootstraps(positions, np.concatenate([np.zeros(0, np.float32), *values]))
     return len(positions)

@@ -18,7 +18,10 @@ _NEW_PER_REPEATED = 4
 _COPIES = 2
 _MIB = 2**20
 # What else the states of ring and unfinished episodes hold.
-_TAKEN = ("terminated", "cut", "to_end", "priority", "lengths", "length", "repeated", "steps", "return", "moves")
+_TAKEN = (
+    "terminated", "cut", "to_end", "since", "priority", "lengths",
+    "length", "repeated", "lead", "steps", "return", "moves",
+)  # fmt: skip
 
 
 def step_layout(spec: EnvSpec, stored: Sequence[Stored] = ()) -> Layout:
@@ -32,7 +35,7 @@ def step_layout(spec: EnvSpec, stored: Sequence[Stored] = ()) -> Layout:
         TermError: a term stores something by a name that is taken.
     """
     layout: Layout = {
-        "observation": (spec.observation_shape, spec.observation_dtype),
+        "observation": (spec.frame_shape, spec.observation_dtype),
         "legal_actions": ((spec.num_actions,), np.bool_),
         "to_play": ((), np.int8),
         "action": ((), np.int32),
@@ -49,7 +52,8 @@ def step_layout(spec: EnvSpec, stored: Sequence[Stored] = ()) -> Layout:
 
 def ring_layout(spec: EnvSpec, stored: Sequence[Stored] = ()) -> Layout:
     """Returns shape and dtype of what a slot of the ring holds, by name."""
-    return step_layout(spec, stored) | {"terminated": ((), np.bool_), "cut": ((), np.bool_), "to_end": ((), np.int32)}
+    layout = step_layout(spec, stored) | {"terminated": ((), np.bool_), "cut": ((), np.bool_), "to_end": ((), np.int32)}
+    return layout | ({"since": ((), np.uint8)} if spec.frames > 1 else {})
 
 
 def layout_bytes(layout: Layout) -> int:
@@ -93,7 +97,8 @@ class Room:
     Attributes:
         capacity: slots of the ring.
         columns: slots in the row of an unfinished episode.
-        cut_at: an episode that has more steps at the border of a round is handed over as far as it is known.
+        cut_at: an episode that has more steps at the border of a round is handed over as far as it is known; those that
+            only stacks of frames need are not counted.
         reach: steps behind a sampled one that its targets need; 0: all until the end of the episode.
         first_moves: moves of every environment after which the first update may come, for a reach > 0.
         open_bytes: of all unfinished episodes, with their copy at the last border.
@@ -101,6 +106,8 @@ class Room:
         max_steps: what the ring was asked to hold.
         longest: steps an episode can have, None where unknown.
         stored: what terms of the loss have stored of every step.
+        lead: most steps at the beginning of a segment that were sampled in the one before it, and are there for what
+            stacks of frames show.
     """
 
     capacity: int
@@ -113,6 +120,7 @@ class Room:
     max_steps: int
     longest: int | None
     stored: tuple[Stored, ...] = ()
+    lead: int = 0
 
     def describe(self) -> list[str]:
         """Returns what the replay holds, a line each."""
@@ -150,12 +158,14 @@ def share_room(spec: EnvSpec, config: Config) -> Room:
     stored = stored_by(config.learning.terms)
     replay, rows, round_steps = config.replay, config.acting.num_envs, config.acting.steps_per_round
     budget, column = int(replay.max_mib * _MIB), _COPIES * rows * layout_bytes(step_layout(spec, stored))
-    reach = targets_reach(replay)
+    reach, lead = targets_reach(replay), spec.frames - 1
     needed = max(reach, 1)
     # what is handed over together should be a small part of the ring
-    wanted = min((1 + _NEW_PER_REPEATED) * reach, replay.max_steps // (4 * rows)) if reach else replay.max_steps
+    wanted = reach + _NEW_PER_REPEATED * (reach + lead)
+    wanted = min(wanted, replay.max_steps // (4 * rows)) if reach else replay.max_steps
     wanted = max(needed, min(wanted, spec.max_episode_steps or wanted))
-    beyond = round_steps + 1  # steps until the next border, and the final observation
+    # steps until the next border, the final observation, and what stacks show from before the first step
+    beyond = round_steps + 1 + lead
     in_quarter, in_half = (budget // (share * column) - beyond for share in (4, 2))
     in_ring = min(replay.max_steps, budget // (2 * _slot_bytes(spec, replay, stored))) - beyond
     cut_at = min(wanted, max(in_quarter, min(needed, in_half)), in_ring)
@@ -179,4 +189,5 @@ def share_room(spec: EnvSpec, config: Config) -> Room:
         max_steps=replay.max_steps,
         longest=spec.max_episode_steps,
         stored=stored,
+        lead=lead,
     )

@@ -13,16 +13,19 @@ from muzero_wm.model.observation import Statistics
 _CHUNK = 1 << 22  # numbers at a time
 
 
-def observation_statistics(observations: NDArray, slots: NDArray[np.int64], per_channel: bool) -> Statistics:
+def observation_statistics(
+    observations: NDArray, slots: NDArray[np.int64], per_channel: bool, frames: int = 1
+) -> Statistics:
     """Returns the statistics of stored observations, in two passes and float64.
 
     Args:
         observations: [capacity, *shape] real numbers.
         slots: [n] int64, which of them; at least one. Their order decides the last digits.
         per_channel: over all cells [H, W] of a channel too.
+        frames: how many of these stand one behind the other in what the model sees.
 
     Returns:
-        Arrays of the observation's shape, or [C, 1, 1].
+        Arrays of the shape of what the model sees, or [C, 1, 1] of its channels.
     """
     axes = (0, 2, 3) if per_channel else (0,)
     rows = max(1, _CHUNK // math.prod(observations.shape[1:]))
@@ -40,4 +43,5 @@ def observation_statistics(observations: NDArray, slots: NDArray[np.int64], per_
     mean = np.asarray(total / numbers)
     squares = sum(np.square(chunk - mean).sum(axes, keepdims=True) for chunk in chunks())
     deviation = np.asarray(np.sqrt(squares / numbers))
-    return Statistics(len(slots), np.asarray(low)[0], np.asarray(high)[0], mean[0], deviation[0])
+    found = (np.asarray(low)[0], np.asarray(high)[0], mean[0], deviation[0])
+    return Statistics(len(slots), *(np.concatenate([each] * frames) for each in found))

@@ -18,7 +18,7 @@ class Trajectories:
     Attributes:
         lengths: [E] int64, steps T of each segment, >= 1.
         terminated: [E] bool; False means truncated or cut: the final slot's value is then a bootstrap, else 0.
-        observation: [M, *shape] with M = sum(T + 1).
+        observation: [M, *frame_shape] with M = sum(T + 1); of stacked frames the newest.
         legal_actions: [M, A] bool; meaningless in final slots.
         to_play: [M] int8.
         action: [M] int32; -1 in final slots.
@@ -30,6 +30,8 @@ class Trajectories:
         stored: by name, [M, ...] each: what terms of the loss have stored of every step; 0 in final slots.
         repeated: [E] int64, steps at the beginning that the segment before it of the same episode holds too. All 0
             when left out.
+        lead: [E] int64, how many of these are there only for what stacks of frames show of the past; the others are
+            learnt from here and not there. All 0 when left out.
     """
 
     lengths: NDArray[np.int64]
@@ -44,6 +46,7 @@ class Trajectories:
     cut: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
     stored: dict[str, NDArray[Any]] = field(default_factory=dict)
     repeated: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
+    lead: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
     def __post_init__(self) -> None:
         """Takes the segments for whole episodes where nothing else is said."""
@@ -51,6 +54,8 @@ class Trajectories:
             self.cut = np.zeros(len(self.lengths), np.bool_)
         if not len(self.repeated):
             self.repeated = np.zeros(len(self.lengths), np.int64)
+        if not len(self.lead):
+            self.lead = np.zeros(len(self.lengths), np.int64)
 
     @property
     def num_steps(self) -> int:

@@ -16,7 +16,7 @@ from tests.envs.toys import Echo, Walk
 
 def test_frames_are_oldest_first_and_begin_with_the_first() -> None:
     env = StackedEnv(Walk(), 3)
-    assert env.spec.observation_shape == (6,)
+    assert (env.spec.observation_shape, env.spec.frames, env.spec.frame_shape) == ((6,), 3, (2,))
     shown = [env.reset(2).observation] + [env.step(action).observation for action in (1, 2, 3)]
     assert [row[::2].tolist() for row in shown] == [[2, 2, 2], [2, 2, 3], [2, 3, 5], [3, 5, 8]]
     assert env.reset(4).observation[::2].tolist() == [4, 4, 4]
@@ -24,6 +24,7 @@ def test_frames_are_oldest_first_and_begin_with_the_first() -> None:
 
 def test_a_seat_sees_what_it_saw_itself() -> None:
     env = StackedEnv(Walk(players=2), 2)
+    assert (env.spec.frames, env.spec.frame_shape) == (1, (4,)), "two histories cannot be told from one row of frames"
     shown = [env.reset(0).observation] + [env.step(action).observation for action in (1, 2, 3)]
     assert [row.reshape(2, 2).tolist() for row in shown] == [
         [[0, 0], [0, 0]], [[1, 1], [1, 1]], [[0, 0], [3, 0]], [[1, 1], [6, 1]],
@@ -35,6 +36,7 @@ def test_images_are_stacked_by_channels() -> None:
     inner.shown = np.full((6, 5, 2), 1, np.uint8) * np.array([1, 2], np.uint8)
     env = StackedEnv(GymnasiumEnv("toy", inner), 2)
     assert (env.spec.observation_shape, env.spec.observation_dtype) == ((4, 6, 5), np.uint8)
+    assert (env.spec.frames, env.spec.frame_shape) == (2, (2, 6, 5))
     env.reset(0)
     inner.shown = inner.shown + np.uint8(10)
     assert env.step(0).observation[:, 3, 3].tolist() == [1, 2, 11, 12]

@@ -45,5 +45,19 @@ class Rare(Endless):
         return shown, reward, self._t == self._length, False, info
 
 
+class Film(Rare):
+    """The same as small pictures: the number of the step, and stripes that move."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.observation_space = spaces.Box(0, 255, (6, 5, 1), np.uint8)
+
+    def _show(self) -> Any:
+        shown = np.zeros((6, 5, 1), np.uint8)
+        shown[self._t % 6], shown[0, 0] = 255, self._t % 256
+        return shown
+
+
 gymnasium.register("Endless-v0", entry_point=Endless, disable_env_checker=True)
 gymnasium.register("Rare-v0", entry_point=Rare, disable_env_checker=True)
+gymnasium.register("Film-v0", entry_point=Film, disable_env_checker=True)

@@ -94,14 +94,18 @@ def assert_equal_targets(first: ReplayBuffer, second: ReplayBuffer, keys: list[t
     assert np.array_equal(seen, seen_there)
 
 
-@given(st.integers(1, 2), st.integers(1, 4), st.integers(1, 6), st.integers(1, 9), st.booleans(), st.integers(0, 2**31))
+@given(
+    st.integers(1, 2), st.integers(1, 4), st.integers(1, 6), st.integers(1, 9), st.booleans(), st.integers(1, 4),
+    st.integers(0, 2**31),
+)  # fmt: skip
 @settings(max_examples=60, deadline=None)
 def test_targets_are_those_of_the_whole_episode_position_by_position(
-    players: int, unroll: int, n_step: int, steps: int, early: bool, seed: int
+    players: int, unroll: int, n_step: int, steps: int, early: bool, frames: int, seed: int
 ) -> None:
     rng = np.random.default_rng(seed)
     config = configure(steps=steps, unroll_steps=unroll, n_step=n_step, min_steps=30 if early else 10**6)
-    spec = make_spec(players)
+    frames = frames if players == 1 else 1
+    spec = replace(make_spec(players), observation_shape=(2 * frames,), frames=frames)
     room = share_room(spec, config)
     episodes = [[random_episode(rng, players, int(n), 10 * row + i) for i, n in enumerate(rng.integers(1, 120, 6))]
                 for row in range(3)]  # fmt: skip
@@ -112,7 +116,7 @@ def test_targets_are_those_of_the_whole_episode_position_by_position(
         absorbed = rows.absorb(played)
         if absorbed.trajectories is not None:
             parts.extend(absorbed.trajectories)
-        assert rows.length.max() <= room.cut_at
+        assert rows.length.max() <= room.cut_at + room.lead
         assert not len(absorbed.lengths) or absorbed.lengths.max() >= 1
         for tag, t in played.steps["observation"].reshape(-1, 2).astype(int).tolist():
             known[tag] = t + 1

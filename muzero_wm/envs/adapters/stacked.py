@@ -39,7 +39,10 @@ class StackedEnv(SingleEnv):
         language = env.spec.language
         if language is not None:
             language = replace(language, observed=replace(language.observed, frames=k))
-        self.spec = replace(env.spec, observation_shape=(k * shape[0], *shape[1:]), language=language)
+        # what a seat saw last is not what was shown last: between two players stacks are stored as they are
+        frames = k if env.spec.num_players == 1 else 1
+        stacked = (k * shape[0], *shape[1:])
+        self.spec = replace(env.spec, observation_shape=stacked, language=language, frames=frames)
         self.repeatable, self.raw, self.doubts = env.repeatable, env.raw, env.doubts
 
     def reset(self, seed: int) -> Moment:
