@@ -74,10 +74,16 @@ class SupportConfig(Section):
 class ModelConfig(Section):
     """World model: representation, dynamics, prediction, projector."""
 
-    torso: str = Field("auto", description="mlp, conv or a registered one; auto: conv for boards and images, else mlp")
-    width: Annotated[StrictInt, Field(ge=4, le=4096)] = Field(128, description="hidden width (mlp) or channels (conv)")
+    torso: str = Field(
+        "auto",
+        description="mlp, conv, pixels or a registered one; auto: pixels for images with a side above 20 (two players: "
+        "32), conv for boards and smaller images, else mlp",
+    )
+    width: Annotated[StrictInt, Field(ge=4, le=4096)] = Field(
+        128, description="hidden width (mlp) or channels (conv, pixels)"
+    )
     representation_blocks: Annotated[StrictInt, Field(ge=0, le=1000)] = Field(
-        1, description="residual blocks from observation to latent"
+        1, description="residual blocks from observation to latent (pixels: in each of its stages)"
     )
     dynamics_blocks: Annotated[StrictInt, Field(ge=1, le=1000)] = Field(
         1, description="residual blocks from latent and action to the next latent"
