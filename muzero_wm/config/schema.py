@@ -228,6 +228,12 @@ class LearningConfig(Section):
         {}, description="losses of your own and their weights: name, or package.module:name (docs/own-losses.md)"
     )
     terminal_weight: Weight = Field(1.0, description="factor on reward and value losses at an episode's end")
+    random_shift: Annotated[StrictInt, Field(ge=0, le=128)] = Field(
+        0, description="images of one player: pixels by which each is moved at random in training, edges repeated"
+    )
+    random_intensity: Annotated[float, Field(ge=0.0, le=0.4)] = Field(
+        0.0, description="the same: how much brighter or darker; SPR has 0.05"
+    )
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0.0)] = 4e-3
     weight_decay: Annotated[float, Field(ge=0.0)] = 1e-4

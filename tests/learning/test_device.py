@@ -87,7 +87,10 @@ def move_elsewhere(module: nn.Module) -> None:
 CASES = {
     "conv": ("tictactoe", ("model.torso=conv", "model.batch_norm=true", "learning.on_nonfinite=rollback")),
     "mlp": ("tictactoe", ("model.torso=mlp", "learning.on_nonfinite=skip")),
-    "pixels": ("image", ("model.torso=pixels", "model.batch_norm=true")),
+    "pixels": (
+        "image",
+        ("model.torso=pixels", "model.batch_norm=true", "learning.random_shift=3", "learning.random_intensity=0.1"),
+    ),
     "large-board": ("large", ("model.torso=conv",)),
     "turns-scaled": ("turns", ("model.torso=mlp", "model.observation=normalize", "model.continues=true")),
 }
@@ -129,9 +132,11 @@ def test_updates_touch_no_other_device_and_wait_for_none(case: str, monkeypatch:
             0.5,
             np.random.default_rng(0),
             model=learner.model,
+            config=config.learning,
             device=ELSEWHERE,
         )
         assert (laid[0].cells is not None) == (kind == "large")
+        assert (laid[0].changes is not None) == (kind == "image")
         made = learner._launch(laid, 0.5, lambda: None)
     for each in made:
         assert each is not None
