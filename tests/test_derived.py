@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,33 @@ def test_what_follows_from_an_environment_does_not_depend_on_how_slow_it_is(monk
 def test_vectors_get_an_mlp_and_boards_a_conv_torso() -> None:
     assert derive("gym:CartPole-v1").settings["model"]["torso"] == "mlp"
     assert derive("connect4").settings["model"]["torso"] == "conv"
+
+
+def test_images_are_looked_at_with_strides_and_searched_a_little() -> None:
+    derived = derive("tests.envs.toys:Road(size=96)")
+    settings, lines = derived.settings, "\n".join(derived.lines)
+    assert settings["model"]["torso"] == "pixels"
+    assert settings["search"]["num_simulations"] == 16 and settings["search"]["max_num_considered_actions"] == 4
+    assert settings["replay"]["unroll_steps"] == settings["replay"]["n_step"] == 5
+    assert "an image of 3 x 96x96, a side above 20: halved down to 6x6 cells: model.torso pixels" in lines
+    assert (
+        "images are dear to look at and to keep: a small search, short returns, a small batch, more memory: " in lines
+    )
+    said = re.findall(r"(?:model|search|acting|replay|learning)\.\w+", lines)
+    assert len(said) == len(set(said)), "something was chosen twice"
+    small = derive("tests.envs.toys:Road(size=20)").settings
+    assert small["model"]["torso"] == "conv" and small["search"]["num_simulations"] == 25
+
+
+@pytest.mark.parametrize(("size", "torso"), [(96, "pixels"), (8, "conv")])
+def test_a_game_of_images_can_be_trained_without_a_setting(size: int, torso: str, tmp_path: Path) -> None:
+    few = ["acting.num_envs=4", "replay.min_steps=64", "acting.process=false", "run.tensorboard=false"]
+    few += ["learning.batch_size=4", "learning.updates_per_round=2", "inference.backend=fused"]
+    name = f"tests.envs.toys:Road(size={size})"
+    agent = muzero_wm.train(env=name, run_dir=tmp_path / "run", max_updates=4, overrides=few)
+    assert agent.updates == 4 and agent.model.torso.name == torso
+    again = muzero_wm.load(tmp_path / "run")
+    assert again.act(np.zeros((size, size, 3), np.uint8)) in range(3)
 
 
 def test_long_episodes_look_further_ahead() -> None:

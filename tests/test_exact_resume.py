@@ -31,6 +31,7 @@ SMALL = [
 PRIORITIES = ("replay.priority_exponent=0.6",)
 REANALYZE = ("replay.reanalyze_fraction=0.25",)
 CONV = ("model.torso=conv", "model.width=8", "model.batch_norm=true")
+IMAGES = ("model.torso=pixels", "model.width=8", "learning.random_shift=3", "learning.random_intensity=0.1")
 PROCESS = ("acting.process=true",)
 OPENINGS = ("acting.random_openings=0.5", "acting.max_random_plies=4")
 EXPLORATION = ("acting.random_moves=0.9", "acting.min_noise=0")
@@ -42,6 +43,7 @@ CASES = {
     "gym-mlp": ("gym:CartPole-v1", ()),
     "gym-exploration": ("gym:CartPole-v1", (*PRIORITIES, *EXPLORATION, "replay.bootstrap=teacher", "replay.n_step=3")),
     "gym-workers": ("gym:CartPole-v1", (*PROCESS, "acting.env_workers=2", "acting.env_timeout_seconds=60")),
+    "images": ("tests.envs.toys:Road(size=24)", (*IMAGES, "replay.bootstrap=teacher", "replay.n_step=3")),
     "gym-long": ("gym:tests.replay.endless:Rare-v0", (*PROCESS, *PRIORITIES, *REANALYZE, "replay.n_step=4")),
     "gym-frames": (
         "gym:tests.replay.endless:Rare-v0(frame_stack=4)",
@@ -53,7 +55,7 @@ CLOCKS = ("elapsed", "games_per_minute", "updates_per_second", "positions_per_se
 
 
 def configure(env: str, overrides: tuple[str, ...]) -> Config:
-    return load_config("cartpole" if env.startswith("gym") else "tictactoe", env=env, overrides=[*SMALL, *overrides])
+    return load_config("cartpole" if ":" in env else "tictactoe", env=env, overrides=[*SMALL, *overrides])
 
 
 def outcome(folder: Path) -> dict[str, Any]:

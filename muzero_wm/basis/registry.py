@@ -93,10 +93,14 @@ class Registry:
 TORSOS = Registry(
     "torso",
     "register_torso",
-    {"mlp": "muzero_wm.model.torsos:MLP", "conv": "muzero_wm.model.torsos:Conv"},
+    {
+        "mlp": "muzero_wm.model.torsos:MLP",
+        "conv": "muzero_wm.model.torsos:Conv",
+        "pixels": "muzero_wm.model.torsos:Pixels",
+    },
 )
 
-PREFERRED_TORSOS = ("conv", "mlp")
+PREFERRED_TORSOS = ("conv", "pixels", "mlp")
 """In which order the built-in ones are tried where nobody names one."""
 
 OPPONENTS = Registry(

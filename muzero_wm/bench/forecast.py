@@ -10,6 +10,7 @@ from muzero_wm.envs.base import EnvSpec
 from muzero_wm.envs.checking.findings import Finding
 
 FLAT_IMAGE = "an image as flat numbers"
+LARGE_IMAGE = "an image that is too large"
 
 _SMALL_IMAGE = 16 * 16  # cells; what is smaller is learnt without neighbours too
 _MUCH_TIME = 0.3  # of acting, from which on processes for the environments are worth a thought
@@ -19,7 +20,7 @@ _ENOUGH_EPISODES = 2
 
 
 def judge_images(spec: EnvSpec, torso: str) -> Finding | None:
-    """Returns the warning that an image would be learnt as numbers without neighbours, None where none would.
+    """Returns the warning that an image would be learnt as numbers without neighbours, or not at all, or None.
 
     Args:
         spec: the environment.
@@ -27,13 +28,19 @@ def judge_images(spec: EnvSpec, torso: str) -> Finding | None:
     """
     parts = spec.language.observed.parts if spec.language is not None else ()
     inside = next((part for part in parts if len(parts) > 1 and _is_large(part.shape)), None)
+    network = None if torso == "auto" else TORSOS.find(torso)
     if inside is not None:
-        shape, remedy = inside.shape, "show the image alone, of at most 32 x 32 cells, for a convolutional network"
+        shape, remedy = inside.shape, "show the image alone, for a convolutional network"
         seen = f"{inside.path[-1]!r}, an image of {shape[1]} x {shape[2]}, is put beside other parts"
-    elif torso != "auto" and not TORSOS.find(torso).spatial and _is_large(spec.observation_shape):
+    elif network is not None and _is_large(spec.observation_shape):
         shape = spec.observation_shape
-        seen = f"an image of {shape[1]} x {shape[2]} is too large for a convolutional network here"
-        remedy = "show at most 32 x 32 cells, for example by gymnasium.wrappers.ResizeObservation(env, (32, 32))"
+        seen = f"an image of {shape[1]} x {shape[2]}"
+        if (needs := network.refuses(spec)) is not None:
+            remedy = "show it smaller, for example by gymnasium.wrappers.ResizeObservation(env, (96, 96))"
+            return Finding("warning", LARGE_IMAGE, f"{seen}, and the network {torso} needs {needs}", remedy)
+        if network.spatial:
+            return None
+        seen, remedy = f"{seen} is given to the network {torso}", "set model.torso to pixels"
     else:
         return None
     numbers = f"it would be learnt as {math.prod(shape):,} numbers of which none is beside another"

@@ -23,6 +23,8 @@ PROBE_ENVS, PROBE_STEPS = 4, 256
 _SHORT_DISCOUNT, _LONG_DISCOUNT = 0.97, 0.997
 _FEWEST_STEPS, _MOST_STEPS = 100, 1000
 _UNSEEN = 1000.0  # times as large as in random play may rewards and values become before they are beyond the bins
+_SMALL_SEARCH, _FEW_ACTIONS = 16, 4  # EfficientZero V2 (arXiv:2403.00564) on Atari
+_IMAGE_STEPS, _IMAGE_BATCH, _IMAGE_MIB = 5, 64, 2048.0
 _VALUE_STEP, _REWARD_STEP = 0.3, 0.5  # between bins, in symlog: values have to be told apart more finely
 
 
@@ -129,6 +131,10 @@ def _choose_network(derived: Derived, spec: EnvSpec) -> None:
     derived.choose(why, model={"torso": torso, **settings})
 
 
+def _has_pixels(derived: Derived) -> bool:
+    return bool(derived.settings["model"]["torso"] == "pixels")
+
+
 def _is_spatial(derived: Derived) -> bool:
     return bool(TORSOS.find(derived.settings["model"]["torso"]).spatial)
 
@@ -168,7 +174,7 @@ def _choose_for_two(derived: Derived, spec: EnvSpec, seen: Glimpse) -> None:
 
 
 def _choose_for_one(derived: Derived, spec: EnvSpec, seen: Glimpse) -> None:
-    spatial = _is_spatial(derived)
+    spatial, pixels = _is_spatial(derived), _has_pixels(derived)
     longest = int(seen.lengths.max()) if len(seen.lengths) else _MOST_STEPS
     # random play seldom lasts, and a limit may be far beyond what anybody reaches
     horizon = min(max(10 * longest, _FEWEST_STEPS), spec.max_episode_steps or _MOST_STEPS)
@@ -176,18 +182,29 @@ def _choose_for_one(derived: Derived, spec: EnvSpec, seen: Glimpse) -> None:
     seen_episodes = f"random episodes of up to {longest} steps" if len(seen.lengths) else "no random episode ended"
     derived.choose(
         f"one player, {seen_episodes}, {horizon} steps to look ahead",
-        search={"discount": discount, "num_simulations": 25, "rescale_share": 0.25, "final_rescale_share": 0.1},
+        search={
+            "discount": discount,
+            **({} if pixels else {"num_simulations": 25}),
+            "rescale_share": 0.25,
+            "final_rescale_share": 0.1,
+        },
         acting={"num_envs": 64, "random_moves": 0.4, "min_noise": 0.0},
         replay={
             "max_steps": 200_000,
             "min_steps": 2000,
-            "unroll_steps": 3 if spatial else 5,
-            "n_step": round(min(max(0.1 / (1.0 - discount), 5.0), 30.0)),
+            **({} if pixels else {"unroll_steps": 3 if spatial else 5, "n_step": _returns(discount)}),
             "bootstrap": "teacher",
             "priority_exponent": 0.6,
             "symmetries": False,
         },
     )
+    if pixels:
+        derived.choose(
+            "images are dear to look at and to keep: a small search, short returns, a small batch, more memory",
+            search={"num_simulations": _SMALL_SEARCH, "max_num_considered_actions": _FEW_ACTIONS},
+            replay={"max_mib": _IMAGE_MIB, "unroll_steps": _IMAGE_STEPS, "n_step": _IMAGE_STEPS},
+            learning={"batch_size": _IMAGE_BATCH},
+        )
     if spec.value_bounds is not None:
         largest = value = spec.value_bounds[1] - spec.value_bounds[0]
     else:
@@ -211,6 +228,11 @@ def _choose_for_one(derived: Derived, spec: EnvSpec, seen: Glimpse) -> None:
         "what such environments take",
         learning={"learning_rate": 3e-3 if spatial else 1e-3, "updates_per_round": 16, "max_minutes": 20.0},
     )
+
+
+def _returns(discount: float) -> int:
+    """Returns after how many steps returns end with a value: a tenth of how far the discount reaches."""
+    return round(min(max(0.1 / (1.0 - discount), 5.0), 30.0))
 
 
 def _support(low: float, high: float) -> dict[str, Any]:

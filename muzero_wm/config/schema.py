@@ -74,10 +74,16 @@ class SupportConfig(Section):
 class ModelConfig(Section):
     """World model: representation, dynamics, prediction, projector."""
 
-    torso: str = Field("auto", description="mlp, conv or a registered one; auto: conv for boards and images, else mlp")
-    width: Annotated[StrictInt, Field(ge=4, le=4096)] = Field(128, description="hidden width (mlp) or channels (conv)")
+    torso: str = Field(
+        "auto",
+        description="mlp, conv, pixels or a registered one; auto: pixels for images with a side above 20 (two players: "
+        "32), conv for boards and smaller images, else mlp",
+    )
+    width: Annotated[StrictInt, Field(ge=4, le=4096)] = Field(
+        128, description="hidden width (mlp) or channels (conv, pixels)"
+    )
     representation_blocks: Annotated[StrictInt, Field(ge=0, le=1000)] = Field(
-        1, description="residual blocks from observation to latent"
+        1, description="residual blocks from observation to latent (pixels: in each of its stages)"
     )
     dynamics_blocks: Annotated[StrictInt, Field(ge=1, le=1000)] = Field(
         1, description="residual blocks from latent and action to the next latent"
@@ -222,6 +228,12 @@ class LearningConfig(Section):
         {}, description="losses of your own and their weights: name, or package.module:name (docs/own-losses.md)"
     )
     terminal_weight: Weight = Field(1.0, description="factor on reward and value losses at an episode's end")
+    random_shift: Annotated[StrictInt, Field(ge=0, le=128)] = Field(
+        0, description="images of one player: pixels by which each is moved at random in training, edges repeated"
+    )
+    random_intensity: Annotated[float, Field(ge=0.0, le=0.4)] = Field(
+        0.0, description="the same: how much brighter or darker; SPR has 0.05"
+    )
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0.0)] = 4e-3
     weight_decay: Annotated[float, Field(ge=0.0)] = 1e-4

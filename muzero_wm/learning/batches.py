@@ -12,8 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from muzero_wm.config import LearningConfig
 from muzero_wm.envs.base import Symmetry
-from muzero_wm.learning.augment import apply_symmetries
+from muzero_wm.learning.augment import Changes, apply_symmetries, draw_changes
 from muzero_wm.model.world_model import WorldModel
 from muzero_wm.replay.batch import Batch, Draws
 from muzero_wm.replay.buffer import ReplayBuffer
@@ -29,11 +30,13 @@ class Laid:
         samples: the batch as the replay made it, for whatever is asked on this side: names, errors, priorities.
         batch: the same on the device; on the CPU it is the same memory.
         cells: [c] int64 on the device, which cells of a board self-prediction compares; None for all.
+        changes: of its images, on the device; None for none.
     """
 
     samples: Batch[NDArray[Any]]
     batch: Batch[Tensor]
     cells: Tensor | None
+    changes: Changes[Tensor] | None = None
 
 
 def lay_out(
@@ -43,6 +46,7 @@ def lay_out(
     rng: np.random.Generator,
     *,
     model: WorldModel,
+    config: LearningConfig,
     symmetries: tuple[Symmetry, ...] = (),
     device: torch.device,
 ) -> list[Laid]:
@@ -54,21 +58,24 @@ def lay_out(
         beta: exponent of the importance weights.
         rng: draws what is random in a batch, one batch after the other: how many are laid out at once changes nothing.
         model: says which cells its boards have.
+        config: says by how much images are changed.
         symmetries: by which every sample is turned at random; none of them changes nothing.
         device: where the batches go.
 
     Returns:
         What U updates are made from.
     """
-    samples, cells = [], []
+    samples, cells, changes = [], [], []
     for row, odds in zip(draws.slot, draws.odds, strict=True):
         each = buffer.batch(row, beta, rng, odds)
         apply_symmetries(each, symmetries, rng)
         samples.append(each)
         cells.append(draw_cells(model, rng))
+        changes.append(draw_changes(config, each.targets.value.shape, rng))
     some = [each for each in cells if each is not None]
     chosen = torch.stack(some).to(device) if some else cells
-    return [Laid(*each) for each in zip(samples, move(samples, device), chosen, strict=True)]
+    changed = _move_changes(changes, device)
+    return [Laid(*each) for each in zip(samples, move(samples, device), chosen, changed, strict=True)]
 
 
 def move(samples: Sequence[Batch[NDArray[Any]]], device: torch.device) -> list[Batch[Tensor]]:
@@ -81,6 +88,22 @@ def move(samples: Sequence[Batch[NDArray[Any]]], device: torch.device) -> list[B
         return [each.map(tensor) for each in samples]
     together = Batch.stack(samples).map(tensor)
     return [together.map(lambda stacked, index=index: stacked[index]) for index in range(len(samples))]  # type: ignore[misc]
+
+
+def _move_changes(
+    drawn: Sequence[Changes[NDArray[Any]] | None], device: torch.device
+) -> Sequence[Changes[Tensor] | None]:
+    """Returns what was drawn on a device; one copy of each kind of array for all batches."""
+    some = [each for each in drawn if each is not None]
+    if not some:
+        return [None] * len(drawn)
+    offsets, factors = (
+        None if kind[0] is None else torch.from_numpy(np.stack(kind)).to(device) for kind in zip(*some, strict=True)
+    )
+    return [
+        Changes(None if offsets is None else offsets[index], None if factors is None else factors[index])
+        for index in range(len(some))
+    ]
 
 
 def draw_cells(model: WorldModel, rng: np.random.Generator) -> Tensor | None:

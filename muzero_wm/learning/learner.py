@@ -17,6 +17,7 @@ from muzero_wm.basis.signals import Tick, proceed
 from muzero_wm.config import Config, SearchConfig
 from muzero_wm.envs.base import EnvSpec
 from muzero_wm.inference.inference import InferenceModel
+from muzero_wm.learning.augment import change_images, check_images
 from muzero_wm.learning.batches import Laid, lay_out
 from muzero_wm.learning.health import latent_health
 from muzero_wm.learning.losses import unrolled_loss
@@ -62,6 +63,7 @@ class Learner:
 
     def __init__(self, config: Config, spec: EnvSpec, keep: Keep | None = None, device: torch.device = CPU) -> None:
         """Builds model, teacher and optimiser; see the class for the arguments."""
+        check_images(config.learning, spec)
         self.config, self.spec, self.device = config, spec, device
         torch.manual_seed(derive_seed(config.seed, "weights"))
         self.model = WorldModel(config.model, spec).to(device)  # drawn on the CPU: the same weights everywhere
@@ -150,6 +152,7 @@ class Learner:
                 beta,
                 rng,
                 model=self.model,
+                config=learning,
                 symmetries=self.spec.symmetries if replay.symmetries else (),
                 device=self.device,
             )
@@ -175,7 +178,8 @@ class Learner:
         made = []
         for index, each in enumerate(laid):
             tick()
-            made.append(self._update(each.batch, self.learning_rate(fraction, index), each.cells))
+            batch = each.batch if each.changes is None else change_images(each.batch, each.changes)
+            made.append(self._update(batch, self.learning_rate(fraction, index), each.cells))
         return made
 
     def _update(self, batch: Batch[torch.Tensor], rate: float, cells: torch.Tensor | None = None) -> Made | None:

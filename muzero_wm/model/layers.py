@@ -21,10 +21,11 @@ class Affine(NamedTuple):
 
 
 class Convolution(NamedTuple):
-    """A convolution of a board that keeps its height and width, padded with 0."""
+    """A convolution of a board, padded with 0: it keeps a side, or divides it by the stride, rounding up."""
 
     weight: Tensor  # [out, in, k, k], k odd
     bias: Tensor  # [out]
+    stride: tuple[int, int] = (1, 1)  # of height and width
 
 
 class Shift(NamedTuple):
@@ -74,15 +75,18 @@ def plain(layer: nn.Linear | nn.Conv2d, norm: nn.Module | None = None) -> Affine
     """Returns a layer, and the batch norm behind it if there is one, as one layer.
 
     Args:
-        layer: with a bias; a convolution of odd size that keeps height and width.
+        layer: with a bias; a convolution of odd size, padded by half of it.
         norm: a batch norm, which enters with its running statistics; anything else counts as none.
 
     Returns:
         Copies in float32 on the CPU.
     """
     weight, bias = merged(layer, norm)
-    kind = Convolution if isinstance(layer, nn.Conv2d) else Affine
-    return kind(copied(weight).contiguous(), copied(bias))
+    weight, bias = copied(weight).contiguous(), copied(bias)
+    if isinstance(layer, nn.Linear):
+        return Affine(weight, bias)
+    height, width = layer.stride
+    return Convolution(weight, bias, (height, width))
 
 
 def merged(layer: nn.Linear | nn.Conv2d, norm: nn.Module | None) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""Torsos and heads: residual MLPs for vectors, residual convolutions for boards.
+"""Torsos and heads: residual MLPs for vectors, residual convolutions for boards and images.
 
 A torso maps an observation to a latent and a latent with an action to the next latent; heads read a latent. Both kinds
 share one block, `Residual`, over linear or convolutional layers. The second layer of a block starts at zero, so a deep
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import math
 import platform
+from collections.abc import Sequence
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +22,10 @@ from muzero_wm.model.layers import Block, CellsAndPeaks, Exchange, Layer, Relu, 
 if platform.machine() == "x86_64" and torch.backends.cpu.get_cpu_capability() == "DEFAULT":
     # without AVX2 it cannot start, and PyTorch says so on standard error at every convolution
     torch.backends.nnpack.set_flags(False)
+
+
+_PIXELS_AT_ONCE = 2**18
+_Weighted = TypeVar("_Weighted", nn.Linear, nn.Conv2d)
 
 
 def normalize_latent(latent: Tensor, kind: str) -> Tensor:
@@ -44,8 +50,25 @@ def normalize_latent(latent: Tensor, kind: str) -> Tensor:
     return scaled.to(latent.dtype)
 
 
-class Residual(nn.Module):
+def rows_at_once(sides: Sequence[int]) -> int:
+    """Returns how many images [H, W] a CPU takes at once without gradients: what lies between layers is cached then."""
+    return max(1, _PIXELS_AT_ONCE // math.prod(sides))
+
+
+class Normed(nn.Module):
+    """Has layers with a norm behind them, which is a batch norm or nothing.
+
+    Attributes:
+        normed: names of a layer and of its norm, pair by pair: what inference merges.
+    """
+
+    normed: ClassVar[tuple[tuple[str, str], ...]]
+
+
+class Residual(Normed):
     """relu(x + second(relu(first(x) + bias))), both layers linear or 3x3 convolutions."""
+
+    normed = (("first", "norm1"), ("second", "norm2"))
 
     def __init__(self, width: int, conv: bool, batch_norm: bool) -> None:
         """Builds the two layers.
@@ -78,8 +101,42 @@ class Residual(nn.Module):
         return Block(plain(self.first, self.norm1), plain(self.second, self.norm2))
 
 
+class Halving(Normed):
+    """relu(norm(layer(x))), the layer a 3x3 convolution with a stride."""
+
+    normed = (("layer", "norm"),)
+
+    def __init__(self, inputs: int, outputs: int, stride: tuple[int, int], batch_norm: bool) -> None:
+        """Builds the layer.
+
+        Args:
+            inputs: channels.
+            outputs: channels.
+            stride: of height and width.
+            batch_norm: normalise after the layer.
+        """
+        super().__init__()
+        self.layer = _convolution(inputs, outputs, stride)
+        self.norm: nn.Module = nn.BatchNorm2d(outputs) if batch_norm else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Returns smaller images [B, outputs, H', W']."""
+        return torch.relu(self.norm(self.layer(x)))
+
+    def layers(self) -> tuple[Layer, ...]:
+        """Returns the same as plain layers."""
+        return plain(self.layer, self.norm), Relu()
+
+
 def _layer(inputs: int, outputs: int, conv: bool) -> nn.Linear | nn.Conv2d:
-    layer = nn.Conv2d(inputs, outputs, 3, padding=1) if conv else nn.Linear(inputs, outputs)
+    return _convolution(inputs, outputs, (1, 1)) if conv else _begun(nn.Linear(inputs, outputs))
+
+
+def _convolution(inputs: int, outputs: int, stride: tuple[int, int]) -> nn.Conv2d:
+    return _begun(nn.Conv2d(inputs, outputs, 3, stride, 1))
+
+
+def _begun(layer: _Weighted) -> _Weighted:
     nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)
@@ -114,6 +171,58 @@ class Representation(nn.Module):
         """Returns the plain layers from an observation to an unscaled latent."""
         position = [] if self.position is None else [Shift(copied(self.position[0]))]
         return (plain(self.stem), *position, Relu(), *_plain_blocks(self.blocks))
+
+
+class Shrinking(nn.Module):
+    """h of images: convolutions with strides, one behind the other, residual blocks behind each.
+
+    Source: EfficientZero (arXiv:2111.00210) appendix A, with convolutions in the place of its poolings. Where the image
+    is large there are half of the channels: most of the work is done there.
+    """
+
+    def __init__(
+        self, config: ModelConfig, observation_shape: tuple[int, ...], strides: tuple[tuple[int, int], ...]
+    ) -> None:
+        """Builds the stages.
+
+        Args:
+            config: its width is that of a latent, its `representation_blocks` those of each stage.
+            observation_shape: [C, H, W].
+            strides: of height and width, stage by stage.
+        """
+        super().__init__()
+        self.batch_norm = config.batch_norm
+        width = config.width if len(strides) == 1 else config.width // 2
+        self.stem = _convolution(observation_shape[0], width, strides[0])
+        stages: list[nn.Module] = []
+        for stage, stride in enumerate(strides):
+            if stage:
+                stages.append(Halving(width, config.width, stride, config.batch_norm))
+                width = config.width
+            stages += [Residual(width, True, config.batch_norm) for _ in range(config.representation_blocks)]
+        self.stages = nn.Sequential(*stages)
+
+    def forward(self, observation: Tensor) -> Tensor:
+        """Returns the unscaled latents [B, width, h, w] of images [B, C, H, W]."""
+        rows = rows_at_once(observation.shape[2:])
+        keeps = torch.is_grad_enabled() or (self.training and self.batch_norm)
+        if keeps or observation.device.type != "cpu" or len(observation) <= rows:
+            return self._shrunk(observation)
+        return torch.cat([self._shrunk(some) for some in observation.split(rows)])
+
+    def _shrunk(self, image: Tensor) -> Tensor:
+        latent: Tensor = self.stages(torch.relu(self.stem(image)))
+        return latent
+
+    def layers(self) -> tuple[Layer, ...]:
+        """Returns the plain layers from an image to an unscaled latent."""
+        made: list[Layer] = [plain(self.stem), Relu()]
+        for module in self.stages:
+            if isinstance(module, Halving):
+                made += module.layers()
+            elif isinstance(module, Residual):
+                made.append(module.layer())
+        return tuple(made)
 
 
 class Dynamics(nn.Module):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -20,7 +21,10 @@ from muzero_wm.envs.base import EnvSpec
 if TYPE_CHECKING:
     from torch import nn
 
-_LARGEST_IMAGE = 32  # cells on a side, for convolutions at full resolution
+_LARGEST_BOARD = 32  # cells on a side, for convolutions at full resolution
+_LARGEST_GRID = 20  # the same where one player looks at it: what is larger is a picture
+_LARGEST_IMAGE = 256  # pixels on a side
+_LARGEST_LATENT = 8  # cells on a side, of an image
 _SMALL_BOARD = 36  # cells
 
 
@@ -167,12 +171,12 @@ class MLP(Torso):
 
     @classmethod
     def suggests(cls, spec: EnvSpec) -> tuple[str, dict[str, Any]] | None:
-        """Suits everything; large images not well."""
+        """Suits everything; of what lies beside what it knows nothing."""
         shape = spec.observation_shape
         features = math.prod(shape)
         why = f"{features} numbers"
         if len(shape) == 3:
-            why = f"an image of {shape[1]}x{shape[2]}, too large for a small conv"
+            why = f"a strip of {shape[1]}x{shape[2]}, no image"
         return why, {"width": 128 if features <= 256 else 256, "projection_width": 64}
 
     def lay_out(self) -> Layout:
@@ -193,7 +197,10 @@ class MLP(Torso):
 
 
 class Conv(MLP):
-    """The same with 3x3 convolutions at full resolution, for boards and small images."""
+    """The same with 3x3 convolutions at full resolution, for boards, grids and small images.
+
+    It is chosen for sides of up to 20 cells, for boards of two players for up to 32.
+    """
 
     spatial = True
 
@@ -204,9 +211,9 @@ class Conv(MLP):
 
     @classmethod
     def suggests(cls, spec: EnvSpec) -> tuple[str, dict[str, Any]] | None:
-        """Suits boards and small images."""
+        """Suits boards, grids and small images."""
         shape = spec.observation_shape
-        if cls.refuses(spec) is not None or max(shape[1:]) > _LARGEST_IMAGE:
+        if cls.refuses(spec) is not None or max(shape[1:]) > _LARGEST_BOARD or _is_image(spec):
             return None
         blocks = 1 if spec.num_players == 1 or math.prod(shape[1:]) <= _SMALL_BOARD else 2
         return f"{shape[0]} planes of {shape[1]}x{shape[2]}", {
@@ -222,8 +229,79 @@ class Conv(MLP):
         return Layout((Slice("board", self.config.width),), self.spec.observation_shape[1:])
 
 
+class Pixels(Conv):
+    """Convolutions with strides from an image to a latent of a few cells, and from there on what a board has.
+
+    Each stage halves the sides that are longer than 8, until none is: 96x96 becomes 6x6, 64x64 becomes 8x8, 210x160
+    becomes 7x5. The first stage has half of `model.width` channels, all others have all of them, and behind each are
+    `model.representation_blocks` residual blocks. It is chosen for images with a side above 20, of two players above
+    32, and takes sides of up to 256.
+    """
+
+    @classmethod
+    def refuses(cls, spec: EnvSpec) -> str | None:
+        """Needs an image that is not too large."""
+        if (needs := super().refuses(spec)) is not None or max(spec.observation_shape[1:]) <= _LARGEST_IMAGE:
+            return needs
+        return f"sides of at most {_LARGEST_IMAGE} (resize= in the name of the environment makes images smaller)"
+
+    @classmethod
+    def suggests(cls, spec: EnvSpec) -> tuple[str, dict[str, Any]] | None:
+        """Suits images; one that is too large is told of when the network is made, not learnt as flat numbers."""
+        if not _is_image(spec):
+            return None
+        channels, *sides = spec.observation_shape
+        cells = _after(sides, _strides(sides))
+        why = (
+            f"an image of {channels} x {sides[0]}x{sides[1]}, a side above {_LARGEST_GRID}: halved down to "
+            f"{cells[0]}x{cells[1]} cells"
+        )
+        return why, {
+            "width": 32,
+            "representation_blocks": 1,
+            "dynamics_blocks": 1,
+            "prediction_blocks": 0,
+            "projection_width": 64,
+        }
+
+    def lay_out(self) -> Layout:
+        """One slice over the cells that are left of the image."""
+        sides = self.spec.observation_shape[1:]
+        return Layout((Slice("image", self.config.width),), _after(sides, _strides(sides)))
+
+    def representation(self) -> nn.Module:
+        """Makes the convolutions with strides and their blocks."""
+        from muzero_wm.model.networks import Shrinking
+
+        shape = self.spec.observation_shape
+        return Shrinking(self.config, shape, _strides(shape[1:]))
+
+
+def _is_image(spec: EnvSpec) -> bool:
+    """Returns whether an observation is too large a picture for full resolution; thin strips are none."""
+    shape, largest = spec.observation_shape, _LARGEST_GRID if spec.num_players == 1 else _LARGEST_BOARD
+    return len(shape) == 3 and max(shape[1:]) > largest and min(shape[1:]) > _LARGEST_LATENT
+
+
+def _strides(sides: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Returns the strides of height and width, stage by stage, that bring no side above a latent's; one at least."""
+    strides: list[tuple[int, int]] = []
+    while not strides or max(sides) > _LARGEST_LATENT:
+        height, width = (1 + (side > _LARGEST_LATENT) for side in sides)
+        strides.append((height, width))
+        sides = _after(sides, strides[-1:])
+    return tuple(strides)
+
+
+def _after(sides: Sequence[int], strides: Sequence[tuple[int, int]]) -> tuple[int, ...]:
+    """Returns the sides that strides leave; each rounds up."""
+    for stride in strides:
+        sides = [-(-side // step) for side, step in zip(sides, stride, strict=True)]
+    return tuple(sides)
+
+
 def make_torso(config: ModelConfig, spec: EnvSpec) -> Torso:
-    """Returns the torso that a configuration names; for "auto" the first of the built-in ones that can be.
+    """Returns the torso that a configuration names; for "auto" the first of the built-in ones that suits.
 
     Args:
         config: its `torso`, and the sizes.
@@ -234,7 +312,7 @@ def make_torso(config: ModelConfig, spec: EnvSpec) -> Torso:
     """
     name = config.torso
     if name == "auto":
-        name = next(known for known in PREFERRED_TORSOS if TORSOS.find(known).refuses(spec) is None)
+        name = next(known for known in PREFERRED_TORSOS if TORSOS.find(known).suggests(spec) is not None)
     made: Torso = TORSOS.find(name)(name, config, spec)
     return made
 

@@ -114,6 +114,38 @@ class Nim(gymnasium.Env):
         return (np.arange(3) < self._left).astype(np.int8)
 
 
+class Road(gymnasium.Env):
+    """Shows a road from above, the car at the bottom; it bends a column at a time, and beside it the drive is over."""
+
+    action_space = spaces.Discrete(3)
+
+    def __init__(self, size: int = 96, cells: int = 8, length: int = 40) -> None:
+        self.observation_space = spaces.Box(0, 255, (size, size, 3), np.uint8)
+        self._size, self._cells, self._length = size, cells, length
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        bends = self.np_random.integers(-1, 2, self._length + self._cells)
+        self._road = np.clip(np.cumsum(bends) + self._cells // 2, 1, self._cells - 2)
+        self._car, self._t = int(self._road[0]), 0
+        return self._show(), {}
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self._car = int(np.clip(self._car + action - 1, 0, self._cells - 1))
+        self._t += 1
+        on_road = abs(self._car - int(self._road[self._t])) <= 1
+        return self._show(), float(on_road), not on_road, self._t == self._length, {}
+
+    def _show(self) -> Any:
+        image = np.zeros((self._cells, self._cells, 3), np.uint8)
+        for row in range(self._cells):
+            middle = self._road[self._t + row]
+            image[-1 - row, middle - 1 : middle + 2, 1] = 200
+        image[-1, self._car, 0] = 255
+        large = -(-self._size // self._cells)
+        return image.repeat(large, 0).repeat(large, 1)[: self._size, : self._size]
+
+
 class Walk(SingleEnv):
     """Action a adds a to the number that is shown, from seed % 10 on; over at 30 or more. `players` take turns."""
 

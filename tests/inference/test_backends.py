@@ -95,6 +95,13 @@ FROZEN = [
 ]
 
 
+@pytest.mark.parametrize("name", ["torch-fp32", "fused-fp32"])
+def test_many_images_go_through_in_parts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("muzero_wm.model.networks._PIXELS_AT_ONCE", 3 * 21 * 33)
+    model = make_model("pixels")
+    assert_agree(make_backend(name, model, batch_size=7), model, 7, TOLERANCE["fp32"])
+
+
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("name", [*BACKENDS, *FROZEN])
 def test_every_backend_computes_the_network(name: str, case: str) -> None:

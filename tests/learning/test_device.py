@@ -88,6 +88,10 @@ def move_elsewhere(module: nn.Module) -> None:
 CASES = {
     "conv": ("tictactoe", ("model.torso=conv", "model.batch_norm=true", "learning.on_nonfinite=rollback")),
     "mlp": ("tictactoe", ("model.torso=mlp", "learning.on_nonfinite=skip")),
+    "pixels": (
+        "image",
+        ("model.torso=pixels", "model.batch_norm=true", "learning.random_shift=3", "learning.random_intensity=0.1"),
+    ),
     "large-board": ("large", ("model.torso=conv",)),
     "turns-scaled": ("turns", ("model.torso=mlp", "model.observation=normalize", "model.continues=true")),
 }
@@ -100,13 +104,14 @@ def test_updates_touch_no_other_device_and_wait_for_none(case: str, monkeypatch:
     spec = envs.spec("tictactoe")
     changed = {
         "large": {"observation_shape": (3, 9, 9), "symmetries": ()},
+        "image": {"observation_shape": (3, 21, 30), "symmetries": (), "num_players": 1},
         "turns": {"alternating": False, "observation_bounds": (-5.0, 5.0)},
         "tictactoe": {},
     }[kind]
     config = config_for(*overrides)
     buffer = random_games("tictactoe", config.replay, 10, seed=0)
-    if kind == "large":
-        buffer.ring["observation"] = np.zeros((buffer.capacity, 3, 9, 9), np.uint8)
+    if "observation_shape" in changed:
+        buffer.ring["observation"] = np.zeros((buffer.capacity, *changed["observation_shape"]), np.uint8)
     learner = Learner(config, dataclasses.replace(spec, **changed))
     if learner.model.observation.waiting:
         for model in (learner.model, learner.teacher):
@@ -128,9 +133,11 @@ def test_updates_touch_no_other_device_and_wait_for_none(case: str, monkeypatch:
             0.5,
             np.random.default_rng(0),
             model=learner.model,
+            config=config.learning,
             device=ELSEWHERE,
         )
         assert (laid[0].cells is not None) == (kind == "large")
+        assert (laid[0].changes is not None) == (kind == "image")
         made = learner._launch(laid, 0.5, lambda: None)
     for each in made:
         assert each is not None

@@ -74,7 +74,13 @@ def test_loss_and_gradient_are_those_of_the_cpu(case: str) -> None:
         rng = np.random.default_rng(0)
         draws = buffer.sample_slots(16, rng)
         (laid,) = lay_out(
-            buffer, Draws(draws.slot[None], draws.odds[None]), 0.5, rng, model=learner.model, device=device
+            buffer,
+            Draws(draws.slot[None], draws.odds[None]),
+            0.5,
+            rng,
+            model=learner.model,
+            config=learner.config.learning,
+            device=device,
         )
         loss = unrolled_loss(learner.model, learner.teacher, laid.batch, learner.config.learning, laid.cells)
         loss.total.backward()
@@ -135,6 +141,7 @@ def test_a_skipped_update_leaves_everything_untouched(case: str, optimizer: str)
         0.5,
         np.random.default_rng(0),
         model=learner.model,
+        config=learner.config.learning,
         device=there(),
     )
     laid.batch.weight[3] = float("nan")

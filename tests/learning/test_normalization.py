@@ -75,10 +75,11 @@ def test_statistics_are_taken_whenever_what_was_seen_has_doubled_and_by_the_teac
     assert kept["scale"].equal(learner.acting_weights()["observation.scale"])
 
 
-@pytest.mark.parametrize("conv", [False, True])
-def test_new_statistics_change_no_prediction(conv: bool) -> None:
+@pytest.mark.parametrize("shape", [(), (2, 3, 3), (2, 24, 21)])
+def test_new_statistics_change_no_prediction(shape: tuple[int, ...]) -> None:
     """Within what was seen before, the first layer makes up for them."""
-    spec = dataclasses.replace(SPEC, observation_shape=(2, 3, 3)) if conv else SPEC
+    conv = len(shape) == 3
+    spec = dataclasses.replace(SPEC, observation_shape=shape or SPEC.observation_shape)
     model = Learner(configure(), spec).model
     rng = np.random.default_rng(0)
     seen = (5.0 + rng.normal(size=(100, *spec.observation_shape)) * 3.0).astype(np.float32)

@@ -36,6 +36,10 @@ CASES: dict[str, tuple[str, dict]] = {
     "mlp-wide": ("tictactoe", {"torso": "mlp", **WIDE}),
     "conv-wide": ("tictactoe", {"torso": "conv", **WIDE}),
     "mlp-turns": ("turns", {"torso": "mlp"}),
+    "pixels": ("image-3x21x33", {"torso": "pixels"}),
+    "pixels-batch-norm-two-blocks": (
+        "image-4x9x24", {"torso": "pixels", "width": 12, "batch_norm": True, "representation_blocks": 2}),
+    "pixels-one-stage": ("image-1x7x8", {"torso": "pixels", "representation_blocks": 0}),
     "conv-turns": ("turns", {"torso": "conv", "value_support": TRANSFORMED}),
 }  # fmt: skip
 
@@ -43,6 +47,9 @@ CASES: dict[str, tuple[str, dict]] = {
 def make_spec(name: str) -> EnvSpec:
     if name == "turns":
         return dataclasses.replace(envs.spec("connect4"), alternating=False)
+    if name.startswith("image-"):
+        shape = tuple(int(side) for side in name.removeprefix("image-").split("x"))
+        return EnvSpec(name, shape, np.dtype(np.uint8), 5, 1, observation_bounds=(0.0, 255.0))
     if not name.startswith("board-"):
         return envs.spec(name)
     height, width = (int(side) for side in name.removeprefix("board-").split("x"))
@@ -70,7 +77,12 @@ def make_model(case: str, seed: int = 0) -> WorldModel:
 
 
 def observations(model: WorldModel, rows: int, seed: int = 0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 2, (rows, *model.observation_shape)).astype(np.uint8)
+    largest = 1 if model.observation.scale is None else 255
+    return (
+        np.random.default_rng(seed)
+        .integers(0, largest, (rows, *model.observation_shape), endpoint=True)
+        .astype(np.uint8)
+    )
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 import muzero_wm
 from muzero_wm import envs
@@ -45,7 +46,96 @@ def test_built_in_torsos_say_what_they_are() -> None:
     assert (conv.name, conv.spatial, conv.layout.shape) == ("conv", True, (12, 6, 7))
     assert (mlp.name, mlp.spatial, mlp.layout.shape) == ("mlp", False, (12,))
     assert build(torso="auto").torso.name == "conv" and build(VECTOR, torso="auto").torso.name == "mlp"
-    assert TORSOS.names[:2] == ("mlp", "conv")
+    assert TORSOS.names[:3] == ("mlp", "conv", "pixels")
+
+
+def image(*shape: int, players: int = 1) -> EnvSpec:
+    return EnvSpec("image", shape, np.dtype(np.uint8), 5, players, observation_bounds=(0.0, 255.0))
+
+
+@pytest.mark.parametrize(
+    ("shape", "cells", "blocks"),
+    [
+        ((4, 96, 96), (6, 6), 1),
+        ((9, 96, 96), (6, 6), 0),
+        ((1, 64, 64), (8, 8), 1),
+        ((4, 48, 48), (6, 6), 2),
+        ((3, 210, 160), (7, 5), 0),
+        ((1, 21, 21), (6, 6), 1),
+        ((2, 256, 21), (8, 6), 0),
+        ((2, 17, 255), (5, 8), 0),
+        ((3, 84, 80), (6, 5), 1),
+        ((1, 9, 8), (5, 8), 1),
+        ((1, 3, 3), (3, 3), 1),
+    ],
+)
+def test_images_become_a_few_cells(shape: tuple[int, ...], cells: tuple[int, ...], blocks: int) -> None:
+    model = build(image(*shape), torso="pixels", representation_blocks=blocks)
+    latent = model.represent(torch.zeros(2, *shape, dtype=torch.uint8))
+    assert latent.shape == (2, 12, *cells) and model.latent_shape == (12, *cells)
+    assert model.step(latent, torch.zeros(2, dtype=torch.int64)).shape == latent.shape
+    assert [len(logits) for logits in model.predict(latent)[:3]] == [2, 2, 2]
+    assert model.project(latent).shape == (2, cells[0] * cells[1], 8)
+
+
+@pytest.mark.parametrize(
+    ("shape", "players", "torso"),
+    [
+        ((3, 20, 20), 1, "conv"),
+        ((3, 20, 21), 1, "pixels"),
+        ((1, 256, 256), 1, "pixels"),
+        ((3, 19, 19), 2, "conv"),
+        ((3, 32, 32), 2, "conv"),
+        ((3, 33, 32), 2, "pixels"),
+        ((2, 4, 30), 1, "conv"),
+        ((1, 1, 300), 1, "mlp"),
+        ((300,), 1, "mlp"),
+    ],
+)
+def test_what_an_observation_looks_like_decides(shape: tuple[int, ...], players: int, torso: str) -> None:
+    assert make_torso(ModelConfig(), image(*shape, players=players)).name == torso
+
+
+@pytest.mark.parametrize("torso", ["auto", "pixels"])
+def test_an_image_that_is_too_large_is_refused_with_a_remedy(torso: str) -> None:
+    remedy = r"sides of at most 256 \(resize= in the name of the environment makes images smaller\)"
+    with pytest.raises(UserError, match=rf"^model\.torso: pixels needs {remedy}, image has \[3, 257, 90\]$"):
+        build(image(3, 257, 90), torso=torso)
+    with pytest.raises(UserError, match=r"^model\.torso: pixels needs an observation of shape \[C, H, W\], vector has"):
+        build(VECTOR, torso="pixels")
+
+
+def test_the_work_on_images_is_what_two_cores_can_do() -> None:
+    """In floating point operations of one forward pass; EfficientZero's network has 0.29e9 at 96x96 and 64 channels."""
+    for shape, width, low, high in (((4, 48, 48), 32, 10e6, 25e6), ((4, 96, 96), 64, 0.2e9, 0.3e9)):
+        model = WorldModel(ModelConfig(torso="pixels", width=width), image(*shape))
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            model.represent(torch.zeros(1, *shape, dtype=torch.uint8))
+        assert low < counter.get_total_flops() < high
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_many_images_are_the_same_as_few(batch_norm: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without gradients a large batch goes through in parts, unless its statistics are asked for."""
+    model = build(image(3, 40, 40), torso="pixels", batch_norm=batch_norm)
+    observation = torch.randint(0, 255, (7, 3, 40, 40), dtype=torch.uint8)
+    with torch.no_grad():
+        whole = model.represent(observation)
+        monkeypatch.setattr("muzero_wm.model.networks._PIXELS_AT_ONCE", 3 * 40 * 40)
+        looked: list[int] = []
+        model.representation.stem.register_forward_hook(lambda module, inputs, _: looked.append(len(inputs[0])))
+        torch.testing.assert_close(model.represent(observation), whole, rtol=1e-4, atol=1e-4)
+        assert looked == ([7] if batch_norm else [3, 3, 1])
+        model.eval().represent(observation)
+        assert looked[-3:] == [3, 3, 1]
+
+
+def test_two_players_see_a_picture_change_sides() -> None:
+    model = build(image(3, 40, 40, players=2), torso="pixels")
+    torch.nn.init.zeros_(model.dynamics.embedding.weight)
+    latent = model.represent(torch.randint(0, 255, (3, 3, 40, 40), dtype=torch.uint8))
+    following = model.step(latent, torch.zeros(3, dtype=torch.int64))
+    torch.testing.assert_close(following[:, 6:], latent[:, :6], rtol=1e-4, atol=1e-4)
 
 
 def test_slices_lie_behind_each_other() -> None:
@@ -109,7 +199,9 @@ def test_an_own_torso_trains_plays_in_another_process_and_is_loaded(tmp_path: Pa
     step = envs.make("tictactoe", 1).reset()
     assert again.act(step.observation[0], step.legal_actions[0]) in range(9)
     TORSOS._own.clear()
-    with pytest.raises(UserError, match=r"model\.torso: expected 'auto', 'mlp' or 'conv', got 'clocked'; a torso of "):
+    with pytest.raises(
+        UserError, match=r"model\.torso: expected 'auto', 'mlp', 'conv' or 'pixels', got 'clocked'; a torso of "
+    ):
         muzero_wm.load(tmp_path / "run")
 
 

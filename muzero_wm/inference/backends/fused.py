@@ -21,10 +21,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from muzero_wm.inference.backends.base import BackendError, Inference, remember
-from muzero_wm.inference.backends.packing import ONES, BoardBlock, Dense, DenseBlock, Packed, Packer, Summary
+from muzero_wm.inference.backends.packing import (
+    ONES,
+    BoardBlock,
+    BoardLayer,
+    Dense,
+    DenseBlock,
+    Packed,
+    Packer,
+    Summary,
+)
 from muzero_wm.inference.description import Description, describe
-from muzero_wm.model.layers import Affine, Convolution, Exchange, Relu, Shift
-from muzero_wm.model.networks import normalize_latent
+from muzero_wm.model.layers import Affine, Exchange, Relu, Shift
+from muzero_wm.model.networks import normalize_latent, rows_at_once
 from muzero_wm.model.observation import clipped
 from muzero_wm.model.support import Support
 from muzero_wm.model.world_model import WorldModel, edge_sign
@@ -95,14 +104,14 @@ class FusedBackend:
         self.latent_dtype = dtype
         self.shape, self.num_actions = net.latent_shape, net.num_actions
         self.board = len(net.observation_shape) == 3  # observations are seen as one
-        self.cells = (net.observation_shape if self.board else net.latent_shape)[1:]
+        self.rows_at_once = rows_at_once(net.observation_shape[1:])
         self.learns_turns = "edge_sign" in net.readouts
         self.supports: tuple[Support, Support] = (net.support("reward"), net.support("value"))
         self.orders = [_order(support) for support in self.supports]
         self.sizes = [max(map(len, part)) for part in zip(*self.orders, strict=True)]
         self.num_bins = sum(self.sizes)
         self.latent_norm = model.config.latent_norm
-        self._packer = Packer(dtype, batch_size, self.shape, self.cells)
+        self._packer = Packer(dtype, batch_size, self.shape)
         self._take(net)
 
     def refresh(self, model: WorldModel) -> None:
@@ -120,9 +129,9 @@ class FusedBackend:
         *prediction, output = net.prediction
         assert isinstance(output, Affine)
         self.weights = _Weights(
-            representation=self._packer.pack(representation, self.board),
-            dynamics=self._packer.pack(dynamics, len(self.shape) == 3),
-            prediction=self._packer.pack(prediction, len(self.shape) == 3),
+            representation=self._packer.pack(representation, net.observation_shape[1:]),
+            dynamics=self._packer.pack(dynamics, self.shape[1:]),
+            prediction=self._packer.pack(prediction, self.shape[1:]),
             output=self._output(net, output),
             bins=torch.stack(
                 [F.pad(s.bins[s.plus], (0, self.sizes[0] - len(s.plus))) for s in self.supports]
@@ -181,14 +190,12 @@ class FusedWorker:
     def initial(self, observation: NDArray) -> Inference:
         """Evaluates observations [B, *observation_shape]."""
         net = self._backend
-        x = torch.from_numpy(np.ascontiguousarray(clipped(observation, net.limits))).to(net.latent_dtype)
-        if net.board:
-            x = x.permute(0, 2, 3, 1)
-        buffers = self._get(len(x))
-        x = self._through(x.flatten(1), net.weights.representation, buffers, keep=True)
+        parts = torch.from_numpy(np.ascontiguousarray(clipped(observation, net.limits))).split(net.rows_at_once)
+        seen = [self._represented(part.to(net.latent_dtype)) for part in parts]
+        x = seen[0] if len(seen) == 1 else torch.cat(seen)
         latent = torch.empty_like(x)
         self._normalize(x, latent)
-        return self._heads(latent, buffers).copied(latent)
+        return self._heads(latent, self._get(len(x))).copied(latent)
 
     @torch.inference_mode()
     def recurrent(self, latent: Tensor, action: NDArray[np.int32], out: Tensor) -> Inference:
@@ -197,6 +204,11 @@ class FusedWorker:
         x = self._through(latent, self._backend.weights.dynamics, buffers, torch.from_numpy(action))
         self._normalize(x, out)
         return self._heads(out, buffers)
+
+    def _represented(self, observation: Tensor) -> Tensor:
+        net = self._backend
+        x = observation.permute(0, 2, 3, 1) if net.board else observation
+        return self._through(x.flatten(1), net.weights.representation, self._get(len(x)), keep=True)
 
     def _get(self, rows: int) -> _Buffers:
         return remember(self._buffers, rows, lambda: _Buffers(self._backend, rows))
@@ -229,12 +241,10 @@ class FusedWorker:
                     x = self._linear_block(x, layer, self._added(layer.table, action, buffers))
                 case Dense():
                     x = self._affine(x, layer, layer.relu)
-                case Summary(squeeze):
-                    x = self._summary(x, squeeze)
-                case Convolution(weight, bias):
-                    board = self._board(x, weight.shape[1])
-                    y = F.conv2d(board, weight, bias, padding=weight.shape[2] // 2)
-                    x = self._flat(y.contiguous(memory_format=torch.channels_last))
+                case Summary():
+                    x = self._summary(x, layer)
+                case BoardLayer():
+                    x = self._convolution(x, layer)
                 case Shift(amount):
                     x = x + amount if keep else x.add_(amount)
                 case Relu():
@@ -244,9 +254,8 @@ class FusedWorker:
             keep = False
         return x
 
-    def _board(self, flat: Tensor, channels: int) -> Tensor:
-        height, width = self._backend.cells
-        return flat.view(-1, height, width, channels).permute(0, 3, 1, 2)
+    def _board(self, flat: Tensor, cells: tuple[int, ...]) -> Tensor:
+        return flat.view(len(flat), *cells, -1).permute(0, 3, 1, 2)
 
     def _flat(self, board: Tensor) -> Tensor:
         return board.permute(0, 2, 3, 1).reshape(board.shape[0], -1)
@@ -266,19 +275,28 @@ class FusedWorker:
             return None
         return torch.index_select(table, 0, action, out=buffers.added)
 
+    def _convolution(self, x: Tensor, board: BoardLayer) -> Tensor:
+        layer, planes = board.layer, self._board(x, board.cells)
+        if board.relu:
+            y = torch.ops.mkldnn._convolution_pointwise(
+                planes, layer.weight, layer.bias, board.padding, layer.stride, ONES, 1, "relu", [], None
+            )
+        else:
+            y = F.conv2d(planes, layer.weight, layer.bias, layer.stride, board.padding)
+        return self._flat(y.contiguous(memory_format=torch.channels_last))
+
     def _conv_block(self, x: Tensor, block: BoardBlock, added: Tensor | None, keep: bool) -> Tensor:
         ops = torch.ops.mkldnn
-        weight, bias = block.first
-        channels = len(bias)
-        board = self._board(x, channels)
+        weight, bias, _ = block.first
+        board = self._board(x, block.cells)
         if added is None:
             inner = ops._convolution_pointwise(board, weight, bias, ONES, ONES, ONES, 1, "relu", [], None)
         else:
-            inner = self._board(added, channels)
+            inner = self._board(added, block.cells)
             ops._convolution_pointwise_.binary(
                 inner, board, weight, None, ONES, ONES, ONES, 1, "add", 1.0, "relu", [], None
             )
-        weight, bias = block.second
+        weight, bias, _ = block.second
         if keep:
             return self._flat(
                 ops._convolution_pointwise.binary(
@@ -309,13 +327,13 @@ class FusedWorker:
         y = torch.addmm(layer.bias, x, layer.weight)
         return y.relu_() if relu else y
 
-    def _summary(self, x: Tensor, squeeze: Dense) -> Tensor:
+    def _summary(self, x: Tensor, layer: Summary) -> Tensor:
         """Returns the squeezed cells and the peaks of boards."""
         rows = len(x)
-        board = x.view(rows, math.prod(self._backend.cells), -1)
+        board = x.view(rows, layer.cells, -1)
         # the maximum in float32: thirty times faster than in bf16, and exact either way
         peak = board.float().amax(1).to(x.dtype)
-        return torch.cat([self._affine(board.flatten(0, 1), squeeze).view(rows, -1), peak], 1)
+        return torch.cat([self._affine(board.flatten(0, 1), layer.squeeze).view(rows, -1), peak], 1)
 
     def _normalize(self, x: Tensor, out: Tensor) -> None:
         """Scales each latent of x [B, D] into out."""

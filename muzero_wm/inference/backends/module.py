@@ -13,15 +13,15 @@ from torch import Tensor, nn
 from muzero_wm.inference.backends.base import Inference
 from muzero_wm.inference.description import check_described
 from muzero_wm.model.layers import merged
-from muzero_wm.model.networks import Residual
+from muzero_wm.model.networks import Normed
 from muzero_wm.model.world_model import WorldModel, edge_sign
 
 
 def fold_batch_norm(model: nn.Module) -> None:
-    """Merges every batch norm of a residual block into the layer before it, in place, for evaluation only."""
+    """Merges every batch norm of our blocks into the layer before it, in place, for evaluation only."""
     for block in model.modules():
-        if isinstance(block, Residual):
-            for layer_name, norm_name in (("first", "norm1"), ("second", "norm2")):
+        if isinstance(block, Normed):
+            for layer_name, norm_name in block.normed:
                 layer = getattr(block, layer_name)
                 weight, bias = merged(layer, getattr(block, norm_name))
                 layer.weight, layer.bias = (nn.Parameter(part.detach(), False) for part in (weight, bias))

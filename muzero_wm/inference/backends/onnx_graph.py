@@ -173,7 +173,9 @@ class _Graph:
         weight, bias = self.weight(f"{name}.weight"), self.weight(f"{name}.bias")
         if isinstance(layer, Convolution):
             size = layer.weight.shape[2]
-            return self.node("Conv", x, weight, bias, kernel_shape=[size, size], pads=[size // 2] * 4)
+            return self.node(
+                "Conv", x, weight, bias, kernel_shape=[size, size], pads=[size // 2] * 4, strides=list(layer.stride)
+            )
         return self.node("Gemm", x, weight, bias, transB=1)
 
     def finish(self, latent: str) -> bytes:
