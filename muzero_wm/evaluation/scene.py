@@ -56,7 +56,7 @@ def shown(spec: EnvSpec, observation: NDArray[Any], to_play: int = 0) -> NDArray
     """
     planes = observation.astype(np.float64)
     low, high = spec.observation_bounds or (float(planes.min()), float(planes.max()))
-    newest = planes[-getattr(spec, "frame_shape", planes.shape)[0] :]
+    newest = planes[-spec.frame_shape[0] :]
     bright = np.clip((newest - low) / max(high - low, 1e-9), 0.0, 1.0)
     if len(bright) in (1, 3) and spec.observation_bounds is not None and high > 1.0:
         return np.moveaxis(np.broadcast_to(bright, (3, *bright.shape[1:])) * 255.0, 0, -1).astype(np.uint8)
