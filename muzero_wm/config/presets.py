@@ -172,9 +172,12 @@ def _meant(
 def _try_out(env: str, tell: Callable[[str], None] | None) -> None:
     """Makes the quick check of an environment that is not built in."""
     from muzero_wm import envs
+    from muzero_wm.envs.naming.guess import unlike_the_protocol
 
     if env not in envs.names():
         if tell is not None:
+            if difference := unlike_the_protocol(env):
+                tell(difference)
             tell(f"Trying out {env} with random play ...")
         from muzero_wm.envs.checking.check import try_out
 

@@ -20,7 +20,7 @@ from muzero_wm.envs.adapters.probe import alternates, once
 from muzero_wm.envs.adapters.spaces import read_action_space, read_observation_space
 from muzero_wm.envs.base import EnvError, EnvSpec, mask_kept
 from muzero_wm.envs.language import Language
-from muzero_wm.envs.naming.guess import missing_namespace
+from muzero_wm.envs.naming.guess import missing_namespace, registered
 from muzero_wm.envs.naming.imports import check_module
 from muzero_wm.envs.naming.naming import Channels, EnvName
 from muzero_wm.envs.slots.single import Moment, SingleEnv
@@ -242,6 +242,7 @@ def make_gymnasium(name: EnvName) -> GymnasiumEnv:
             check_module(module)
             with only_importing(module):
                 importlib.import_module(module)
+        registered(name.target)
         env = gymnasium.make(name.target, **name.options)
     except Exception as error:  # an environment of a user may fail in any way
         if isinstance(error, gymnasium.error.NamespaceNotFound) and (remedy := missing_namespace(name.target)):
