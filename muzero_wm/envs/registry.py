@@ -5,9 +5,9 @@
 installed module makes. What a name needs is imported when the name is used, so that asking for a board game does not
 load Gymnasium.
 
-Options stand in parentheses. Two are taken here: `frame_stack=k`, for every kind but board games, shows the last k
+Options stand in parentheses. Some are taken here: `frame_stack=k`, for every kind but board games, shows the last k
 observations at once (four of `ale:`, where nothing is said); `channels=first` or `channels=last` says how images are
-read, where their shape does not.
+read, where their shape does not; `resize` and `grey` what is done to images of `gym:` and factories.
 """
 
 from __future__ import annotations
@@ -250,6 +250,8 @@ def _find(name: EnvName) -> Callable[[], SingleEnv] | BoardGame:
     """Returns the rules of a board game, or what makes one environment of another kind."""
     if name.channels is not None and name.kind in ("", *_ADAPTERS) and name.kind not in _READ_HERE:
         raise EnvError(f"{name.text}: channels={name.channels} is for gym:, pettingzoo: and factories")
+    if name.kind in ("", "openspiel", "pettingzoo", "minatar") and {"resize", "grey"} & {*name.options}:
+        raise EnvError(f"{name.text}: resize and grey are for gym: and factories")
     if name.kind in _ADAPTERS:
         module, function = _ADAPTERS[name.kind]
         adapt: Callable[[EnvName], SingleEnv] = getattr(importlib.import_module(module), function)

@@ -36,11 +36,11 @@ from numpy.typing import NDArray
 
 from muzero_wm.basis.errors import did_you_mean, one_line
 from muzero_wm.basis.seeding import stream_keys
-from muzero_wm.envs.adapters.images import opencv
 from muzero_wm.envs.base import EnvError, EnvSpec
 from muzero_wm.envs.language import Acted, Language, Observed, Part
 from muzero_wm.envs.naming.naming import EnvName
 from muzero_wm.envs.slots.single import Moment, SingleEnv
+from muzero_wm.envs.translate import opencv
 
 SIZES = (36, 256)
 """Smallest and largest side of what is shown."""
@@ -100,7 +100,7 @@ class AtariEnv(SingleEnv):
                 raise EnvError(f"{name}: {option} must be true or false, got {flag!r}")
         if isinstance(sticky, bool) or not isinstance(sticky, int | float) or not 0.0 <= sticky <= 1.0:
             raise EnvError(f"{name}: sticky must be a probability in [0, 1], got {sticky!r}")
-        self._cv2, self._game = opencv(name), game
+        self._cv2, self._game = opencv(f"{name} needs", "atari"), game
         self._size, self._grey, self._skip, self._sticky = size, grey, frame_skip, float(sticky)
         self._noop_max, self._life_loss, self._max_frames = noop_max, life_loss, max_frames
         self._mode, self._difficulty = mode, difficulty

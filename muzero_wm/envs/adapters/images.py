@@ -1,26 +1,31 @@
-"""What is done to images before a model sees them; OpenCV does it."""
+"""The options of a name that say what is done to images: `resize=96`, `resize=(84, 96)`, `grey=true`."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 from muzero_wm.envs.base import EnvError
+from muzero_wm.envs.language import Picture
+from muzero_wm.envs.naming.naming import EnvName
+
+OPTIONS = ("resize", "grey")
 
 
-def opencv(name: str) -> Any:
-    """Imports OpenCV.
+def take_picture(name: EnvName) -> tuple[Picture, EnvName]:
+    """Takes the options about images out of a name.
 
     Args:
-        name: of the environment that needs it, for the message.
+        name: of an environment whose observations are read here.
 
     Returns:
-        The module `cv2`.
+        What is to be done, and the name with the other options.
 
     Raises:
-        EnvError: it is not installed.
+        EnvError: an option is impossible for any image.
     """
-    try:
-        import cv2
-    except ImportError:
-        raise EnvError(f'{name} needs OpenCV: pip install "muzero-wm[atari]"') from None
-    return cv2
+    asked = {key: value for key, value in name.options.items() if key in OPTIONS}
+    side = asked.get("resize")
+    picture = Picture((side, side) if type(side) is int else side, asked.get("grey", False))
+    if problem := picture.problem():
+        raise EnvError(f"{name.text}: {problem}")
+    return picture, replace(name, options={key: value for key, value in name.options.items() if key not in asked})
