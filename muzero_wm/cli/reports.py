@@ -155,8 +155,27 @@ _KINDS = {
     "openspiel:GAME": ("1 or 2", 'OpenSpiel\'s: "openspiel:hex(board_size=5)"'),
     "pettingzoo:ID": ("2", "PettingZoo's: pettingzoo:classic/connect_four_v3"),
     "minatar:GAME": ("1", "MinAtar's: minatar:breakout"),
+    "ale:GAME": ("1", "Atari's, by the 100k protocol: ale:MsPacman"),
     "package.module:factory": ("1 or 2", "your own: see docs/custom-environment.md"),
 }
+
+
+def atari_games() -> list[str]:
+    """Returns the names of all games of Atari.
+
+    Raises:
+        EnvError: ale-py is not installed.
+    """
+    from muzero_wm.envs.adapters.atari import games, gymnasium_name
+
+    return [f"ale:{gymnasium_name(game)}" for game in games()]
+
+
+def _how_many_of_atari() -> str:
+    try:
+        return f"; {len(atari_games())} games, listed by muzero-wm envs ale"
+    except UserError:
+        return '; pip install "muzero-wm[atari]"'
 
 
 def print_environments(rows: list[dict[str, Any]]) -> None:
@@ -171,6 +190,7 @@ def print_environments(rows: list[dict[str, Any]]) -> None:
         table.add_row(Text(row["env"], "bold"), Text(about))
     for kind in KINDS:
         players, about = _KINDS[kind]
+        about += _how_many_of_atari() if kind == "ale:GAME" else ""
         table.add_row(Text(kind, "bold"), Text(f"{_players(players)}\n{about}"))
     Console(highlight=False).print(table)
 

@@ -108,7 +108,7 @@ def _with_options_of(layers: Sequence[Mapping[str, Any]], env: str) -> str:
     try:
         name, usual = parse_name(env), parse_name(before)
         if name.kind == usual.kind == _ATARI:
-            return with_options(env, **(usual.options | name.options))
+            return with_options(name, **(usual.options | name.options)) if usual.options else env
     except EnvError:  # told where the name is looked up
         pass
     return env
@@ -205,9 +205,12 @@ def _meant(
 def _try_out(env: str, tell: Callable[[str], None] | None) -> None:
     """Makes the quick check of an environment that is not built in."""
     from muzero_wm import envs
+    from muzero_wm.envs.naming.guess import unlike_the_protocol
 
     if env not in envs.names():
         if tell is not None:
+            if difference := unlike_the_protocol(env):
+                tell(difference)
             tell(f"Trying out {env} with random play ...")
         from muzero_wm.envs.checking.check import try_out
 

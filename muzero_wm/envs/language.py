@@ -20,6 +20,10 @@ MOST_FRAMES = 64
 _LONGEST_TEXT, _MOST_PARTS, _DEEPEST = 200, 4096, 64
 
 
+SIDES = (8, 256)
+"""Shortest and longest side of an image that gets another size."""
+
+
 @dataclass(frozen=True)
 class Part:
     """One array of numbers, or some choices, within an observation.
@@ -76,6 +80,55 @@ class Part:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """What is done to an image [C, H, W]: first it is made grey, then it gets another size.
+
+    Attributes:
+        size: height and width, None: as they are.
+        grey: every three channels, red, green and blue, become one.
+    """
+
+    size: tuple[int, int] | None = None
+    grey: bool = False
+
+    def __bool__(self) -> bool:
+        """Returns whether anything is done."""
+        return self.grey or self.size is not None
+
+    def shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Returns what [C, H, W] becomes."""
+        channels, *sides = shape
+        return (channels // 3 if self.grey else channels, *(self.size or sides))
+
+    def told(self) -> str:
+        """Returns what is done, in words."""
+        size = "" if self.size is None else f"{self.size[0]} x {self.size[1]} by area"
+        return f"made {', then '.join(filter(None, ('grey' if self.grey else '', size)))}"
+
+    def problem(self) -> str | None:
+        """Returns why this cannot be done to any image, None if it can."""
+        fits = self.size is None or (isinstance(self.size, tuple) and len(self.size) == 2)
+        low, high = SIDES
+        if not fits or any(type(side) is not int or not low <= side <= high for side in self.size or ()):
+            return f"resize must be a side or (height, width) in [{low}, {high}], got {str(self.size)[:40]}"
+        return None if type(self.grey) is bool else f"grey must be true or false, got {str(self.grey)[:40]}"
+
+    def misfit(self, parts: tuple[Part, ...]) -> str | None:
+        """Returns why this cannot be done to an observation of these parts, None if it can."""
+        if self and (len(parts) != 1 or len(parts[0].shape) != 3):
+            spaces = ", ".join(part.space for part in parts)
+            return f"resize and grey are for an image, the observation is {spaces[:80]}"
+        if self.grey and (channels := parts[0].shape[0]) % 3:
+            count = f"{channels} channel{'' if channels == 1 else 's'}"
+            return f"grey needs red, green and blue, the image has {count}"
+        return None
+
+
+AS_IT_IS = Picture()
+"""Nothing is done."""
+
+
+@dataclass(frozen=True)
 class Observed:
     """How raw observations become one array.
 
@@ -83,17 +136,20 @@ class Observed:
         parts: what it is made of; several are flattened and put side by side.
         mask: keys that lead to the mask of legal actions within the observation, None where there is none.
         frames: how many observations are shown at once, oldest first.
+        picture: what is done to each, where it is an image.
     """
 
     parts: tuple[Part, ...]
     mask: tuple[Key, ...] | None = None
     frames: int = 1
+    picture: Picture = AS_IT_IS
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the array."""
         shapes = [part.shape for part in self.parts]
         one = shapes[0] if len(shapes) == 1 else (sum(map(math.prod, shapes)),)
+        one = self.picture.shape(one) if self.picture else one
         return one if self.frames == 1 else (self.frames * one[0], *one[1:])
 
 
@@ -152,6 +208,7 @@ class Language:
         """Returns how every space is read, in words."""
         observed, acted = self.observed, self.acted
         lines = [part.told(len(observed.parts) == 1) for part in observed.parts]
+        lines += [observed.picture.told()] if observed.picture else []
         if observed.mask is not None:
             lines.append(f"{''.join(f'[{key!r}] ' for key in observed.mask)}the mask of legal actions")
         how = f"{acted.count} actions" + ("" if acted.shape is None else ", all combinations")
@@ -177,8 +234,10 @@ class Language:
         """
         observed, acted = state["observed"], state["acted"]
         parts = tuple(Part(**{name: _frozen(value) for name, value in part.items()}) for part in observed["parts"])
+        # checkpoints of earlier versions have none
+        picture = Picture(**{name: _frozen(value) for name, value in observed.get("picture", {}).items()})
         return cls(
-            Observed(parts, _frozen(observed["mask"]), observed["frames"]),
+            Observed(parts, _frozen(observed["mask"]), observed["frames"], picture),
             Acted(**{name: _frozen(value) for name, value in acted.items()}),
         )
 
@@ -197,7 +256,8 @@ class Language:
             return "expected parts of an observation"
         if observed.mask is not None and not _is_path(observed.mask):
             return "expected keys to the mask in words"
-        problems = [*(part.problem() for part in observed.parts), acted.problem()]
+        pictured = observed.picture.problem() or observed.picture.misfit(observed.parts)
+        problems = [*(part.problem() for part in observed.parts), acted.problem(), pictured]
         problem = next((found for found in problems if found is not None), None)
         if problem is None and (observed.shape != shape or acted.count != num_actions):
             return f"its language is of {observed.shape} and {acted.count} actions, not of {shape} and {num_actions}"

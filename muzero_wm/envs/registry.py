@@ -1,12 +1,13 @@
 """Finds an environment by its name.
 
 `tictactoe`, `connect4`, ...: the files of `games/`. `gym:ID`: anything registered with Gymnasium. `openspiel:GAME`,
-`pettingzoo:ID`, `minatar:GAME`: what these libraries have. `package.module:factory`: what a function of an installed
-module makes. What a name needs is imported when the name is used, so that asking for a board game does not load
-Gymnasium.
+`pettingzoo:ID`, `minatar:GAME`, `ale:GAME`: what these libraries have. `package.module:factory`: what a function of an
+installed module makes. What a name needs is imported when the name is used, so that asking for a board game does not
+load Gymnasium.
 
-Options stand in parentheses. Two are taken here: `frame_stack=k`, for every kind but board games, shows the last k
-observations at once; `channels=first` or `channels=last` says how images are read, where their shape does not.
+Options stand in parentheses. Some are taken here: `frame_stack=k`, for every kind but board games, shows the last k
+observations at once (four of `ale:`, where nothing is said); `channels=first` or `channels=last` says how images are
+read, where their shape does not; `resize` and `grey` what is done to images of `gym:` and factories.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from muzero_wm.basis.foreign import foreign
 from muzero_wm.envs import games
 from muzero_wm.envs.adapters.probe import once
 from muzero_wm.envs.base import BatchedEnv, EnvError, EnvSpec
-from muzero_wm.envs.naming.guess import known_to_gymnasium
+from muzero_wm.envs.naming.guess import known_to_gymnasium, registered
 from muzero_wm.envs.naming.handover import handover
 from muzero_wm.envs.naming.imports import check_module
 from muzero_wm.envs.naming.naming import EnvName, parse_name, with_options
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from muzero_wm.envs.boards.board import BoardGame
     from muzero_wm.envs.slots.single import SingleEnv
 
-KINDS = ("gym:ID", "openspiel:GAME", "pettingzoo:ID", "minatar:GAME", "package.module:factory")
+KINDS = ("gym:ID", "openspiel:GAME", "pettingzoo:ID", "minatar:GAME", "ale:GAME", "package.module:factory")
 """How environments that are not built in are named."""
 
 _ADAPTERS = {
@@ -40,9 +41,11 @@ _ADAPTERS = {
     "openspiel": ("muzero_wm.envs.adapters.openspiel", "make_openspiel"),
     "pettingzoo": ("muzero_wm.envs.adapters.pettingzoo", "make_pettingzoo"),
     "minatar": ("muzero_wm.envs.adapters.minatar", "make_minatar"),
+    "ale": ("muzero_wm.envs.adapters.atari", "make_atari"),
 }
 _MOST_FRAMES = 64
 _DRAWN_ON_DEMAND = ("gym", "pettingzoo")
+_ATARI_FRAMES = 4  # the protocol's
 _READ_HERE = ("gym", "pettingzoo")  # and what factories make: the others say themselves where their channels are
 
 
@@ -65,6 +68,22 @@ def full_name(name: str, tell: Callable[[str], None] | None = None) -> str:
     if full is not None and tell is not None:
         tell(f"{name} is one of Gymnasium's environments: taken as {full}.")
     return full or name
+
+
+def as_evaluated(name: str) -> str:
+    """Returns the name by which episodes of an environment are played when they are measured.
+
+    Args:
+        name: as for `spec`.
+
+    Returns:
+        For `ale:` the same with whole games as episodes, whatever it said of lost lives; any other name as it is.
+
+    Raises:
+        EnvError: it is not of the form of a name.
+    """
+    parsed = parse_name(name)
+    return with_options(parsed, life_loss=False) if parsed.kind == "ale" else name
 
 
 def board_game(name: str) -> BoardGame:
@@ -114,7 +133,7 @@ def as_rendered(name: str) -> str:
     parsed = parse_name(name)
     if parsed.kind not in _DRAWN_ON_DEMAND or "render_mode" in parsed.options:
         return name
-    return with_options(name, render_mode="rgb_array")
+    return with_options(parsed, render_mode="rgb_array")
 
 
 def make(
@@ -229,10 +248,10 @@ def check_workers(name: str, workers: int, timeout: float | None) -> None:
 
 def _stacked(name: EnvName) -> Callable[[], SingleEnv] | BoardGame:
     """Returns what `_find` returns, with as many frames stacked as the name says."""
-    if "frame_stack" not in name.options:
-        return _find(name)
     options = dict(name.options)
-    k = options.pop("frame_stack")
+    k = options.pop("frame_stack", _ATARI_FRAMES if name.kind == "ale" else None)
+    if k is None:
+        return _find(name)
     if type(k) is not int or not 1 <= k <= _MOST_FRAMES:
         raise EnvError(f"{name.text}: frame_stack must be a whole number in [1, {_MOST_FRAMES}], got {k!r}")
     found = _find(replace(name, options=options))
@@ -247,6 +266,8 @@ def _find(name: EnvName) -> Callable[[], SingleEnv] | BoardGame:
     """Returns the rules of a board game, or what makes one environment of another kind."""
     if name.channels is not None and name.kind in ("", *_ADAPTERS) and name.kind not in _READ_HERE:
         raise EnvError(f"{name.text}: channels={name.channels} is for gym:, pettingzoo: and factories")
+    if name.kind in ("", "openspiel", "pettingzoo", "minatar") and {"resize", "grey"} & {*name.options}:
+        raise EnvError(f"{name.text}: resize and grey are for gym: and factories")
     if name.kind in _ADAPTERS:
         module, function = _ADAPTERS[name.kind]
         adapt: Callable[[EnvName], SingleEnv] = getattr(importlib.import_module(module), function)
@@ -265,9 +286,7 @@ def _find(name: EnvName) -> Callable[[], SingleEnv] | BoardGame:
 def _source(name: EnvName) -> object:
     """Returns what a name stands for, where that may change within a process."""
     if name.kind == "gym":
-        import gymnasium
-
-        return gymnasium.registry.get(name.target.rpartition(":")[2])
+        return registered(name.target.rpartition(":")[2])
     if name.kind in ("", *_ADAPTERS):
         return None
     from muzero_wm.envs.adapters.factory import find_factory

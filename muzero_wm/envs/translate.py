@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muzero_wm.envs.base import EnvError, EnvSpec
-from muzero_wm.envs.language import Acted, Key, Observed, Part
+from muzero_wm.envs.language import Acted, Key, Observed, Part, Picture
 
 MASK = "action_mask"
 
@@ -121,8 +121,28 @@ def encoding(observed: Observed, label: str) -> Callable[[Any], NDArray[Any]]:
     """
     encoders = [_part_encoding(part, label) for part in observed.parts]
     if len(encoders) == 1:
-        return encoders[0]
+        return _pictured(encoders[0], observed.picture, label) if observed.picture else encoders[0]
     return lambda raw: np.concatenate([encode(raw).ravel() for encode in encoders], dtype=np.float32)
+
+
+def opencv(what: str, extra: str = "images") -> Any:
+    """Imports OpenCV.
+
+    Args:
+        what: needs it, for the message.
+        extra: that brings it.
+
+    Returns:
+        The module `cv2`.
+
+    Raises:
+        EnvError: it is not installed.
+    """
+    try:
+        import cv2
+    except ImportError:
+        raise EnvError(f'{what} OpenCV: pip install "muzero-wm[{extra}]"') from None
+    return cv2
 
 
 def decoding(acted: Acted) -> Callable[[int], Any]:
@@ -186,6 +206,24 @@ def at(raw: Any, path: tuple[Key, ...], label: str) -> Any:
 def named(label: str, path: tuple[Key, ...]) -> str:
     """Returns what a part of an observation is called, for example "observation['camera']"."""
     return label + "".join(f"[{key!r}]" for key in path)
+
+
+def _pictured(encode: Callable[[Any], NDArray[Any]], picture: Picture, label: str) -> Callable[[Any], NDArray[Any]]:
+    """Returns what encodes an image and then makes it grey and another size; OpenCV is looked for when it is called."""
+    size = None if picture.size is None else picture.size[::-1]
+
+    def prepared(raw: Any) -> NDArray[Any]:
+        cv2 = opencv(f"{label}: resize and grey need")
+        planes = list(encode(raw))
+        if picture.grey:
+            planes = [
+                cv2.cvtColor(np.stack(planes[c : c + 3], axis=-1), cv2.COLOR_RGB2GRAY) for c in range(0, len(planes), 3)
+            ]
+        if size is not None:
+            planes = [cv2.resize(np.ascontiguousarray(p), size, interpolation=cv2.INTER_AREA) for p in planes]
+        return np.stack(planes)
+
+    return prepared
 
 
 def _part_encoding(part: Part, label: str) -> Callable[[Any], NDArray[Any]]:

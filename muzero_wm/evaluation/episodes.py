@@ -15,6 +15,7 @@ from muzero_wm import envs
 from muzero_wm.basis.errors import UserError
 from muzero_wm.basis.seeding import derive_seed
 from muzero_wm.envs import BatchedEnv
+from muzero_wm.envs.registry import as_evaluated
 from muzero_wm.evaluation.intervals import mean_interval
 from muzero_wm.evaluation.limits import step_limit
 from muzero_wm.evaluation.players import Player
@@ -59,7 +60,7 @@ def play_episodes(
     max_steps: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Episodes:
-    """Plays a number of complete episodes.
+    """Plays a number of complete episodes; of Atari whole games, also where a life lost ended an episode in training.
 
     Every slot owes the same number of episodes (or one more), fixed beforehand: taking the first that end anywhere
     would favour short ones.
@@ -82,6 +83,7 @@ def play_episodes(
     if episodes < 1:
         raise UserError(f"games must be at least 1, got {episodes}")
     played: Episodes | None = None
+    env_name = as_evaluated(env_name)
     owed = np.array([len(range(i, episodes, num_envs)) for i in range(min(episodes, num_envs))])
     wave = 0
     while owed.any():

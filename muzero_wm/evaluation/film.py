@@ -20,7 +20,7 @@ from muzero_wm import envs
 from muzero_wm.basis.errors import UserError, one_line
 from muzero_wm.basis.seeding import stream_keys
 from muzero_wm.envs import BatchedEnv, EnvSpec
-from muzero_wm.envs.registry import as_rendered
+from muzero_wm.envs.registry import as_evaluated, as_rendered
 from muzero_wm.evaluation.players import SearchingAgent
 from muzero_wm.evaluation.scene import Scene, Shot, shown
 
@@ -131,12 +131,12 @@ Source = Callable[[BatchedEnv, NDArray[Any], int], NDArray[np.uint8]]
 def _made_for_pictures(spec: EnvSpec, seed: int) -> tuple[BatchedEnv, Source]:
     """Returns one environment of a kind after a reset, and what shows it."""
     why = "it draws nothing"
-    drawn = as_rendered(spec.name)
-    for name in dict.fromkeys((drawn, spec.name)):
+    plain = as_evaluated(spec.name)
+    for name in dict.fromkeys((as_rendered(plain), plain)):
         try:
             env = envs.make(name, 1, seed)
         except envs.EnvError as error:
-            if name == spec.name:
+            if name == plain:
                 raise
             why = str(error)
             continue
@@ -149,7 +149,7 @@ def _made_for_pictures(spec: EnvSpec, seed: int) -> tuple[BatchedEnv, Source]:
         env.close()
     if len(spec.observation_shape) != 3:
         raise FilmError(f"{spec.name}: there is nothing to see: it shows no image, and {why}")
-    return envs.make(spec.name, 1, seed), lambda _, observation, to_play: shown(spec, observation, to_play)
+    return envs.make(plain, 1, seed), lambda _, observation, to_play: shown(spec, observation, to_play)
 
 
 def _drawn(env: BatchedEnv) -> NDArray[np.uint8] | None:

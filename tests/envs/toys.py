@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from muzero_wm.envs import board_game
-from muzero_wm.envs.base import EnvSpec
+from muzero_wm.envs.base import EnvError, EnvSpec
 from muzero_wm.envs.slots.single import Moment, SingleEnv
 
 MADE: list[Any] = []
@@ -224,3 +224,46 @@ def nothing() -> None:
 
 
 NUMBER = 3
+
+
+class Lives(SingleEnv):
+    """A game of `lives` episodes that counts on from one to the next and rewards with the count; it saves its state.
+
+    Shows the sum of seed and actions, and the steps of the game. An episode ends when the sum can be divided by 5.
+    """
+
+    saves_state = True
+
+    def __init__(self, lives: int = 3) -> None:
+        self.spec = EnvSpec("lives", (2,), np.dtype(np.float32), 4, 1)
+        self._lives, self._left, self._sum, self._steps = lives, 0, 0, 0
+
+    def reset(self, seed: int) -> Moment:
+        return self._moment() if self._left > 0 and self._sum % 5 == 0 and self._steps else self.new_game(seed)
+
+    def new_game(self, seed: int) -> Moment:
+        self._left, self._sum, self._steps = self._lives, seed % 5, 0
+        return self._moment()
+
+    def step(self, action: int) -> Moment:
+        self._sum, self._steps = self._sum + action, self._steps + 1
+        over = self._sum % 5 == 0
+        self._left -= over
+        return self._moment(float(self._steps), over)
+
+    def save(self) -> bytes:
+        return f"{self._left} {self._sum} {self._steps}".encode()
+
+    def load(self, state: bytes, shown: Any) -> Moment:
+        if not state[:1].isdigit():
+            raise EnvError("lives: this is no state of it")
+        self._left, self._sum, self._steps = map(int, state.split())
+        return self._moment()
+
+    def _moment(self, reward: float = 0.0, over: bool = False) -> Moment:
+        return Moment(np.array([self._sum, self._steps], np.float32), reward=reward, terminated=over)
+
+
+def lives(count: int = 3) -> Lives:
+    """Returns a game of several episodes."""
+    return Lives(count)

@@ -16,9 +16,11 @@ import gymnasium
 from muzero_wm.basis.errors import did_you_mean, one_line
 from muzero_wm.basis.processes import only_importing
 from muzero_wm.envs.adapters.gymnasium import adapt_gymnasium
+from muzero_wm.envs.adapters.images import take_picture
 from muzero_wm.envs.adapters.pettingzoo import adapt_aec, is_aec
 from muzero_wm.envs.base import EnvError, EnvSpec
 from muzero_wm.envs.boards.board import BoardGame
+from muzero_wm.envs.language import Picture
 from muzero_wm.envs.naming.imports import check_module
 from muzero_wm.envs.naming.naming import EnvName
 from muzero_wm.envs.slots.single import SingleEnv
@@ -61,7 +63,7 @@ def make_from_factory(name: EnvName) -> BoardGame | Callable[[], SingleEnv]:
     """Calls the factory of a name for the first time.
 
     Args:
-        name: "package.module:factory(option=value)"; options go to the factory.
+        name: "package.module:factory(option=value)"; options go to the factory, but for those about images.
 
     Returns:
         The rules of a board game if the factory returned some; else what makes one environment per call, first of all
@@ -71,18 +73,20 @@ def make_from_factory(name: EnvName) -> BoardGame | Callable[[], SingleEnv]:
         EnvError: there is no such factory, it failed, or what it returned is no environment.
     """
     factory = find_factory(name)
-    first = _called(name, factory)
+    picture, plain = take_picture(name)
+    first = _called(plain, factory)
     if isinstance(first, BoardGame):
-        _refuse_channels(name)
+        _refuse_images(plain, picture)
         return replace(first, name=name.text)
-    return _Maker(name, factory, first)
+    return _Maker(plain, factory, first, picture)
 
 
 class _Maker:
     """Makes environments that share nothing."""
 
-    def __init__(self, name: EnvName, factory: Callable[..., Any], first: Any) -> None:
+    def __init__(self, name: EnvName, factory: Callable[..., Any], first: Any, picture: Picture) -> None:
         self._name, self._factory, self._last, self._waiting = name, factory, first, True
+        self._picture = picture
 
     def __call__(self) -> SingleEnv:
         if not self._waiting:
@@ -93,7 +97,7 @@ class _Maker:
                 )
             self._last = made
         self._waiting = False
-        return _adapted(self._name, self._last)
+        return _adapted(self._name, self._last, self._picture)
 
 
 def _called(name: EnvName, factory: Callable[..., Any]) -> Any:
@@ -103,15 +107,16 @@ def _called(name: EnvName, factory: Callable[..., Any]) -> Any:
         raise EnvError(f"cannot make {name.text!r}: the factory raised {one_line(error)[:400]}") from error
 
 
-def _adapted(called: EnvName, made: Any) -> SingleEnv:
+def _adapted(called: EnvName, made: Any, picture: Picture) -> SingleEnv:
     """Returns what a factory made as an environment of this package."""
     name = called.text
     if isinstance(made, gymnasium.Env):
-        return adapt_gymnasium(name, made, called.channels)
+        return adapt_gymnasium(name, made, called.channels, picture)
     if is_aec(made):
+        _refuse_picture(name, picture)
         return adapt_aec(name, made, called.channels)
     if isinstance(made, SingleEnv):
-        _refuse_channels(called)
+        _refuse_images(called, picture)
         return _named(name, made)
     if isinstance(made, gymnasium.vector.VectorEnv):
         raise EnvError(
@@ -120,9 +125,15 @@ def _adapted(called: EnvName, made: Any) -> SingleEnv:
     raise EnvError(f"{name}: the factory must return {_RETURNS}, got {type(made).__module__}.{type(made).__qualname__}")
 
 
-def _refuse_channels(name: EnvName) -> None:
+def _refuse_images(name: EnvName, picture: Picture) -> None:
     if name.channels is not None:
         raise EnvError(f"{name.text}: channels={name.channels} is for spaces of Gymnasium, the factory made none")
+    _refuse_picture(name.text, picture)
+
+
+def _refuse_picture(name: str, picture: Picture) -> None:
+    if picture:
+        raise EnvError(f"{name}: resize and grey are for Gymnasium's environments, the factory made another one")
 
 
 def _named(name: str, env: SingleEnv) -> SingleEnv:

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from muzero_wm.basis.errors import one_line
 from muzero_wm.basis.processes import only_importing
+from muzero_wm.envs.adapters.images import take_picture
 from muzero_wm.envs.adapters.probe import alternates, once
 from muzero_wm.envs.adapters.spaces import read_action_space, read_observation_space
 from muzero_wm.envs.base import EnvError, EnvSpec, mask_kept
-from muzero_wm.envs.language import Language
-from muzero_wm.envs.naming.guess import missing_namespace
+from muzero_wm.envs.language import AS_IT_IS, Language, Picture
+from muzero_wm.envs.naming.guess import missing_namespace, registered
 from muzero_wm.envs.naming.imports import check_module
 from muzero_wm.envs.naming.naming import Channels, EnvName
 from muzero_wm.envs.slots.single import Moment, SingleEnv
@@ -47,13 +48,20 @@ class GymnasiumEnv(SingleEnv):
     find out).
     """
 
-    def __init__(self, name: str, env: gymnasium.Env[Any, Any], channels: Channels | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        env: gymnasium.Env[Any, Any],
+        channels: Channels | None = None,
+        picture: Picture = AS_IT_IS,
+    ) -> None:
         """Reads the spaces, and whose turn it is after a reset.
 
         Args:
             name: what the environment is called.
             env: the environment; closed with this.
             channels: where images have theirs; None: their shapes tell.
+            picture: what is done to an image.
 
         Raises:
             EnvError: its spaces are not supported, it resets itself, or what it says of itself makes no sense.
@@ -65,7 +73,7 @@ class GymnasiumEnv(SingleEnv):
                 f"{name}: the wrapper {resetting[0]} plays on after an episode's end and hides its last observation; "
                 "leave it out, slots are reset in the step in which an episode ends"
             )
-        self._encoder = read_observation_space(name, env.observation_space, channels)
+        self._encoder = read_observation_space(name, env.observation_space, channels, picture)
         self.doubts = self._encoder.doubts
         self._actions = read_action_space(name, env.action_space)
         self._metadata = dict(getattr(env, "metadata", None) or {})
@@ -235,7 +243,7 @@ def make_gymnasium(name: EnvName) -> GymnasiumEnv:
     """Makes an environment that is registered with Gymnasium.
 
     Args:
-        name: "gym:ID(option=value)"; options go to `gymnasium.make`.
+        name: "gym:ID(option=value)"; options go to `gymnasium.make`, but for those about images.
 
     Returns:
         The environment.
@@ -243,28 +251,33 @@ def make_gymnasium(name: EnvName) -> GymnasiumEnv:
     Raises:
         EnvError: it cannot be made, or its spaces are not supported.
     """
+    picture, name = take_picture(name)
     try:
         if ":" in name.target:
             module = name.target.partition(":")[0]
             check_module(module)
             with only_importing(module):
                 importlib.import_module(module)
+        registered(name.target)
         env = gymnasium.make(name.target, **name.options)
     except Exception as error:  # an environment of a user may fail in any way
         if isinstance(error, gymnasium.error.NamespaceNotFound) and (remedy := missing_namespace(name.target)):
             raise EnvError(f"cannot make {name.text!r}: {remedy}") from error
         kind = "" if isinstance(error, EnvError | gymnasium.error.Error | ImportError) else f"{type(error).__name__}: "
         raise EnvError(f"cannot make {name.text!r}: {kind}{' '.join(str(error).split())[:400]}") from error
-    return adapt_gymnasium(name.text, env, name.channels)
+    return adapt_gymnasium(name.text, env, name.channels, picture)
 
 
-def adapt_gymnasium(name: str, env: gymnasium.Env[Any, Any], channels: Channels | None = None) -> GymnasiumEnv:
+def adapt_gymnasium(
+    name: str, env: gymnasium.Env[Any, Any], channels: Channels | None = None, picture: Picture = AS_IT_IS
+) -> GymnasiumEnv:
     """Returns an environment as `GymnasiumEnv`, or closes it.
 
     Args:
         name: what it is called.
         env: the environment.
         channels: see `GymnasiumEnv`.
+        picture: the same.
 
     Returns:
         The adapter.
@@ -273,7 +286,7 @@ def adapt_gymnasium(name: str, env: gymnasium.Env[Any, Any], channels: Channels 
         EnvError: see `GymnasiumEnv`.
     """
     try:
-        return GymnasiumEnv(name, env, channels)
+        return GymnasiumEnv(name, env, channels, picture)
     except BaseException:
         env.close()
         raise

@@ -31,9 +31,9 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from muzero_wm.envs.base import MOST_NUMBERS, EnvError
-from muzero_wm.envs.language import Acted, Key, Observed, Part
+from muzero_wm.envs.language import AS_IT_IS, Acted, Key, Observed, Part, Picture
 from muzero_wm.envs.naming.naming import Channels
-from muzero_wm.envs.translate import MASK, allowed, decoding, encoding, named
+from muzero_wm.envs.translate import MASK, allowed, decoding, encoding, named, opencv
 
 MOST_COMBINATIONS = 4096
 """Most actions that a MultiDiscrete or MultiBinary space may be flattened to."""
@@ -89,19 +89,23 @@ class Actions:
         return allowed(self.acted, mask, by_part)
 
 
-def read_observation_space(name: str, space: spaces.Space[Any], channels: Channels | None = None) -> Encoder:
+def read_observation_space(
+    name: str, space: spaces.Space[Any], channels: Channels | None = None, picture: Picture = AS_IT_IS
+) -> Encoder:
     """Returns how to encode the observations of a space.
 
     Args:
         name: what the environment is called, for messages.
         space: see the head of this file.
         channels: where images have theirs; None: their shapes tell.
+        picture: what is done to an image.
 
     Returns:
         The encoder.
 
     Raises:
-        EnvError: the space, or a part of it, is not supported, or there is no image that `channels` could be about.
+        EnvError: the space, or a part of it, is not supported, there is no image that `channels` or `picture` could be
+            about, or OpenCV is missing.
     """
     label = f"{name}: observation"
     found, mask = _leaves(label, space)
@@ -110,7 +114,12 @@ def read_observation_space(name: str, space: spaces.Space[Any], channels: Channe
             f"{name}: channels={channels} is for arrays of three or four dimensions, there is none in {space}"
         )
     read = [_read(named(label, path), path, leaf, channels) for path, leaf in found]
-    observed = Observed(tuple(part for part, _ in read), mask)
+    parts = tuple(part for part, _ in read)
+    if picture:
+        opencv(f"{name}: resize and grey need")
+        if misfit := picture.misfit(parts):
+            raise EnvError(f"{name}: {misfit}")
+    observed = Observed(parts, mask, picture=picture)
     if not 0 < math.prod(observed.shape) <= MOST_NUMBERS:
         raise EnvError(f"{name}: an observation must have 1 to {MOST_NUMBERS} numbers, got shape {observed.shape}")
     one = len(read) == 1  # the parts of a vector stand in any order

@@ -44,15 +44,37 @@ class StackedEnv(SingleEnv):
         stacked = (k * shape[0], *shape[1:])
         self.spec = replace(env.spec, observation_shape=stacked, language=language, frames=frames)
         self.repeatable, self.raw, self.doubts = env.repeatable, env.raw, env.doubts
+        # one seat's observations are all in what it shows; the other's would be missing
+        self.saves_state = env.saves_state and env.spec.num_players == 1
 
     def reset(self, seed: int) -> Moment:
         """Begins an episode."""
         self._seen.clear()
         return self._stacked(self._env.reset(seed))
 
+    def new_game(self, seed: int) -> Moment:
+        """Begins an episode in a new game."""
+        self._seen.clear()
+        return self._stacked(self._env.new_game(seed))
+
     def step(self, action: int) -> Moment:
         """Plays an action."""
         return self._stacked(self._env.step(action))
+
+    def save(self) -> bytes:
+        """Returns the state of the environment; the observations before are in what is shown."""
+        return self._env.save()
+
+    def load(self, state: bytes, shown: NDArray[Any]) -> Moment:
+        """Goes on where an environment was saved.
+
+        Raises:
+            EnvError: the state is of something else.
+        """
+        frames = np.split(np.array(shown, self.spec.observation_dtype), self._k)
+        moment = self._env.load(state, frames[-1])
+        self._seen = {moment.to_play: deque(frames, maxlen=self._k)}
+        return replace(moment, observation=shown)
 
     def clone(self) -> StackedEnv:
         """Returns an independent copy.

@@ -101,7 +101,7 @@ class _CannotDraw(Exception):  # noqa: N818 - it ends a search, it is no mistake
 
 def _play_to(env: SingleEnv, episode: Episode, step: int, draw: int | None) -> tuple[Moment, Moment]:
     """Returns the moments before and after a step of an episode, before which chance is drawn anew."""
-    moment = env.reset(episode.seed)
+    moment = env.new_game(episode.seed)
     for action in episode.actions[:step]:
         moment = env.step(action)
     before = Moment(np.array(moment.observation))  # the environment may use its array again

@@ -226,7 +226,7 @@ def _goes_on(trial: Trial, action: int) -> bool:
     """Returns whether an action can be played again and again without an end; False where that takes too long."""
     end = time.monotonic() + _STUBBORN_SECONDS
     try:
-        trial.env.reset(trial.kept[0].seed)
+        trial.env.new_game(trial.kept[0].seed)
         for _ in range(_STUBBORN_STEPS):
             moment = trial.env.step(action)
             if moment.terminated or moment.truncated or time.monotonic() > end:

@@ -117,7 +117,7 @@ class Trial:
         self._episode, self._return = Episode(seed, [], []), 0.0
         self._where = f"reset seed {seed}, step 0"
         try:
-            moment = self.env.reset(seed)
+            moment = self.env.new_game(seed)
         except Exception as error:
             self._crash("reset raises", error, "let reset(seed=...) work at any time, also after the end of an episode")
         if moment.terminated or moment.truncated:
@@ -252,7 +252,7 @@ def replayed(env: SingleEnv, episode: Episode, seed: int | None = None) -> list[
     """
     trace: list[Shown] = []
     try:
-        trace.append(shown(env.reset(episode.seed if seed is None else seed), env.spec))
+        trace.append(shown(env.new_game(episode.seed if seed is None else seed), env.spec))
         for action in episode.actions[: len(episode.shown) - 1]:
             if any(trace[-1].ended):
                 break

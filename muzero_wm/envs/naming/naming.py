@@ -17,6 +17,7 @@ Channels = Literal["first", "last"]
 
 _NAME = re.compile(r"(?:(?P<kind>[A-Za-z_][\w.]*):)?(?P<target>[^()\s]+)(?:\((?P<options>.*)\))?")
 _MOST_CHARACTERS = 200
+_TRUTH = {"true": True, "false": False}  # as YAML writes them; as words both would count as true
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ def parse_name(text: str) -> EnvName:
     """Takes a name apart.
 
     Args:
-        text: "kind:target(option=value, ...)"; values are Python literals, a bare word is a string.
+        text: "kind:target(option=value, ...)"; values are Python literals, `true` and `false` too; another bare word is
+            a string.
 
     Returns:
         The parts.
@@ -66,21 +68,19 @@ def parse_name(text: str) -> EnvName:
     return EnvName(text, match["kind"] or "", match["target"], options, channels)
 
 
-def with_options(text: str, **options: Any) -> str:
-    """Returns a name with options in it, in the place of what it says of them.
+def with_options(name: EnvName, **options: Any) -> str:
+    """Returns a name with some options set, whatever it said of them; the others stay.
 
     Args:
-        text: a name.
-        **options: plain values.
+        name: parts of a name.
+        **options: Python literals.
 
-    Raises:
-        EnvError: it is no name, or becomes longer than one may be.
+    Returns:
+        "kind:target(option=value, ...)".
     """
-    name = parse_name(text)
-    given = name.options | ({} if name.channels is None else {"channels": name.channels}) | options
-    inside = ",".join(f"{key}={value!r}" for key, value in given.items())
-    kind = f"{name.kind}:" if name.kind else ""
-    return parse_name(f"{kind}{name.target}({inside})" if given else f"{kind}{name.target}").text
+    kept = name.options if name.channels is None else {**name.options, "channels": name.channels}
+    inside = ", ".join(f"{key}={value!r}" for key, value in {**kept, **options}.items())
+    return f"{name.kind}{':' if name.kind else ''}{name.target}({inside})"
 
 
 def _options(text: str, inside: str) -> dict[str, Any]:
@@ -95,4 +95,4 @@ def _options(text: str, inside: str) -> dict[str, Any]:
 
 
 def _value(node: ast.expr) -> Any:
-    return node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
+    return _TRUTH.get(node.id, node.id) if isinstance(node, ast.Name) else ast.literal_eval(node)

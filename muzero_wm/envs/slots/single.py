@@ -42,20 +42,53 @@ class SingleEnv(ABC):
         repeatable: the same reset seed and actions show the same again.
         raw: the `gymnasium.Env` that is adapted, None where it is something else; `check-env` listens to it.
         doubts: how images were read of which the shape does not say where their channels are, one line each.
+        saves_state: `save` and `load` are there, so an unfinished episode is loaded and not played again.
     """
 
     spec: EnvSpec
     repeatable: bool = True
+    saves_state: bool = False
     raw: Any = None
     doubts: tuple[str, ...] = ()
 
     @abstractmethod
     def reset(self, seed: int) -> Moment:
-        """Begins an episode that depends on nothing but `seed`, an integer in [0, 2**31)."""
+        """Begins an episode that depends on nothing but `seed`, an integer in [0, 2**31).
+
+        Where several episodes are played in one game, as the lives of an Atari game, it goes on in the game whose
+        episode has just ended; `save` must be there then, since such an episode cannot be played again.
+        """
+
+    def new_game(self, seed: int) -> Moment:
+        """Begins an episode that depends on nothing but `seed`, whatever was played before."""
+        return self.reset(seed)
 
     @abstractmethod
     def step(self, action: int) -> Moment:
         """Plays a legal action in [0, A); never called after the end of an episode."""
+
+    def save(self) -> bytes:
+        """Returns all that changes from step to step, but for what is shown; called where an episode goes on.
+
+        Raises:
+            EnvError: this kind of environment cannot be saved.
+        """
+        raise EnvError(f"{self.spec.name} cannot be saved")
+
+    def load(self, state: bytes, shown: NDArray[Any]) -> Moment:
+        """Goes on where an environment of the same name was saved, in another process perhaps.
+
+        Args:
+            state: what its `save` returned.
+            shown: the observation that it showed last.
+
+        Returns:
+            The moment at which it was saved, its reward 0.
+
+        Raises:
+            EnvError: the state is of something else.
+        """
+        raise EnvError(f"{self.spec.name} cannot be loaded")
 
     def clone(self) -> SingleEnv:
         """Returns an independent copy that stands where this one stands: the true rules, for players that search them.

@@ -3,7 +3,7 @@
 An adapter (Gymnasium, OpenSpiel, PettingZoo, ...) translates one environment into a `SingleEnv`; everything that n of
 them have in common is here. A slot is reset in the same step in which its episode ends, so every step is a real one and
 none must be dropped. Every episode begins with a reset seed of its own and its actions are kept until it ends: few
-environments can save their state, so an unfinished episode is restored by playing it again.
+environments can save their state, so an unfinished episode of the others is restored by playing it again.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from muzero_wm.basis.errors import one_line
 from muzero_wm.basis.foreign import foreign, foreign_step
 from muzero_wm.basis.seeding import episode_seeds, stream_keys
 from muzero_wm.envs.base import BatchedEnv, EnvError, Step, checked_openings, mask_kept
+from muzero_wm.envs.slots.saved import pack, unpack
 from muzero_wm.envs.slots.single import Moment, SingleEnv
 
 
@@ -95,7 +96,7 @@ class SlotEnv(BatchedEnv):
         Returns:
             The first step, its rewards 0 and nothing ended.
         """
-        return self._quiet_step(self._start_episode)
+        return self._quiet_step(lambda i: self._start_episode(i, new_game=True))
 
     @foreign_step
     def step(self, actions: NDArray[np.integer[Any]]) -> Step:
@@ -128,48 +129,57 @@ class SlotEnv(BatchedEnv):
         self._shown = step.observation
         return step
 
+    @foreign
     def snapshot(self) -> dict[str, NDArray[Any]]:
-        """Returns what names the unfinished episodes, their actions, and what they show now."""
-        inside = np.arange(self._played.shape[1]) < self._length[:, None]
+        """Returns what names the unfinished episodes, the way into each or its state, and what they show now.
+
+        Raises:
+            EnvError: an environment cannot be saved though it says so.
+        """
+        played = [row[:length] for row, length in zip(self._played, self._length, strict=True)]
         return {
             "episode": self._episode.copy(),
             "length": self._length.copy(),
-            "action": self._played[inside],
+            **pack(played, [self._save(i) for i in range(self.num_envs)]),
             "observation": self._shown.copy(),
             "legal_actions": self._legal.copy(),
         }
 
     @foreign
     def restore(self, snapshot: Mapping[str, Any], keep_episodes: bool = True) -> tuple[Step, NDArray[np.bool_]]:
-        """Plays the unfinished episodes again and checks that they show what they showed.
+        """Loads the unfinished episodes, or plays them again and checks that they show what they showed.
 
         Args:
             snapshot: what `snapshot` of an environment of the same name, size and seed returned.
-            keep_episodes: False gives up the unfinished episodes and begins the next in every slot.
+            keep_episodes: False gives up the unfinished episodes and begins the next, in a new game, in every slot.
 
         Returns:
             The present observations; and [n] bool, which episodes go on. An environment that its author calls
-            nondeterministic, or that does not show the same again, begins its next episode instead.
+            nondeterministic, that does not show the same again or whose state is not taken begins its next episode.
 
         Raises:
             EnvError: the snapshot's arrays have other shapes.
         """
         like = {"episode": self._episode, "length": self._length, "observation": self._shown}
         saved = self._checked_snapshot(snapshot, like | {"legal_actions": self._legal})
+        actions, states = unpack(self.spec.name, snapshot, saved["length"])
         self._episode[:] = saved["episode"]
-        actions = np.split(np.asarray(snapshot["action"], np.int32), np.cumsum(saved["length"])[:-1])
         goes_on = np.full(self.num_envs, keep_episodes)
         self.not_restored = "" if keep_episodes else "unfinished episodes were given up"
 
         def resume(i: int) -> NDArray[Any]:
             if not keep_episodes:
-                return self._start_episode(i)
-            problem = self._replay(i, actions[i], saved["observation"][i], saved["legal_actions"][i])
+                return self._start_episode(i, new_game=True)
+            shown, legal = saved["observation"][i], saved["legal_actions"][i]
+            if states[i]:
+                problem = self._load(i, states[i], int(saved["length"][i]), shown, legal)
+            else:
+                problem = self._replay(i, actions[i], shown, legal)
             if not problem:
-                shown: NDArray[Any] = saved["observation"][i]
-                return shown
+                observation: NDArray[Any] = shown
+                return observation
             goes_on[i], self.not_restored = False, self.not_restored or problem
-            return self._start_episode(i)
+            return self._start_episode(i, new_game=True)
 
         return self._quiet_step(resume), goes_on
 
@@ -184,13 +194,35 @@ class SlotEnv(BatchedEnv):
         """Returns how to find the present moment of slot i again."""
         return place(self._seed, self._first_slot + i, int(self._episode[i]), int(self._length[i]))
 
+    def _save(self, i: int) -> bytes:
+        """Returns the state of slot i, or nothing where its environment saves none."""
+        if not self.envs[i].saves_state:
+            return b""
+        try:
+            return self.envs[i].save()
+        except Exception as error:
+            raise EnvError(f"{self.spec.name}: save raised {one_line(error)} ({self.where(i)})") from error
+
+    def _load(self, i: int, state: bytes, length: int, shown: NDArray[Any], legal: NDArray[np.bool_]) -> str:
+        """Puts slot i into a state; returns why that could not be done, or ""."""
+        self._length[i] = length
+        try:
+            self._take(i, self.envs[i].load(state, shown))
+        except EnvError as error:
+            return str(error)
+        except Exception as error:
+            return f"{self.spec.name}: load raised {one_line(error)} ({self.where(i)})"
+        if not np.array_equal(self._legal[i], legal):
+            return f"{self.spec.name} allows other actions when loaded ({self.where(i)})"
+        return ""
+
     def _replay(self, i: int, actions: NDArray[np.int32], shown: NDArray[Any], legal: NDArray[np.bool_]) -> str:
         """Plays an unfinished episode of slot i again; returns why it could not be restored, or ""."""
         if not self.envs[i].repeatable:
             return f"{self.spec.name} is registered as nondeterministic"
         self._episode[i] -= 1
         try:
-            observation = self._start_episode(i)
+            observation = self._start_episode(i, new_game=True)
             for move in actions:
                 self._remember(i, int(move))
                 moment = self._play(i, int(move))
@@ -203,10 +235,10 @@ class SlotEnv(BatchedEnv):
             return f"{self.spec.name} shows something else when played again ({self.where(i)})"
         return ""
 
-    def _start_episode(self, i: int) -> NDArray[Any]:
+    def _start_episode(self, i: int, new_game: bool = False) -> NDArray[Any]:
         self._episode[i] += 1
         self._length[i] = 0
-        observation = self._begin(i)
+        observation = self._begin(i, new_game)
         share, most_plies = self._openings
         if share == 0.0:
             return observation
@@ -217,14 +249,15 @@ class SlotEnv(BatchedEnv):
             legal = np.flatnonzero(self._legal[i])
             moment = self._play(i, int(legal[int(draw % np.uint64(len(legal)))]))
             if moment.terminated or moment.truncated:  # too far: this game starts at the beginning
-                return self._begin(i)
+                return self._begin(i, new_game=True)
             observation = moment.observation
         return observation
 
-    def _begin(self, i: int) -> NDArray[Any]:
-        """Resets slot i; returns its first observation."""
+    def _begin(self, i: int, new_game: bool) -> NDArray[Any]:
+        """Begins an episode in slot i, in a new game or where the one before ended; returns its first observation."""
+        env = self.envs[i]
         try:
-            moment = self.envs[i].reset(self._episode_seed(i))
+            moment = (env.new_game if new_game else env.reset)(self._episode_seed(i))
         except EnvError as error:
             raise EnvError(f"{error} ({self.where(i)})") from error
         except (Exception, SystemExit) as error:
@@ -291,10 +324,11 @@ class SlotEnv(BatchedEnv):
         return EnvError(f"{self.spec.name}: {what} ({self.where(i)})")
 
     def _remember(self, i: int, move: int) -> None:
-        """Writes down an action of slot i."""
-        if self._length[i] == self._played.shape[1]:
-            self._played = np.concatenate([self._played, np.zeros_like(self._played)], axis=1)
-        self._played[i, self._length[i]] = move
+        """Writes down an action of slot i, unless its environment saves what came of it."""
+        if not self.envs[i].saves_state:
+            if self._length[i] == self._played.shape[1]:
+                self._played = np.concatenate([self._played, np.zeros_like(self._played)], axis=1)
+            self._played[i, self._length[i]] = move
         self._length[i] += 1
 
     def _episode_seed(self, i: int) -> int:

@@ -20,6 +20,7 @@ from muzero_wm.basis.errors import one_line
 from muzero_wm.basis.processes import Child, RemoteTraceback, StartError, remote_traceback
 from muzero_wm.envs.base import BatchedEnv, EnvError, EnvSpec, Step, checked_openings
 from muzero_wm.envs.naming.handover import Handover, handover
+from muzero_wm.envs.slots.saved import pack, unpack
 from muzero_wm.envs.slots.shared import SharedSlots
 from muzero_wm.envs.slots.single import Moment, SingleEnv
 from muzero_wm.envs.slots.slots import SlotEnv, place
@@ -145,7 +146,7 @@ class WorkerEnv(BatchedEnv):
         }
 
     def restore(self, snapshot: Mapping[str, Any], keep_episodes: bool = True) -> tuple[Step, NDArray[np.bool_]]:
-        """Has every worker play its unfinished episodes again.
+        """Has every worker load its unfinished episodes, or play them again.
 
         Args:
             snapshot: what `snapshot` returned, here or in a `SlotEnv`, with the same name, size and seed.
@@ -162,12 +163,10 @@ class WorkerEnv(BatchedEnv):
         saved = self._checked_snapshot(snapshot, {"episode": counts, "length": counts, **like})
         for name, array in like.items():
             array[:] = saved[name]
-        actions = np.asarray(snapshot["action"], np.int32)
-        edges = np.cumsum([0, *saved["length"]])
+        actions, states = unpack(self._name, snapshot, saved["length"])
         questions = []
         for rows in self._parts:
-            mine = {name: saved[name][rows] for name in ("episode", "length")}
-            mine["action"] = actions[edges[rows.start] : edges[rows.stop]]
+            mine = {name: saved[name][rows] for name in ("episode", "length")} | pack(actions[rows], states[rows])
             questions.append(("restore", mine, keep_episodes))
         answers = self._ask(questions)
         self.not_restored = next((why for _, why in answers if why), "")
@@ -251,9 +250,9 @@ class _WatchedSlots(SlotEnv):
         super().__init__(make, num_envs, seed, **options)
         self._place, self._since = shared.place[w], shared.since[w : w + 1]
 
-    def _begin(self, i: int) -> NDArray[Any]:
+    def _begin(self, i: int, new_game: bool) -> NDArray[Any]:
         self._calls(i, is_reset=True)
-        observation = super()._begin(i)
+        observation = super()._begin(i, new_game)
         self._since[0] = 0.0
         return observation
 
