@@ -221,6 +221,10 @@ class LearningConfig(Section):
     terms: dict[str, Weight] = Field(
         {}, description="losses of your own and their weights: name, or package.module:name (docs/own-losses.md)"
     )
+    clip_rewards: StrictBool = Field(
+        False,
+        description="one player: learn the signs of rewards, as in Atari; values, bins and floors are in these units",
+    )
     terminal_weight: Weight = Field(1.0, description="factor on reward and value losses at an episode's end")
     optimizer: Literal["adamw", "sgd"] = "adamw"
     learning_rate: Annotated[float, Field(gt=0.0)] = 4e-3

@@ -41,16 +41,29 @@ class ReplayBuffer:
         discount: per step, in [0, 1]; signs between players come from `to_play`.
         open_bytes: what unfinished episodes take of `config.max_mib`.
         stored: what terms of the loss have stored of every step.
+        clip_rewards: targets are made of the signs of rewards, which are stored as they are.
 
     Raises:
-        UserError: the byte bound is too small for two slots.
+        UserError: the byte bound is too small for two slots, or rewards are clipped between two players or where the
+            environment bounds them.
     """
 
     def __init__(
-        self, spec: EnvSpec, config: ReplayConfig, discount: float, open_bytes: int = 0, stored: Sequence[Stored] = ()
+        self,
+        spec: EnvSpec,
+        config: ReplayConfig,
+        discount: float,
+        open_bytes: int = 0,
+        stored: Sequence[Stored] = (),
+        clip_rewards: bool = False,
     ) -> None:
         """Allocates the ring; see the class for the arguments."""
-        self.config, self.discount = config, discount
+        if clip_rewards and (spec.num_players != 1 or spec.value_bounds is not None):
+            raise UserError(
+                f"learning.clip_rewards: expected one player whose returns have no stated bounds, got {spec.name} with "
+                f"{spec.num_players} and {spec.value_bounds}; leave it false"
+            )
+        self.config, self.discount, self.clip_rewards = config, discount, clip_rewards
         self._spec = spec
         layout = ring_layout(spec, stored)
         self.capacity = ring_capacity(spec, config, open_bytes, stored)
@@ -221,6 +234,7 @@ class ReplayBuffer:
             discount=self.discount,
             outcome_weight=self.config.outcome_weight,
             filler=rng.integers(0, actions, (len(slots), unroll), dtype=np.int32),
+            clip_rewards=self.clip_rewards,
         )
         weight = np.ones(len(slots)) if odds is None else odds**-beta
         return Batch(
