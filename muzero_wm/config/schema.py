@@ -203,6 +203,9 @@ class ReplayConfig(Section):
     terminal_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
         0.0, description="share of a batch that starts within unroll_steps of an episode's end"
     )
+    reward_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.0, description="share of a batch drawn evenly among the steps that a reward follows within unroll_steps"
+    )
     reanalyze_fraction: Fraction = Field(0.0, description="share of a batch whose targets are searched afresh")
     symmetries: StrictBool = Field(True, description="boards: random mirror and rotation of each sample")
 

@@ -14,6 +14,8 @@ from numba import types
 from numpy.typing import NDArray
 
 from muzero_wm.basis.compiling import compiled
+from muzero_wm.basis.errors import UserError
+from muzero_wm.envs.base import EnvSpec
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -160,6 +162,42 @@ def _fill(  # type: ignore[no-untyped-def]
             else:
                 out_action[b, k] = filler[b, k]
                 out_reward_mask[b, k] = 1.0 if absorbing else 0.0
+
+
+def check_clipping(spec: EnvSpec) -> None:
+    """Checks that the rewards of an environment can be learnt by their signs.
+
+    Raises:
+        UserError: they cannot: what is known of returns would hold no more.
+    """
+    if spec.num_players != 1 or spec.value_bounds is not None:
+        raise UserError(
+            f"learning.clip_rewards: expected one player whose returns have no stated bounds, got {spec.name} with "
+            f"{spec.num_players} and {spec.value_bounds}; leave it false"
+        )
+
+
+def return_ends(
+    slots: NDArray[np.int64], ring: dict[str, NDArray], unroll_steps: int, n_step: int
+) -> NDArray[np.int64]:
+    """Returns the slots whose values end the n-step returns of K + 1 positions behind each slot.
+
+    Args:
+        slots: [B] int64, ring slots of steps.
+        ring: arrays over the ring's slots: to_end, terminated.
+        unroll_steps: K.
+        n_step: bootstrap horizon, 0 for the episode's end.
+
+    Returns:
+        [m] int64, ascending, each once; without the ends of terminated episodes, whose value is 0 for ever.
+    """
+    offsets = np.arange(unroll_steps + 1)
+    to_end = ring["to_end"][slots][:, None].astype(np.int64)
+    remaining = np.broadcast_to(to_end - offsets, (len(slots), len(offsets)))
+    horizon = np.minimum(n_step, remaining) if n_step else remaining
+    ends = (slots[:, None] + offsets + horizon) % len(ring["to_end"])
+    known = ring["terminated"][slots][:, None] & (horizon == remaining)
+    return np.unique(ends[(remaining > 0) & ~known])
 
 
 def make_targets(
