@@ -127,7 +127,14 @@ class Run:
         device = resolve_device(config.run.device, make_torso(config.model, self._spec).spatial)
         self.learner = Learner(config, self._spec, partial(dump_arrays, folder), device)
         room = self._room
-        self.replay = ReplayBuffer(self._spec, config.replay, config.search.discount, room.open_bytes, room.stored)
+        self.replay = ReplayBuffer(
+            self._spec,
+            config.replay,
+            config.search.discount,
+            room.open_bytes,
+            room.stored,
+            config.learning.clip_rewards,
+        )
         self.progress = Progress(config, self.learner, self.replay)
         saved = self._restore() if resume else None
         _write_config(folder, config)

@@ -47,7 +47,14 @@ CASES = {
     "gym-long": ("gym:tests.replay.endless:Rare-v0", (*PROCESS, *PRIORITIES, *REANALYZE, "replay.n_step=4")),
     "gym-frames": (
         "gym:tests.replay.endless:Rare-v0(frame_stack=4)",
-        (*PROCESS, *PRIORITIES, *REANALYZE, "replay.n_step=3", "replay.bootstrap=teacher"),
+        (
+            *PROCESS,
+            *PRIORITIES,
+            *REANALYZE,
+            "replay.n_step=3",
+            "replay.bootstrap=teacher",
+            "replay.reward_fraction=0.3",
+        ),
     ),
     "gym-process": ("gym:CartPole-v1", (*PROCESS, *PRIORITIES, *REANALYZE, "replay.n_step=5")),
 }

@@ -15,6 +15,7 @@ from muzero_wm import envs, training
 from muzero_wm.acting import pool
 from muzero_wm.acting.pool import ActorPool
 from muzero_wm.agent import load
+from muzero_wm.basis.errors import UserError
 from muzero_wm.config import Config
 from muzero_wm.config.presets import load_config
 from muzero_wm.learning import learner as learner_module
@@ -71,6 +72,17 @@ def test_one_player_environment_trains(tmp_path: Path) -> None:
     agent = train(config, tmp_path / "run")
     assert agent.act(np.zeros(4, np.float32)) in (0, 1)
     assert any("episode/return" in row for row in metrics(tmp_path / "run"))
+
+
+def test_clipped_rewards_are_those_of_training_alone(tmp_path: Path) -> None:
+    """The wheel pays 0.1 or 0.2 a push: 1 in training, and what is told of episodes stays what they paid."""
+    clip = ("learning.clip_rewards=true", "search.discount=0.9", "replay.n_step=3", "acting.steps_per_round=20")
+    train(small(*clip, env="gym:tests.replay.endless:Rare-v0"), tmp_path / "run")
+    last = metrics(tmp_path / "run")[-1]
+    assert last["value/bound"] == pytest.approx(10.0, rel=0.05)
+    assert 0.0 < last["episode/return"] <= 0.2 * last["episode/length"]
+    with pytest.raises(UserError, match=r"^learning.clip_rewards: .* tictactoe"):
+        train(small("learning.clip_rewards=true"), tmp_path / "boards")
 
 
 def test_same_seed_same_run_whoever_acts(tmp_path: Path) -> None:

@@ -209,6 +209,9 @@ class ReplayConfig(Section):
     terminal_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
         0.0, description="share of a batch that starts within unroll_steps of an episode's end"
     )
+    reward_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
+        0.0, description="share of a batch drawn evenly among the steps that a reward follows within unroll_steps"
+    )
     reanalyze_fraction: Fraction = Field(0.0, description="share of a batch whose targets are searched afresh")
     symmetries: StrictBool = Field(True, description="boards: random mirror and rotation of each sample")
 
@@ -226,6 +229,10 @@ class LearningConfig(Section):
     continues_weight: Weight = Field(1.0, description="whether the episode goes on, with model.continues")
     terms: dict[str, Weight] = Field(
         {}, description="losses of your own and their weights: name, or package.module:name (docs/own-losses.md)"
+    )
+    clip_rewards: StrictBool = Field(
+        False,
+        description="one player: learn the signs of rewards, as in Atari; values, bins and floors are in these units",
     )
     terminal_weight: Weight = Field(1.0, description="factor on reward and value losses at an episode's end")
     random_shift: Annotated[StrictInt, Field(ge=0, le=128)] = Field(

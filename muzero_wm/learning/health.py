@@ -33,10 +33,10 @@ def return_bound(buffer: ReplayBuffer) -> float:
         buffer: holds at least one episode.
 
     Returns:
-        A number >= 0; infinity where episodes were cut short and nothing is discounted.
+        A number >= 0, in the units of targets; infinity where episodes were cut short and nothing is discounted.
     """
     ring, discount = buffer.ring, buffer.discount
-    reward = float(np.abs(ring["reward"]).max())
+    reward = float(np.abs(np.sign(ring["reward"]) if buffer.clip_rewards else ring["reward"]).max())
     steps = int(ring["to_end"].max())
     if reward == 0.0:
         return 0.0

@@ -17,10 +17,11 @@ from muzero_wm.replay.batch import Batch, Draws
 from muzero_wm.replay.frames import reach_back, stacks
 from muzero_wm.replay.packs import Packs
 from muzero_wm.replay.room import ring_capacity, ring_layout, targets_reach
+from muzero_wm.replay.sampling import draw, leads_to_reward
 from muzero_wm.replay.statistics import observation_statistics
 from muzero_wm.replay.stored import Stored
 from muzero_wm.replay.sum_tree import SumTree
-from muzero_wm.replay.targets import make_targets
+from muzero_wm.replay.targets import check_clipping, make_targets, return_ends
 from muzero_wm.replay.trajectory import Trajectories
 from muzero_wm.replay.undo import UndoLog
 
@@ -41,16 +42,26 @@ class ReplayBuffer:
         discount: per step, in [0, 1]; signs between players come from `to_play`.
         open_bytes: what unfinished episodes take of `config.max_mib`.
         stored: what terms of the loss have stored of every step.
+        clip_rewards: targets are made of the signs of rewards, which are stored as they are.
 
     Raises:
-        UserError: the byte bound is too small for two slots.
+        UserError: the byte bound is too small for two slots, or rewards are clipped between two players or where the
+            environment bounds them.
     """
 
     def __init__(
-        self, spec: EnvSpec, config: ReplayConfig, discount: float, open_bytes: int = 0, stored: Sequence[Stored] = ()
+        self,
+        spec: EnvSpec,
+        config: ReplayConfig,
+        discount: float,
+        open_bytes: int = 0,
+        stored: Sequence[Stored] = (),
+        clip_rewards: bool = False,
     ) -> None:
         """Allocates the ring; see the class for the arguments."""
-        self.config, self.discount = config, discount
+        if clip_rewards:
+            check_clipping(spec)
+        self.config, self.discount, self.clip_rewards = config, discount, clip_rewards
         self._spec = spec
         layout = ring_layout(spec, stored)
         self.capacity = ring_capacity(spec, config, open_bytes, stored)
@@ -61,6 +72,7 @@ class ReplayBuffer:
         self._renewed = np.zeros(self.capacity if config.bootstrap == "teacher" else 0, np.float32)
         self._bootstrap = self.ring["value"]  # what returns end with
         self._tree = SumTree(self.capacity)
+        self._rewarding = SumTree(self.capacity) if config.reward_fraction else None  # 1 where a reward can be seen
         self._packs = Packs(layout, self.capacity, spec)
         self._segments: deque[int] = deque()  # slots of each stored segment, oldest first
         self._head = 0  # slot that is written next
@@ -75,7 +87,8 @@ class ReplayBuffer:
     def nbytes(self) -> int:
         """Bytes held, all of them allocated at the start."""
         stored = sum(array.nbytes for array in self.ring.values())
-        return stored + self._renewed.nbytes + self._tree.nbytes + self._packs.nbytes
+        trees = self._tree.nbytes + (0 if self._rewarding is None else self._rewarding.nbytes)
+        return stored + self._renewed.nbytes + trees + self._packs.nbytes
 
     @property
     def num_steps(self) -> int:
@@ -128,7 +141,8 @@ class ReplayBuffer:
             evicted = self._segments.popleft()
             gone = (tail + np.arange(evicted)) % self.capacity
             self._num_steps -= int((self._tree.get(gone) > 0.0).sum())
-            self._put("priority", gone, np.zeros(evicted))
+            for name in self._trees():
+                self._put(name, gone, np.zeros(evicted))
             tail = (tail + evicted) % self.capacity
             self._used -= evicted
             self._packs.evict(evicted)
@@ -151,6 +165,9 @@ class ReplayBuffer:
         sampled = to_end >= np.where(cut, max(targets_reach(self.config), 1), 1)
         sampled &= position >= np.repeat(data.lead[part], slots_of)
         self._put("priority", where, np.where(sampled, priority, 0.0))
+        if self._rewarding is not None:
+            leads = leads_to_reward(data.reward[begin:end], to_end, self.config.unroll_steps)
+            self._put("rewarding", where, (sampled & leads).astype(np.float64))
         self._num_steps += int(sampled.sum())
         self._segments.extend(int(n) for n in slots_of)
         self._packs.append(where)
@@ -158,13 +175,13 @@ class ReplayBuffer:
         self._used += count
 
     def sample_slots(self, count: int, rng: np.random.Generator) -> Draws:
-        """Draws steps in proportion to their priorities.
+        """Draws steps in proportion to their priorities, a share of `reward_fraction` where a reward follows.
 
-        Of every batch a share of `terminal_fraction` is moved forward to within K steps of its episode's end, where
+        Of the others a share of `terminal_fraction` is moved forward to within K steps of its episode's end, where
         rewards of board games live; not in a segment that was cut, whose episode's end is elsewhere.
 
-        The odds of a step that was moved are those of the step that was drawn. Weights that undo them leave equal draws
-        of which the share is moved: what the priorities do is corrected, what `terminal_fraction` is for is not.
+        The odds are those of the mixture, so weights undo it as much as they undo priorities. But those of a step that
+        was moved are those of the step that was drawn: what `terminal_fraction` is for is not corrected.
 
         Args:
             count: number of draws.
@@ -173,19 +190,15 @@ class ReplayBuffer:
         Returns:
             The steps and their odds.
         """
-        slots = self._tree.sample(rng.random(count))
-        odds = self._tree.get(slots) * (self.num_steps / self._tree.total)
-        near_end = (rng.random(count) < self.config.terminal_fraction) & ~self.ring["cut"][slots]
+        share = self.config.reward_fraction
+        slots, odds, chosen = draw(self._tree, self._rewarding, share, count, self.num_steps, rng)
+        near_end = (rng.random(count) < self.config.terminal_fraction) & ~self.ring["cut"][slots] & ~chosen
         to_end = self.ring["to_end"][slots]
         back = 1 + (rng.random(count) * np.minimum(self.config.unroll_steps, to_end)).astype(np.int64)
         return Draws(np.where(near_end, (slots + to_end - back) % self.capacity, slots), odds)
 
     def observations(self, slots: NDArray[np.int64]) -> NDArray[Any]:
-        """Returns what was shown in slots [...] int64 that are sampled or behind sampled ones.
-
-        Returns:
-            [..., *observation_shape], stacks of frames put together.
-        """
+        """Returns what was shown, [..., *observation_shape], in slots [...] int64 that are sampled or behind such."""
         return stacks(self.ring, slots, self._spec)
 
     def observation_statistics(self, per_channel: bool) -> Statistics:
@@ -221,6 +234,7 @@ class ReplayBuffer:
             discount=self.discount,
             outcome_weight=self.config.outcome_weight,
             filler=rng.integers(0, actions, (len(slots), unroll), dtype=np.int32),
+            clip_rewards=self.clip_rewards,
         )
         weight = np.ones(len(slots)) if odds is None else odds**-beta
         return Batch(
@@ -267,13 +281,7 @@ class ReplayBuffer:
         Returns:
             [m] int64, ascending, each once; without the ends of terminated episodes, whose value is 0 for ever.
         """
-        offsets = np.arange(self.config.unroll_steps + 1)
-        to_end = self.ring["to_end"][slots][:, None].astype(np.int64)
-        remaining = np.broadcast_to(to_end - offsets, (len(slots), len(offsets)))
-        horizon = np.minimum(self.config.n_step, remaining) if self.config.n_step else remaining
-        ends = (slots[:, None] + offsets + horizon) % self.capacity
-        known = self.ring["terminated"][slots][:, None] & (horizon == remaining)
-        return np.unique(ends[(remaining > 0) & ~known])
+        return return_ends(slots, self.ring, self.config.unroll_steps, self.config.n_step)
 
     def set_bootstraps(self, slots: NDArray[np.int64], value: NDArray[np.float32]) -> None:
         """Lets returns end with other values than the stored ones, until this is called again; for bootstrap "teacher".
@@ -308,13 +316,17 @@ class ReplayBuffer:
         self._packs.forget(self._used)
 
     def _put(self, name: str, slots: NDArray[np.int64], values: NDArray[Any]) -> None:
-        """Writes values into slots of the ring or, for "priority", of the tree."""
+        """Writes values into slots of the ring or of a tree."""
+        tree = self._trees().get(name)
         if self._undo is not None:
-            self._undo.keep(name, slots, self._tree.get(slots) if name == "priority" else self.ring[name][slots])
-        if name == "priority":
-            self._tree.update(slots, values)
-        else:
+            self._undo.keep(name, slots, self.ring[name][slots] if tree is None else tree.get(slots))
+        if tree is None:
             self.ring[name][slots] = values
+        else:
+            tree.update(slots, values)
+
+    def _trees(self) -> dict[str, SumTree]:
+        return {"priority": self._tree} | ({} if self._rewarding is None else {"rewarding": self._rewarding})
 
     def state_dict(self) -> dict[str, Any]:
         """Returns everything stored.
@@ -362,16 +374,17 @@ class ReplayBuffer:
         self._head, self._used = head, used
         order = self._order()
         segments = self._packs.load_state_dict(state, self.ring, order)
-        if "since" in self.ring:
-            slots_of = np.array(segments, np.int64)
-            position = np.repeat(slots_of - 1, slots_of) - self.ring["to_end"][order]
-            self.ring["since"][order] = reach_back(position, self._spec.frames)
         if priority.dtype != np.float64 or priority.shape != (used,):
             raise ValueError(f"expected {used} float64 priorities")
         if ((priority > 0.0) & (self.ring["to_end"][order] == 0)).any():
             raise ValueError("a final slot has a priority")
         self._tree = SumTree(self.capacity)
         self._tree.update(order, priority)
+        if self._rewarding is not None:
+            reward, to_end = self.ring["reward"][order], self.ring["to_end"][order]
+            leads = leads_to_reward(reward, to_end, self.config.unroll_steps) & (priority > 0.0)
+            self._rewarding = SumTree(self.capacity)
+            self._rewarding.update(order, leads.astype(np.float64))
         self._segments = deque(segments)
         self._num_steps = int((priority > 0.0).sum())
         ended = int(((self.ring["to_end"][order] == 0) & ~self.ring["cut"][order]).sum())

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from muzero_wm.basis.errors import CheckpointError
 from muzero_wm.basis.packs import EpisodePack
 from muzero_wm.envs.base import EnvSpec
-from muzero_wm.replay.frames import stored_whole
+from muzero_wm.replay.frames import reach_back, stored_whole
 
 # A pack of this share of the ring takes in no other.
 _LARGE = 16
@@ -152,7 +152,10 @@ class Packs:
                 raise ValueError("the packs of episodes do not fit together")
             for name in self._layout:
                 ring[name][where] = arrays[name][skip:]
-            ring["to_end"][where] = (np.repeat(ends - 1, lengths) - np.arange(span.slots))[skip:]
+            here = np.arange(span.slots)
+            ring["to_end"][where] = (np.repeat(ends - 1, lengths) - here)[skip:]
+            if "since" in ring:
+                ring["since"][where] = reach_back(here - np.repeat(ends - lengths, lengths), self._spec.frames)[skip:]
             episodes += lengths[first:].tolist()
             self._spans.append(span)
             done, skip = done + span.alive, 0

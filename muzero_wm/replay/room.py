@@ -81,7 +81,7 @@ def ring_capacity(spec: EnvSpec, config: ReplayConfig, open_bytes: int = 0, stor
 
 
 def _slot_bytes(spec: EnvSpec, config: ReplayConfig, stored: Sequence[Stored]) -> int:
-    # a sum tree of the next power of two leaves holds less than this per slot, with one byte for what was renewed
+    # two sum trees of the next power of two leaves hold less than this per slot, with one byte for what was renewed
     return layout_bytes(ring_layout(spec, stored)) + (65 if config.bootstrap == "search" else 69)
 
 

@@ -14,6 +14,8 @@ from numba import types
 from numpy.typing import NDArray
 
 from muzero_wm.basis.compiling import compiled
+from muzero_wm.basis.errors import UserError
+from muzero_wm.envs.base import EnvSpec
 
 A = TypeVar("A")
 B = TypeVar("B")
@@ -27,7 +29,7 @@ class Targets(Generic[A]):
 
     Attributes:
         action: [B, K] int32; past the end of an episode any action (absorbing state).
-        reward: [B, K] float32, of action k, seen by the player who took it.
+        reward: [B, K] float32, of action k, seen by the player who took it; its sign where rewards are clipped.
         reward_mask: [B, K] float32; 0 where nothing is known (past a truncation).
         value: [B, K + 1] float32, seen by the player to move.
         value_mask: [B, K + 1] float32.
@@ -62,7 +64,15 @@ _INTS, _FLAGS, _SEATS, _FLOATS = types.int32[::1], types.boolean[::1], types.int
 _STEP_INTS, _STEP_FLOATS = types.int32[:, ::1], types.float32[:, ::1]
 
 
-@compiled(types.float64(types.int64, _INTS, _SEATS, _FLOATS, _FLOATS, types.int64, types.float64))
+@compiled(types.float32(types.float32, types.boolean))
+def learnt_reward(reward: float, clip: bool) -> float:
+    """Returns what is learnt of a stored reward: its sign (Mnih et al. 2015, Nature 518), or all of it."""
+    if not clip:
+        return reward
+    return 1.0 if reward > 0.0 else (-1.0 if reward < 0.0 else 0.0)
+
+
+@compiled(types.float64(types.int64, _INTS, _SEATS, _FLOATS, _FLOATS, types.int64, types.float64, types.boolean))
 def n_step_return(
     slot: int,
     to_end: NDArray[np.int32],
@@ -71,6 +81,7 @@ def n_step_return(
     value: NDArray[np.float32],
     n_step: int,
     discount: float,
+    clip: bool,
 ) -> float:
     """Returns the discounted return of one ring slot, bootstrapped after `n_step` steps.
 
@@ -84,6 +95,7 @@ def n_step_return(
         value: [capacity] value of the position; 0 in the final slot of a terminated episode.
         n_step: horizon; 0 runs to the episode's end.
         discount: per step.
+        clip: rewards count by their signs; values are in these units already.
 
     Returns:
         The return, seen by the player to move at `slot`.
@@ -95,7 +107,8 @@ def n_step_return(
     total, factor = 0.0, 1.0
     for i in range(horizon):
         s = (slot + i) % capacity
-        total += factor * reward[s] if to_play[s] == mover else -factor * reward[s]
+        r = learnt_reward(reward[s], clip)
+        total += factor * r if to_play[s] == mover else -factor * r
         factor *= discount
     s = (slot + horizon) % capacity
     return total + factor * value[s] if to_play[s] == mover else total - factor * value[s]
@@ -104,14 +117,14 @@ def n_step_return(
 @compiled(
     types.void(
         types.int64[::1], _INTS, _FLAGS, _SEATS, _INTS, _FLOATS, _FLOATS, _FLOATS, _STEP_FLOATS,
-        types.int64, types.float64, types.float64, _STEP_INTS,
+        types.int64, types.float64, types.boolean, types.float64, _STEP_INTS,
         _STEP_INTS, _STEP_FLOATS, _STEP_FLOATS, _STEP_FLOATS, _STEP_FLOATS, types.float32[:, :, ::1], _STEP_FLOATS,
         _STEP_FLOATS, _STEP_FLOATS, _STEP_FLOATS, types.boolean[:, ::1], types.int64[:, ::1],
     )
 )  # fmt: skip
 def _fill(  # type: ignore[no-untyped-def]
     slots, to_end, terminated, to_play, action, reward, value, bootstrap, policy,
-    n_step, discount, outcome_weight, filler,
+    n_step, discount, clip, outcome_weight, filler,
     out_action, out_reward, out_reward_mask, out_value, out_value_mask, out_policy, out_policy_mask, out_next_mask,
     out_same_player, out_same_player_mask, out_terminal, out_slot,
 ):  # fmt: skip
@@ -124,7 +137,7 @@ def _fill(  # type: ignore[no-untyped-def]
             s = (slots[b] + min(k, remaining)) % capacity
             out_slot[b, k] = s
             if k < remaining:
-                z = n_step_return(s, to_end, to_play, reward, bootstrap, n_step, discount)
+                z = n_step_return(s, to_end, to_play, reward, bootstrap, n_step, discount, clip)
                 out_value[b, k] = outcome_weight * z + (1.0 - outcome_weight) * value[s]
                 out_value_mask[b, k] = 1.0
                 out_policy_mask[b, k] = 1.0
@@ -140,7 +153,7 @@ def _fill(  # type: ignore[no-untyped-def]
                 continue
             if k < remaining:
                 out_action[b, k] = action[s]
-                out_reward[b, k] = reward[s]
+                out_reward[b, k] = learnt_reward(reward[s], clip)
                 out_reward_mask[b, k] = 1.0
                 out_next_mask[b, k] = 1.0
                 if k + 1 < remaining or not absorbing:
@@ -149,6 +162,42 @@ def _fill(  # type: ignore[no-untyped-def]
             else:
                 out_action[b, k] = filler[b, k]
                 out_reward_mask[b, k] = 1.0 if absorbing else 0.0
+
+
+def check_clipping(spec: EnvSpec) -> None:
+    """Checks that the rewards of an environment can be learnt by their signs.
+
+    Raises:
+        UserError: they cannot: what is known of returns would hold no more.
+    """
+    if spec.num_players != 1 or spec.value_bounds is not None:
+        raise UserError(
+            f"learning.clip_rewards: expected one player whose returns have no stated bounds, got {spec.name} with "
+            f"{spec.num_players} and {spec.value_bounds}; leave it false"
+        )
+
+
+def return_ends(
+    slots: NDArray[np.int64], ring: dict[str, NDArray], unroll_steps: int, n_step: int
+) -> NDArray[np.int64]:
+    """Returns the slots whose values end the n-step returns of K + 1 positions behind each slot.
+
+    Args:
+        slots: [B] int64, ring slots of steps.
+        ring: arrays over the ring's slots: to_end, terminated.
+        unroll_steps: K.
+        n_step: bootstrap horizon, 0 for the episode's end.
+
+    Returns:
+        [m] int64, ascending, each once; without the ends of terminated episodes, whose value is 0 for ever.
+    """
+    offsets = np.arange(unroll_steps + 1)
+    to_end = ring["to_end"][slots][:, None].astype(np.int64)
+    remaining = np.broadcast_to(to_end - offsets, (len(slots), len(offsets)))
+    horizon = np.minimum(n_step, remaining) if n_step else remaining
+    ends = (slots[:, None] + offsets + horizon) % len(ring["to_end"])
+    known = ring["terminated"][slots][:, None] & (horizon == remaining)
+    return np.unique(ends[(remaining > 0) & ~known])
 
 
 def make_targets(
@@ -161,6 +210,7 @@ def make_targets(
     discount: float,
     outcome_weight: float,
     filler: NDArray[np.int32],
+    clip_rewards: bool = False,
 ) -> Targets[NDArray[Any]]:
     """Builds the targets of B unrolls.
 
@@ -173,6 +223,7 @@ def make_targets(
         discount: per step, in [0, 1].
         outcome_weight: share of the n-step return in the value target; the rest is the search's root value.
         filler: [B, K] int32, actions taken in absorbing states.
+        clip_rewards: rewards count by their signs; values are in these units already.
 
     Returns:
         Targets of the B unrolls.
@@ -196,7 +247,7 @@ def make_targets(
     roots = np.ascontiguousarray(slots, np.int64)
     _fill(
         roots, ring["to_end"], ring["terminated"], ring["to_play"], ring["action"], ring["reward"], ring["value"],
-        bootstrap, ring["policy"], n_step, discount, outcome_weight, filler,
+        bootstrap, ring["policy"], n_step, discount, clip_rewards, outcome_weight, filler,
         out.action, out.reward, out.reward_mask, out.value, out.value_mask, out.policy, out.policy_mask,
         out.next_mask, out.same_player, out.same_player_mask, out.terminal, out.slot,
     )  # fmt: skip

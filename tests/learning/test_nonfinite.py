@@ -212,6 +212,12 @@ def test_the_bound_on_returns(rewards: list[float], terminated: bool, discount: 
     assert return_bound(buffer) == pytest.approx(bound)
 
 
+def test_the_bound_on_returns_of_clipped_rewards() -> None:
+    buffer = ReplayBuffer(make_spec(1), config_for("stop").replay, 0.5, clip_rewards=True)
+    buffer.extend(make_episode([2.0, -400.0], players=1))
+    assert return_bound(buffer) == pytest.approx(1.5)
+
+
 def test_numbers_that_are_not_finite_do_not_enter_the_replay() -> None:
     buffer = ReplayBuffer(make_spec(1), config_for("stop").replay, 1.0)
     episode: Trajectories = make_episode([1.0, np.nan], players=1)

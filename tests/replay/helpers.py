@@ -100,6 +100,9 @@ def assert_same(first: ReplayBuffer, second: ReplayBuffer) -> None:
     for name, array in first.ring.items():
         assert np.array_equal(array[used], second.ring[name][used]), name
     assert np.array_equal(first._tree._tree, second._tree._tree), "leaves and sums"
+    assert (first._rewarding is None) == (second._rewarding is None)
+    if first._rewarding is not None and second._rewarding is not None:
+        assert np.array_equal(first._rewarding._tree, second._rewarding._tree)
     assert list(first._segments) == list(second._segments)
     for name in ("_head", "_used", "total_steps", "total_episodes", "num_steps", "nbytes"):
         assert getattr(first, name) == getattr(second, name), name

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from muzero_wm.basis.errors import UserError
 from muzero_wm.config import ReplayConfig
 from muzero_wm.replay.buffer import Batch, ReplayBuffer
 from muzero_wm.replay.reanalyze import renew_bootstraps
@@ -79,6 +82,32 @@ def test_search_value_shares_the_target() -> None:
     episode = make_episode([0.0, 1.0], players=2, values=[0.5, 0.25, 0])
     targets = batch_of(episode, players=2, unroll_steps=1, outcome_weight=0.75).targets
     assert targets.value[:, 0] == pytest.approx([0.75 * -1 + 0.25 * 0.5, 0.75 * 1 + 0.25 * 0.25])
+
+
+def test_clipped_rewards_by_hand() -> None:
+    """Targets are made of the signs of rewards; values are in these units already, what is stored is raw."""
+    rewards, values = [5.0, -0.25, 0.0, 200.0], [0.5, 0.25, -2.0, 8.0, 4.0]
+    config = ReplayConfig(max_steps=60, n_step=2, unroll_steps=2, outcome_weight=0.75, bootstrap="teacher")
+    buffer = ReplayBuffer(make_spec(1), config, 0.5, clip_rewards=True)
+    buffer.extend(make_episode(rewards, players=1, terminated=False, values=values))
+    targets = buffer.batch(np.arange(4), 0.0, np.random.default_rng(0)).targets
+    returns = [1 - 0.5 + 0.25 * -2, -1 + 0 + 0.25 * 8, 0 + 0.5 + 0.25 * 4, 1 + 0.5 * 4]
+    expected = [0.75 * z + 0.25 * v for z, v in zip(returns, values, strict=False)]
+    assert targets.value[:, 0] == pytest.approx(expected)
+    assert targets.value[0].tolist() == pytest.approx(expected[:3])
+    assert targets.reward.tolist() == [[1, -1], [-1, 0], [0, 1], [1, 0]]
+    assert buffer.ring["reward"][:4].tolist() == rewards
+    renew_bootstraps(buffer, np.array([0]), lambda observations: np.full(len(observations), 6.0, np.float32))
+    value = buffer.batch(np.array([0]), 0.0, np.random.default_rng(0)).targets.value[0, 0]
+    assert value == pytest.approx(0.75 * (1 - 0.5 + 0.25 * 6) + 0.25 * 0.5)
+
+
+@pytest.mark.parametrize("players", [1, 2])
+def test_rewards_that_have_bounds_are_not_clipped(players: int) -> None:
+    spec = dataclasses.replace(make_spec(players), value_bounds=(-3.0, 3.0) if players == 1 else None)
+    with pytest.raises(UserError, match=r"^learning.clip_rewards: .* one player .*; leave it false") as caught:
+        ReplayBuffer(spec, ReplayConfig(max_steps=60), 0.5, clip_rewards=True)
+    assert "\n" not in str(caught.value)
 
 
 @given(st.integers(1, 12), st.integers(0, 6), st.integers(1, 2), st.booleans(), st.floats(0, 1), st.integers(0, 2**31))
