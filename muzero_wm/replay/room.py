@@ -19,7 +19,7 @@ _COPIES = 2
 _MIB = 2**20
 # What else the states of ring and unfinished episodes hold.
 _TAKEN = (
-    "terminated", "cut", "to_end", "since", "priority", "lengths",
+    "terminated", "cut", "to_end", "since", "priority", "rewarding", "lengths",
     "length", "repeated", "lead", "steps", "return", "moves",
 )  # fmt: skip
 

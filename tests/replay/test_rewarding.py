@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from muzero_wm.config import ReplayConfig
 from muzero_wm.replay.buffer import ReplayBuffer
+from muzero_wm.replay.room import step_layout
+from muzero_wm.replay.stored import Stored, TermError
 from muzero_wm.replay.trajectory import Trajectories
 from tests.replay.helpers import assert_same, make_episode, make_spec
 
@@ -130,3 +132,9 @@ def test_memory_stays_within_its_bound() -> None:
     ring = ReplayBuffer(make_spec(1), ReplayConfig(max_mib=1.0, reward_fraction=0.5, bootstrap="teacher"), 1.0)
     without = ReplayBuffer(make_spec(1), ReplayConfig(max_mib=1.0, bootstrap="teacher"), 1.0)
     assert without.nbytes < ring.nbytes <= 2**20 and ring.capacity == without.capacity
+
+
+@pytest.mark.parametrize("name", ["priority", "rewarding", "since", "lead"])
+def test_what_a_term_stores_takes_no_name_of_ours(name: str) -> None:
+    with pytest.raises(TermError, match=f"a term stores '{name}', a name that is taken"):
+        step_layout(make_spec(1), [Stored(name, lambda moment: moment.action)])
