@@ -36,7 +36,7 @@ def judge_images(spec: EnvSpec, torso: str) -> Finding | None:
         shape = spec.observation_shape
         seen = f"an image of {shape[1]} x {shape[2]}"
         if (needs := network.refuses(spec)) is not None:
-            remedy = "show it smaller, for example by gymnasium.wrappers.ResizeObservation(env, (96, 96))"
+            remedy = "show it smaller, for example by resize=96 in its name"
             return Finding("error", LARGE_IMAGE, f"{seen}, and the network {torso} needs {needs}", remedy)
         if network.spatial:
             return None
