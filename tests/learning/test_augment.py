@@ -17,6 +17,7 @@ from muzero_wm.envs.base import EnvSpec
 from muzero_wm.learning.augment import Changes, apply_symmetries, change_images, check_images, draw_changes
 from muzero_wm.learning.batches import lay_out
 from muzero_wm.learning.learner import Learner
+from muzero_wm.model.device import CPU
 from muzero_wm.replay.batch import Batch, Draws
 from muzero_wm.replay.buffer import ReplayBuffer
 from tests.replay.helpers import random_games
@@ -57,7 +58,7 @@ def test_without_symmetries_nothing_changes(seed: int) -> None:
 IMAGE = EnvSpec("image", (2, 22, 21), np.dtype(np.uint8), 3, 1, 30, observation_bounds=(0.0, 255.0))
 
 
-def learning_from_images(**learning: Any) -> tuple[Learner, ReplayBuffer]:
+def learning_from_images(device: torch.device = CPU, **learning: Any) -> tuple[Learner, ReplayBuffer]:
     config = Config.model_validate(
         {
             "model": {"torso": "pixels", "width": 8, "head_width": 8, "projection_width": 8},
@@ -70,7 +71,7 @@ def learning_from_images(**learning: Any) -> tuple[Learner, ReplayBuffer]:
     games = made_up_games(IMAGE, 100, 0)
     noise = np.random.default_rng(0).integers(0, 256, games.observation.shape).astype(np.uint8)
     buffer.extend(dataclasses.replace(games, observation=noise))
-    return Learner(config, IMAGE), buffer
+    return Learner(config, IMAGE, device=device), buffer
 
 
 def batch_of(learner: Learner, buffer: ReplayBuffer, updates: int = 1) -> list[Any]:
