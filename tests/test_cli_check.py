@@ -78,10 +78,12 @@ def test_it_says_what_training_would_do_and_may_expect(capsys: pytest.CaptureFix
 
 
 class Screen(Steps):
-    observation_space = spaces.Box(0, 255, (48, 40, 3), np.uint8)
+    def __init__(self, height: int) -> None:
+        super().__init__()
+        self.observation_space = spaces.Box(0, 255, (height, 40, 3), np.uint8)
 
     def look(self) -> np.ndarray:
-        return np.full((48, 40, 3), self.t, np.uint8)
+        return np.full(self.observation_space.shape, self.t, np.uint8)
 
 
 gymnasium.register("tests/Screen-v0", entry_point=Screen)
@@ -89,13 +91,21 @@ gymnasium.register("tests/Screen-v0", entry_point=Screen)
 
 def test_what_would_not_be_learnt_is_not_fine(capsys: pytest.CaptureFixture[str]) -> None:
     for name, title in (
-        ("gym:tests/Screen-v0", "an image as flat numbers"),
+        ("gym:tests/Screen-v0(height=8)", "an image as flat numbers"),
         ("gym:FrozenLake-v1", "chance decides much"),
     ):
         assert cli.main(["check-env", name, "--steps", "100"]) == 0
         out = capsys.readouterr().out
         assert title in out
         assert out.rstrip().endswith("1 warning: training runs, but look at it first.")
+
+
+def test_an_image_that_no_network_takes_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check-env", "gym:tests/Screen-v0(height=48)", "--steps", "50"]) == 0
+    assert capsys.readouterr().out.rstrip().endswith("Fine.")
+    assert cli.main(["check-env", "gym:tests/Screen-v0(height=300)", "--steps", "50"]) == 1
+    out = " ".join(capsys.readouterr().out.split())
+    assert "an image that is too large" in out and "the network pixels needs sides of at most 256" in out
 
 
 def test_errors_are_exit_code_1(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

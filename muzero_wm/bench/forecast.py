@@ -20,7 +20,7 @@ _ENOUGH_EPISODES = 2
 
 
 def judge_images(spec: EnvSpec, torso: str) -> Finding | None:
-    """Returns the warning that an image would be learnt as numbers without neighbours, or not at all, or None.
+    """Returns that an image would be learnt as numbers without neighbours, or not at all; None where it is well.
 
     Args:
         spec: the environment.
@@ -36,8 +36,8 @@ def judge_images(spec: EnvSpec, torso: str) -> Finding | None:
         shape = spec.observation_shape
         seen = f"an image of {shape[1]} x {shape[2]}"
         if (needs := network.refuses(spec)) is not None:
-            remedy = "show it smaller, for example by gymnasium.wrappers.ResizeObservation(env, (96, 96))"
-            return Finding("warning", LARGE_IMAGE, f"{seen}, and the network {torso} needs {needs}", remedy)
+            remedy = "show it smaller, for example by resize=96 in its name"
+            return Finding("error", LARGE_IMAGE, f"{seen}, and the network {torso} needs {needs}", remedy)
         if network.spatial:
             return None
         seen, remedy = f"{seen} is given to the network {torso}", "set model.torso to pixels"

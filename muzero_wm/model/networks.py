@@ -94,7 +94,8 @@ class Residual(Normed):
         hidden = self.norm1(self.first(x))
         if bias is not None:
             hidden = hidden + bias
-        return torch.relu(x + self.norm2(self.second(torch.relu(hidden))))
+        # in place: nobody needs the sums, and large images are bound by memory
+        return torch.relu_(x + self.norm2(self.second(torch.relu_(hidden))))
 
     def layer(self) -> Block:
         """Returns the block as a plain layer, without a bias for each action."""
@@ -121,7 +122,7 @@ class Halving(Normed):
 
     def forward(self, x: Tensor) -> Tensor:
         """Returns smaller images [B, outputs, H', W']."""
-        return torch.relu(self.norm(self.layer(x)))
+        return torch.relu_(self.norm(self.layer(x)))
 
     def layers(self) -> tuple[Layer, ...]:
         """Returns the same as plain layers."""
@@ -211,7 +212,7 @@ class Shrinking(nn.Module):
         return torch.cat([self._shrunk(some) for some in observation.split(rows)])
 
     def _shrunk(self, image: Tensor) -> Tensor:
-        latent: Tensor = self.stages(torch.relu(self.stem(image)))
+        latent: Tensor = self.stages(torch.relu_(self.stem(image)))
         return latent
 
     def layers(self) -> tuple[Layer, ...]:

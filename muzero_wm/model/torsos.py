@@ -243,7 +243,7 @@ class Pixels(Conv):
         """Needs an image that is not too large."""
         if (needs := super().refuses(spec)) is not None or max(spec.observation_shape[1:]) <= _LARGEST_IMAGE:
             return needs
-        return f"sides of at most {_LARGEST_IMAGE} (resize= in the name of the environment makes images smaller)"
+        return f"sides of at most {_LARGEST_IMAGE} (resize=96 in the name of the environment makes it smaller)"
 
     @classmethod
     def suggests(cls, spec: EnvSpec) -> tuple[str, dict[str, Any]] | None:

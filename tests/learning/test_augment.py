@@ -17,6 +17,7 @@ from muzero_wm.envs.base import EnvSpec
 from muzero_wm.learning.augment import Changes, apply_symmetries, change_images, check_images, draw_changes
 from muzero_wm.learning.batches import lay_out
 from muzero_wm.learning.learner import Learner
+from muzero_wm.model.device import CPU
 from muzero_wm.replay.batch import Batch, Draws
 from muzero_wm.replay.buffer import ReplayBuffer
 from tests.replay.helpers import random_games
@@ -57,7 +58,7 @@ def test_without_symmetries_nothing_changes(seed: int) -> None:
 IMAGE = EnvSpec("image", (2, 22, 21), np.dtype(np.uint8), 3, 1, 30, observation_bounds=(0.0, 255.0))
 
 
-def learning_from_images(**learning: Any) -> tuple[Learner, ReplayBuffer]:
+def learning_from_images(device: torch.device = CPU, **learning: Any) -> tuple[Learner, ReplayBuffer]:
     config = Config.model_validate(
         {
             "model": {"torso": "pixels", "width": 8, "head_width": 8, "projection_width": 8},
@@ -70,7 +71,7 @@ def learning_from_images(**learning: Any) -> tuple[Learner, ReplayBuffer]:
     games = made_up_games(IMAGE, 100, 0)
     noise = np.random.default_rng(0).integers(0, 256, games.observation.shape).astype(np.uint8)
     buffer.extend(dataclasses.replace(games, observation=noise))
-    return Learner(config, IMAGE), buffer
+    return Learner(config, IMAGE, device=device), buffer
 
 
 def batch_of(learner: Learner, buffer: ReplayBuffer, updates: int = 1) -> list[Any]:
@@ -199,3 +200,33 @@ def test_what_is_no_image_is_not_changed(spec: EnvSpec, learning: dict[str, Any]
     with pytest.raises(UserError, match=rf"^learning\.{problem}"):
         Learner(Config.model_validate({"learning": {"max_updates": 1, **learning}}), spec)
     check_images(LearningConfig(max_updates=1), spec)
+
+
+@pytest.mark.parametrize("shift", [0, 3])
+def test_what_an_image_shows_is_learnt(shift: int, seed: int) -> None:
+    """A step pays where a spot is in the left half; what is moved a little is there all the same."""
+    learner, buffer = learning_from_images(random_shift=shift, learning_rate=1e-2, warmup_updates=0, batch_size=32)
+
+    def spots(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        images = rng.integers(0, 60, (count, *IMAGE.observation_shape)).astype(np.uint8)
+        left = rng.random(count) < 0.5
+        columns, rows = np.where(left, 2, 14) + rng.integers(0, 3, count), rng.integers(3, 16, count)
+        for image, row, column in zip(images, rows, columns, strict=True):
+            image[:, row : row + 3, column : column + 3] = 255
+        return images, left
+
+    for number in range(4):
+        games = made_up_games(IMAGE, 40, seed + number)
+        games.observation[:], left = spots(len(games.reward), np.random.default_rng(seed + number))
+        games.reward[:] = left
+        games.reward[np.cumsum(games.lengths + 1) - 1] = 0.0
+        buffer.extend(games)
+    for index in range(6):
+        learner.run_round(buffer, index, 10, 0.0)
+    images, left = spots(200, np.random.default_rng(seed + 100))
+    with torch.no_grad():
+        latent = learner.model.step(
+            learner.model.represent(torch.from_numpy(images)), torch.zeros(200, dtype=torch.int64)
+        )
+        reward = learner.model.reward_support.decode(learner.model.predict(latent).reward_logits).numpy()
+    assert ((reward > 0.5) == left).mean() > 0.9

@@ -16,6 +16,7 @@ from muzero_wm import envs
 from muzero_wm.config import Config
 from muzero_wm.config.presets import load_config
 from muzero_wm.inference.inference import InferenceModel
+from muzero_wm.learning.augment import change_images
 from muzero_wm.learning.batches import lay_out
 from muzero_wm.learning.learner import Learner
 from muzero_wm.learning.losses import unrolled_loss
@@ -26,6 +27,7 @@ from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.storage.checkpoint import load_checkpoint
 from muzero_wm.storage.dump import dump_arrays
 from muzero_wm.training import train
+from tests.learning.test_augment import batch_of, learning_from_images
 from tests.learning.test_device import break_update, differences, everything
 from tests.replay.helpers import random_games
 
@@ -93,6 +95,20 @@ def test_loss_and_gradient_are_those_of_the_cpu(case: str) -> None:
     for name, gradient in gradients.items():
         largest = float(gradient.abs().max())
         torch.testing.assert_close(gradients_there[name], gradient, rtol=0.0, atol=1e-4 * largest + 1e-6, msg=name)
+
+
+def test_images_are_changed_and_seen_as_on_the_cpu() -> None:
+    found = []
+    for device in (CPU, there()):
+        learner, buffer = learning_from_images(device, random_shift=3, random_intensity=0.1, precision="fp32")
+        (laid,) = batch_of(learner, buffer)
+        assert laid.changes is not None
+        batch = change_images(laid.batch, laid.changes)
+        with torch.no_grad():
+            latent = learner.model.represent(batch.observation)
+        found.append((batch.observation.cpu(), batch.next_observation.cpu(), latent.cpu()))
+    assert torch.equal(found[0][0], found[1][0]) and torch.equal(found[0][1], found[1][1])
+    torch.testing.assert_close(found[1][2], found[0][2], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("case", CASES)
