@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -138,10 +139,13 @@ def opencv(what: str, extra: str = "images") -> Any:
     Raises:
         EnvError: it is not installed.
     """
+    first = "cv2" not in sys.modules
     try:
         import cv2
     except ImportError:
         raise EnvError(f'{what} OpenCV: pip install "muzero-wm[{extra}]"') from None
+    if first:  # for pictures of this size its threads only wait, and keep a core busy with that
+        cv2.setNumThreads(1)
     return cv2
 
 

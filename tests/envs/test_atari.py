@@ -86,6 +86,32 @@ def test_a_game_is_what_gymnasium_s_preprocessing_shows(game: str, seed: int) ->
             np.testing.assert_array_equal(moment.observation[0], shown)
 
 
+@pytest.mark.parametrize("game", ["breakout", "qbert"])
+def test_a_game_and_its_lives_are_what_ale_py_s_vector_environment_shows(game: str, seed: int) -> None:
+    """Asked for the convention of the protocol; its no-ops are drawn in another way, so there are none."""
+    from ale_py.vector_env import AtariVectorEnv
+
+    theirs = AtariVectorEnv(
+        game, 1, num_threads=1, img_height=96, img_width=96, noop_max=0, life_loss_info=True, reward_clipping=False,
+        use_fire_reset=False, autoreset_mode="SameStep",
+    )  # fmt: skip
+    ours = atari(f"{game}(noop_max=0)")
+    shown, _ = theirs.reset(seed=seed)
+    np.testing.assert_array_equal(ours.reset(seed).observation[0], shown[0, -1])
+    ends = 0
+    for action in moves(2000, ours.spec.num_actions, seed):
+        shown, reward, terminated, truncated, _ = theirs.step(np.array([action]))
+        moment = ours.step(action)
+        assert (moment.reward, moment.terminated, moment.truncated) == (reward[0], terminated[0], truncated[0])
+        if moment.terminated:
+            ends += 1
+            if ours.emulator.game_over():
+                break
+            moment = ours.reset(seed)
+        np.testing.assert_array_equal(moment.observation[0], shown[0, -1])
+    assert ours.emulator.game_over() and ends == {"breakout": 5, "qbert": 4}[game]
+
+
 def test_colours_and_sizes_are_gymnasium_s_too(seed: int) -> None:
     theirs = preprocessed("Breakout", screen_size=84, grayscale_obs=False, frame_skip=3, noop_max=7)
     ours = atari("breakout(size=84, grey=False, frame_skip=3, noop_max=7, life_loss=false)")
@@ -103,7 +129,7 @@ def test_the_maximum_is_taken_of_the_last_two_frames(seed: int) -> None:
     ale.loadROM(ale_py.roms.get_rom_path("pong"))
     ale.reset_game()
     ours.reset(seed)
-    ale.restoreSystemState(ours._ale.cloneSystemState())
+    ale.restoreSystemState(ours.emulator.cloneSystemState())
     differed = 0
     for action in moves(200, 6, seed):
         frames = []
@@ -119,10 +145,10 @@ def test_the_maximum_is_taken_of_the_last_two_frames(seed: int) -> None:
 def test_a_step_is_four_frames_and_no_more(seed: int) -> None:
     env = atari("pong")
     env.reset(seed)
-    before = env._ale.getEpisodeFrameNumber()
+    before = env.emulator.getEpisodeFrameNumber()
     trace(env, [0] * 10)
-    assert env._ale.getEpisodeFrameNumber() - before == 40
-    assert env._frames == env._ale.getEpisodeFrameNumber()  # no-ops count
+    assert env.emulator.getEpisodeFrameNumber() - before == 40
+    assert env._frames == env.emulator.getEpisodeFrameNumber()  # no-ops count
 
 
 def test_actions_do_not_stick_unless_they_are_asked_to(seed: int) -> None:
@@ -159,16 +185,16 @@ def test_a_life_lost_ends_an_episode_and_the_next_goes_on_in_the_game(seed: int)
     (stacked,) = env.envs
     game = stacked._env
     step = env.reset()
-    lives = [game._ale.lives()]
+    lives = [game.emulator.lives()]
     for _ in range(3000):
         if len(lives) == 12:
             break
         frames = game._frames
         step = env.step(np.array([1]) if game._frames % 20 < 4 else np.array([0]))
         if not step.terminated[0]:
-            assert game._ale.lives() == lives[-1]
+            assert game.emulator.lives() == lives[-1]
             continue
-        lives.append(game._ale.lives())
+        lives.append(game.emulator.lives())
         # the stack begins anew, with what the old episode showed last or with a new game
         np.testing.assert_array_equal(step.observation[0], np.repeat(step.observation[0, :1], 4, axis=0))
         if lives[-1] == 5:
@@ -200,12 +226,12 @@ def test_a_game_begins_anew_mid_life_where_it_is_asked_to(seed: int) -> None:
     env = atari("breakout")
     first = env.reset(seed).observation
     one_lost_life(env, seed)
-    assert env._ale.lives() == 4
+    assert env.emulator.lives() == 4
     np.testing.assert_array_equal(env.new_game(seed).observation, first)
-    assert env._ale.lives() == 5
+    assert env.emulator.lives() == 5
     env.step(1)
     env.reset(seed)  # in the middle of an episode nothing goes on
-    assert env._ale.lives() == 5 and env._frames <= 30
+    assert env.emulator.lives() == 5 and env._frames <= 30
 
 
 def test_no_ops_follow_from_the_seed(seed: int) -> None:
@@ -393,17 +419,19 @@ def test_every_game_goes_by_two_names() -> None:
     assert len(games()) > 100 and "combat" not in games()
     assert len({gymnasium_name(game).lower() for game in games()}) == len(games())
     for name in ("MsPacman", "ms_pacman", "mspacman", "Ms-Pacman"):
-        assert atari(name)._game == "ms_pacman"
-    assert atari("TicTacToe3D(size=36)")._game == "tic_tac_toe_3d"
+        assert atari(name).game == "ms_pacman"
+    assert atari("TicTacToe3D(size=36)").game == "tic_tac_toe_3d"
 
 
 def test_mode_and_difficulty_reach_the_game(seed: int) -> None:
     easy, hard = atari("pong"), atari("pong(mode=1, difficulty=3)")
-    assert hard._ale.cloneSystemState().getDifficulty() == 3 and hard._ale.cloneSystemState().getCurrentMode() == 1
+    assert (
+        hard.emulator.cloneSystemState().getDifficulty() == 3 and hard.emulator.cloneSystemState().getCurrentMode() == 1
+    )
     first = [env.reset(seed).observation for env in (easy, hard)]
     hard.step(0)
     np.testing.assert_array_equal(hard.new_game(seed).observation, first[1])
-    assert hard._ale.cloneSystemState().getDifficulty() == 3
+    assert hard.emulator.cloneSystemState().getDifficulty() == 3
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,10 @@ class AtariEnv(SingleEnv):
     """One game of Atari.
 
     The state that it saves is the emulator's, with lives, frames and what sticky actions are drawn from.
+
+    Attributes:
+        game: one of `games()`.
+        emulator: the `ALEInterface`; another one after every game without no-ops.
     """
 
     saves_state = True
@@ -100,14 +104,14 @@ class AtariEnv(SingleEnv):
                 raise EnvError(f"{name}: {option} must be true or false, got {flag!r}")
         if isinstance(sticky, bool) or not isinstance(sticky, int | float) or not 0.0 <= sticky <= 1.0:
             raise EnvError(f"{name}: sticky must be a probability in [0, 1], got {sticky!r}")
-        self._cv2, self._game = opencv(f"{name} needs", "atari"), game
+        self._cv2, self.game = opencv(f"{name} needs", "atari"), game
         self._size, self._grey, self._skip, self._sticky = size, grey, frame_skip, float(sticky)
         self._noop_max, self._life_loss, self._max_frames = noop_max, life_loss, max_frames
         self._mode, self._difficulty = mode, difficulty
         self._use(self._loaded(name))
-        self._actions = self._ale.getLegalActionSet() if full_actions else self._ale.getMinimalActionSet()
+        self._actions = self.emulator.getLegalActionSet() if full_actions else self.emulator.getMinimalActionSet()
         self._noop = _package(name).Action.NOOP
-        height, width = self._ale.getScreenDims()
+        height, width = self.emulator.getScreenDims()
         raw = (height, width) if grey else (height, width, 3)
         self._picture, self._before = np.zeros(raw, np.uint8), np.zeros(raw, np.uint8)
         self._first_pictures: list[NDArray[np.uint8]] = []
@@ -143,24 +147,24 @@ class AtariEnv(SingleEnv):
         if self._first is None:
             self._use(self._loaded(self.spec.name))
         else:
-            self._ale.restoreSystemState(self._first)
+            self.emulator.restoreSystemState(self._first)
         self._frames = min(noops, 1)
         while self._frames < noops:
-            self._ale.act(self._noop)
+            self.emulator.act(self._noop)
             self._frames += 1
-            if self._ale.game_over(with_truncation=False):
-                self._ale.restoreSystemState(self._first)
+            if self.emulator.game_over(with_truncation=False):
+                self.emulator.restoreSystemState(self._first)
                 self._frames = noops = 1
         if 0 < self._frames <= _FIRST_PICTURES:
             self._picture[:] = self._first_pictures[self._frames - 1]
         else:
             self._look(self._picture)
-        self._lives = self._ale.lives()
+        self._lives = self.emulator.lives()
         return Moment(self._observe())
 
     def step(self, action: int) -> Moment:
         """Plays an action for `frame_skip` frames, or until the game is over or cut."""
-        ale, played = self._ale, self._actions[action]
+        ale, played = self.emulator, self._actions[action]
         held = self._held_frames() if self._sticky else ()
         reward, over, seen_before = 0.0, False, False
         for t in range(self._skip):
@@ -187,11 +191,11 @@ class AtariEnv(SingleEnv):
 
     def save(self) -> bytes:
         """Returns the state of emulator and game."""
-        state = self._ale.cloneSystemState().serialize()
+        state = self.emulator.cloneSystemState().serialize()
         held = int(self._held.value)
         head = {
             "ale": _package(self.spec.name).__version__,
-            "game": self._game,
+            "game": self.game,
             "numbers": [self._seed, self._frames, self._lives, held, int(self._life_lost)],
             "check": zlib.crc32(state),
         }
@@ -211,14 +215,14 @@ class AtariEnv(SingleEnv):
             seed, frames, lives, held, lost = map(int, said["numbers"])
         except (ValueError, KeyError, TypeError, UnicodeDecodeError):
             raise EnvError(f"{self.spec.name}: what was saved is no state of an Atari game") from None
-        if (version, game) != (package.__version__, self._game):
+        if (version, game) != (package.__version__, self.game):
             raise EnvError(
                 f"{self.spec.name}: what was saved is a state of {str(game)[:40]} and ale-py {str(version)[:20]}, "
-                f"here are {self._game} and {package.__version__}"
+                f"here are {self.game} and {package.__version__}"
             )
         if zlib.crc32(emulator) != check:
             raise EnvError(f"{self.spec.name}: what was saved is damaged")
-        self._ale.restoreSystemState(package.ALEState(emulator))
+        self.emulator.restoreSystemState(package.ALEState(emulator))
         self._seed, self._frames, self._lives, self._life_lost = seed, frames, lives, bool(lost)
         self._held = package.Action(held)
         self._shown = np.array(shown, np.uint8)
@@ -228,7 +232,7 @@ class AtariEnv(SingleEnv):
         """Returns an independent copy with an emulator of its own, which takes 0.2 s."""
         twin = copy.copy(self)
         twin._use(self._loaded(self.spec.name))
-        twin._ale.restoreSystemState(self._ale.cloneSystemState())
+        twin.emulator.restoreSystemState(self.emulator.cloneSystemState())
         twin._picture, twin._before = self._picture.copy(), self._before.copy()
         return twin
 
@@ -243,7 +247,7 @@ class AtariEnv(SingleEnv):
         return picture
 
     def _use(self, ale: Any) -> None:
-        self._ale, self._look = ale, ale.getScreenGrayscale if self._grey else ale.getScreenRGB
+        self.emulator, self._look = ale, ale.getScreenGrayscale if self._grey else ale.getScreenRGB
 
     def _loaded(self, name: str) -> Any:
         """Returns an emulator that stands at the very beginning of the game."""
@@ -252,7 +256,7 @@ class AtariEnv(SingleEnv):
         ale = package.ALEInterface()
         ale.setFloat("repeat_action_probability", 0.0)
         ale.setInt("random_seed", 0)
-        ale.loadROM(_rom(name, self._game))
+        ale.loadROM(_rom(name, self.game))
         for option, value, known, write in (
             ("mode", self._mode, ale.getAvailableModes(), ale.setMode),
             ("difficulty", self._difficulty, ale.getAvailableDifficulties(), ale.setDifficulty),
@@ -269,8 +273,8 @@ class AtariEnv(SingleEnv):
         """Returns the state after one no-op, and keeps the first pictures of the game."""
         states = []
         for _ in range(_FIRST_PICTURES):
-            self._ale.act(self._noop)
-            states.append(self._ale.cloneSystemState())
+            self.emulator.act(self._noop)
+            states.append(self.emulator.cloneSystemState())
             self._look(self._picture)
             self._first_pictures.append(self._picture.copy())
         return states[0]

@@ -297,7 +297,7 @@ class SlotEnv(BatchedEnv):
             raise self._wrong(i, f"observation must be numbers of shape {shape}, got {one_line(error)}") from error
         if observation.shape != shape:
             raise self._wrong(i, f"observation must have shape {shape}, got {observation.shape}")
-        if not np.isfinite(observation).all():
+        if dtype.kind == "f" and not np.isfinite(observation).all():
             raise self._wrong(i, f"observation must be finite, got {str(observation)[:200]}")
         moment.observation = observation
         if not math.isfinite(moment.reward):
