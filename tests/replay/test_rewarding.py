@@ -83,6 +83,7 @@ def filled(seed: int, **settings_: object) -> ReplayBuffer:
     ring = ring_of(ReplayConfig(max_steps=150, unroll_steps=3, priority_exponent=1.0, **settings_))  # type: ignore[arg-type]
     for _ in range(30):
         ring.extend(segment(rng, int(rng.integers(4, 20)), 0.03))
+    ring.extend(make_episode([0.0] * 6 + [1.0] + [0.0] * 6, players=1))  # chance may have left none that pays
     slots = np.flatnonzero(ring._tree.get(np.arange(ring.capacity)) > 0.0)
     ring.update_priorities(slots, rng.uniform(0.2, 3.0, len(slots)).astype(np.float32))
     return ring
