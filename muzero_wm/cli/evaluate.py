@@ -33,6 +33,12 @@ def _declare(parser: CommandParser) -> None:
         help="last, best (by run.keep_best) or a number of updates (default: last)",
     )
     parser.add_argument("--games", type=integer(1), default=100, metavar="N", help="games (default: 100)")
+    parser.add_argument(
+        "--max-steps",
+        type=integer(1),
+        metavar="N",
+        help="cut games there (default: the environment's limit, else 5000)",
+    )
     simulations_argument(parser)
     parser.add_argument("--seed", type=integer(0), default=0, metavar="N", help="seed of the games (default: 0)")
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (default: auto)")
@@ -75,14 +81,17 @@ def _run(args: argparse.Namespace) -> None:
             simulations=args.simulations,
             seed=args.seed,
             progress=progress,
+            max_steps=args.max_steps,
         )
     print_evaluation(report)
     write_json(args.json, report)
     if args.video is not None:
-        from muzero_wm.evaluation.film import write_film
+        from muzero_wm.evaluation.film import MOST_STEPS, write_film
 
         with progress_bar("steps") as progress:
-            film = write_film(args.video, trained, args.simulations, args.seed, progress=progress)
+            film = write_film(
+                args.video, trained, args.simulations, args.seed, args.max_steps or MOST_STEPS, progress=progress
+            )
         end = "" if film.ended else ", where the film ends"
         tell(f"Filmed {film.steps} steps{end}, return {film.result:g}: {film.path}")
 

@@ -294,9 +294,9 @@ class BatchedEnv(ABC):
 
 
 def _indices(found: Any) -> NDArray[Any]:
-    """Returns what should be a permutation; lists hold integers of any size."""
+    """Returns what should be a permutation; in JSON it is a list."""
     array = np.asarray(found)
-    return array.astype(np.int32) if array.dtype.kind == "i" else array
+    return array.astype(np.int32) if isinstance(found, list) and array.dtype.kind == "i" else array
 
 
 def _plain(bounds: tuple[float, float] | None) -> list[float] | None:
