@@ -244,7 +244,7 @@ class AtariEnv(SingleEnv):
 
     def render(self) -> NDArray[np.uint8]:
         """Returns the screen as it is, [210, 160, 3] in most games."""
-        picture: NDArray[np.uint8] = self._ale.getScreenRGB()
+        picture: NDArray[np.uint8] = self.emulator.getScreenRGB()
         return picture
 
     def _use(self, ale: Any) -> None:
