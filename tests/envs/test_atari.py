@@ -401,6 +401,12 @@ def test_an_agent_takes_the_frames_that_gymnasium_s_preprocessing_shows(seed: in
         stack.append(env.step(action).observation)
 
 
+def test_a_film_shows_the_screen(seed: int) -> None:
+    env = envs.make("ale:Pong", 1, seed)
+    env.reset()
+    assert env.envs[0].render().shape == (210, 160, 3)
+
+
 def test_evaluation_plays_whole_games() -> None:
     for name, evaluated in (
         ("ale:Pong", "ale:Pong(life_loss=False)"),

@@ -88,7 +88,7 @@ def test_what_was_there_stays_where_a_film_fails(tmp_path: Path, monkeypatch: py
 def test_only_those_that_are_asked_are_named_anew() -> None:
     assert as_rendered("gym:CartPole-v1") == "gym:CartPole-v1(render_mode='rgb_array')"
     assert as_rendered("gym:X-v0(frame_stack=2,channels=last)") == (
-        "gym:X-v0(frame_stack=2,channels='last',render_mode='rgb_array')"
+        "gym:X-v0(frame_stack=2, channels='last', render_mode='rgb_array')"
     )
     for name in ("connect4", "minatar:breakout", "gym:X-v0(render_mode=human)"):
         assert as_rendered(name) == name

@@ -27,6 +27,7 @@ import functools
 import inspect
 import io
 import json
+import os
 import zlib
 from pathlib import Path
 from typing import Any
@@ -243,7 +244,7 @@ class AtariEnv(SingleEnv):
 
     def render(self) -> NDArray[np.uint8]:
         """Returns the screen as it is, [210, 160, 3] in most games."""
-        picture: NDArray[np.uint8] = self._ale.getScreenRGB()
+        picture: NDArray[np.uint8] = self.emulator.getScreenRGB()
         return picture
 
     def _use(self, ale: Any) -> None:
@@ -322,20 +323,24 @@ def make_atari(name: EnvName) -> AtariEnv:
     return AtariEnv(name.text, found[_plain(name.target)], **name.options)
 
 
-@functools.cache
 def games() -> tuple[str, ...]:
     """Returns the games for one player as ale-py writes them, such as "ms_pacman", sorted.
 
     Raises:
         EnvError: ale-py is not installed.
     """
-    package = _package("ale:")
+    folder = os.environ.get("ALE_ROMS_DIR") or Path(_package("ale:").__file__).parent / "roms"
+    return _games(Path(folder))
+
+
+@functools.cache
+def _games(folder: Path) -> tuple[str, ...]:
     from ale_py import roms
 
-    folder = Path(package.__file__).parent / "roms"
-    # those without rules for one player (Combat) would end the process
-    known = (rom for rom in roms.get_all_rom_ids() if package.ALEInterface.isSupportedROM(folder / f"{rom}.bin"))
-    return tuple(sorted(known))
+    files = ((rom, folder / f"{rom}.bin") for rom in roms.get_all_rom_ids())
+    # those without rules for one player (Combat) would end the process; one that is not there is told later
+    supported = _package("ale:").ALEInterface.isSupportedROM
+    return tuple(sorted(rom for rom, file in files if not file.is_file() or supported(file)))
 
 
 def gymnasium_name(game: str) -> str:
