@@ -18,7 +18,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from muzero_wm.basis.errors import did_you_mean
-from muzero_wm.config import Config
+from muzero_wm.config import Config, atari
 from muzero_wm.config.plain_yaml import ConfigError, load_yaml, parse_yaml, read_yaml, short
 from muzero_wm.storage.checkpoint import CheckpointWarning, load_checkpoint
 from muzero_wm.storage.files import open_regular
@@ -26,7 +26,6 @@ from muzero_wm.storage.folder import RunDirError, new_run_dir, prepare_run_dir
 
 _BUDGET = ("max_updates", "max_minutes", "max_steps")
 _MAX_LINES = 20
-_ATARI = "ale"
 STRENGTH = {1: ("evaluation/return", "episode/return"), 2: ("evaluation/score",)}
 """Metrics that say how good an agent is, by the number of players; larger is better."""
 
@@ -77,7 +76,7 @@ def load_config(
         raise ConfigError(
             f"nothing to train: name a preset ({', '.join(preset_names())}), a YAML file or an environment"
         )
-    if source is None and (chosen := _chosen_for(str(env), overrides)) is not None:
+    if source is None and env not in preset_names() and (chosen := atari.preset_for(str(env), overrides)) is not None:
         source, why = chosen
         if tell is not None:
             tell(f"The preset {source}: {why}.")
@@ -87,31 +86,6 @@ def load_config(
         layers = _source_layers(source if source is not None else str(env), seen=())
     where = str(source) if source is not None else f"env {env}"
     return _settle(layers, where, env, seed, overrides, max_minutes, max_updates, max_steps)
-
-
-def _chosen_for(env: str, overrides: Sequence[str]) -> tuple[str, str] | None:
-    """Returns the preset for an environment that has none of its name, and why; None: settings follow from it."""
-    if env in preset_names() or not env.startswith(f"{_ATARI}:"):
-        return None
-    import torch
-
-    gpu = torch.cuda.is_available() and "run.device=cpu" not in overrides
-    return ("atari100k", "an Atari game, and a GPU") if gpu else ("atari-cpu", "an Atari game, and no GPU")
-
-
-def _with_options_of(layers: Sequence[Mapping[str, Any]], env: str) -> str:
-    """Returns the name of an Atari game with the options by which a preset plays another, but for those it has."""
-    from muzero_wm.envs.base import EnvError
-    from muzero_wm.envs.naming.naming import parse_name, with_options
-
-    before = next((str(layer["env"]) for layer in reversed(layers) if "env" in layer), "")
-    try:
-        name, usual = parse_name(env), parse_name(before)
-        if name.kind == usual.kind == _ATARI:
-            return with_options(name, **(usual.options | name.options)) if usual.options else env
-    except EnvError:  # told where the name is looked up
-        pass
-    return env
 
 
 def _settle(
@@ -126,7 +100,8 @@ def _settle(
 ) -> Config:
     """Returns the checked configuration of some layers with the settings of a call on top."""
     if env is not None:
-        layers.append({"env": _with_options_of(layers, env)})
+        usual = next((str(layer["env"]) for layer in reversed(layers) if "env" in layer), "")
+        layers.append({"env": atari.with_usual_options(env, usual)})
     if seed is not None:
         layers.append({"seed": seed})
     budget = {"max_minutes": max_minutes, "max_updates": max_updates, "max_steps": max_steps}
