@@ -294,6 +294,10 @@ class RunConfig(Section):
         None, description="evaluate the teacher this often while training; takes seconds beside the budget; null: never"
     )
     evaluate_games: Annotated[StrictInt, Field(ge=1, le=10_000)] = Field(20, description="games of such an evaluation")
+    evaluate_max_steps: Positive = Field(
+        5000,
+        description="steps after which a game or an episode of such an evaluation is cut, if its limit is not nearer",
+    )
     evaluate_opponent: Annotated[str, Field(min_length=1)] | None = Field(
         None,
         description="random, perfect, mcts:N or your own; null: mcts:100 for built-in boards, else random",

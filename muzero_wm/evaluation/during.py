@@ -20,6 +20,7 @@ from muzero_wm.evaluation.affordable import quick_opponent
 from muzero_wm.evaluation.arena import Progress, play_match
 from muzero_wm.evaluation.episodes import play_episodes
 from muzero_wm.evaluation.evaluate import default_openings
+from muzero_wm.evaluation.limits import step_limit
 from muzero_wm.evaluation.opponents import opponent_from_name
 from muzero_wm.evaluation.players import AgentPlayer
 from muzero_wm.model.world_model import WorldModel
@@ -115,15 +116,20 @@ class TrainingEvaluation:
 
     def _play(self, player: AgentPlayer, look: Progress) -> tuple[float, dict[str, float], str]:
         run, name, seed = self._config.run, self._spec.name, self._config.seed
+        # who has not learnt to begin anew may stand still until the limit, in Breakout for half an hour
+        longest = min(step_limit(self._spec, None), run.evaluate_max_steps)
         if self._spec.num_players == 1:
-            played = play_episodes(name, player, run.evaluate_games, seed, progress=look)
+            played = play_episodes(name, player, run.evaluate_games, seed, max_steps=longest, progress=look)
             found = played.summary()
             metrics = {"evaluation/return": found["mean_return"], "evaluation/length": found["mean_length"]}
             line = f"return {found['mean_return']:.4g} in {run.evaluate_games} episodes"
+            line += f", {played.cut} cut after {longest} steps" if played.cut else ""
             return found["mean_return"], metrics, line
         opponent = opponent_from_name(self._opponent, self._spec, seed)
         plies = default_openings(name, run.evaluate_games)
-        result = play_match(name, player, opponent, run.evaluate_games, seed, look, opening_plies=plies)
+        result = play_match(
+            name, player, opponent, run.evaluate_games, seed, look, opening_plies=plies, max_steps=longest
+        )
         score = result.total.score
         line = f"{score:.0%} of {run.evaluate_games} games against {self._opponent}"
         return score, {"evaluation/score": score, "evaluation/draws": result.total.draws / run.evaluate_games}, line

@@ -69,6 +69,14 @@ def test_its_time_is_not_part_of_the_budget(tmp_path: Path, monkeypatch: pytest.
     assert progress.fraction == pytest.approx(0.1)
 
 
+def test_episodes_that_may_last_for_ever_are_cut(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings = [*SMALL, "run.evaluate_every_minutes=1e-9", "run.evaluate_games=3", "run.evaluate_max_steps=7"]
+    train(load_config("cartpole", overrides=[*settings, "model.torso=mlp"]), tmp_path)
+    found = [line for line in lines(tmp_path) if "evaluation/length" in line]
+    assert found and all(line["evaluation/length"] == line["evaluation/return"] == 7.0 for line in found)
+    assert "return 7 in 3 episodes, 3 cut after 7 steps" in capsys.readouterr().out
+
+
 def test_a_run_stops_at_a_score_and_can_be_resumed_exactly(tmp_path: Path) -> None:
     config = load_config("tictactoe", overrides=[*SMALL, *ALWAYS, "learning.stop_at_score=0"])
     train(config, tmp_path / "run")
