@@ -86,7 +86,7 @@ def update(config: Config, spec: EnvSpec, seconds: float) -> dict[str, float]:
     run()
     with watch.watching(
         (buffer, "batch", "sample"),
-        (learner, "_renew_bootstraps", "bootstraps"),
+        (learner, "_fresh_bootstraps", "bootstraps"),
         (learner.model, "represent", "roots"),
         (learner.teacher, "represent", "teacher"),
         (learner.model, "step", "imagined"),

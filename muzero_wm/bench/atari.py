@@ -157,7 +157,7 @@ def _learn(learner: Learner, buffer: ReplayBuffer, seconds: float) -> tuple[dict
         (buffer, "batch", "sample"),
         (buffer, "update_priorities", "sample"),
         (batches, "apply_symmetries", "sample"),
-        (learner, "_renew_bootstraps", "bootstrap"),
+        (learner, "_fresh_bootstraps", "bootstrap"),
         (learner, "_reanalyze", "reanalyze"),
         (learner.optimizer, "step", "optimizer"),
         (steps, "update_teacher", "ema"),

@@ -73,7 +73,7 @@ def _row(config: Config, seconds: float) -> dict[str, Any]:
         (buffer, "batch", "sample"),
         (buffer, "update_priorities", "sample"),
         (batches, "apply_symmetries", "sample"),
-        (learner, "_renew_bootstraps", "bootstrap"),
+        (learner, "_fresh_bootstraps", "bootstrap"),
         (learner, "_reanalyze", "reanalyze"),
         (learner.optimizer, "step", "optimizer"),
         (steps, "update_teacher", "ema"),

@@ -45,6 +45,7 @@ def lay_out(
     beta: float,
     rng: np.random.Generator,
     *,
+    ends: NDArray[np.float32] | None = None,
     model: WorldModel,
     config: LearningConfig,
     symmetries: tuple[Symmetry, ...] = (),
@@ -57,6 +58,7 @@ def lay_out(
         draws: [U, B] steps and their odds.
         beta: exponent of the importance weights.
         rng: draws what is random in a batch, one batch after the other: how many are laid out at once changes nothing.
+        ends: values with which returns end, of `fresh_bootstraps`; None for the stored ones.
         model: says which cells its boards have.
         config: says by how much images are changed.
         symmetries: by which every sample is turned at random; none of them changes nothing.
@@ -67,7 +69,7 @@ def lay_out(
     """
     samples, cells, changes = [], [], []
     for row, odds in zip(draws.slot, draws.odds, strict=True):
-        each = buffer.batch(row, beta, rng, odds)
+        each = buffer.batch(row, beta, rng, odds, ends)
         apply_symmetries(each, symmetries, rng)
         samples.append(each)
         cells.append(draw_cells(model, rng))

@@ -39,7 +39,7 @@ from muzero_wm.model.world_model import WorldModel
 from muzero_wm.planning.planner import Planner
 from muzero_wm.replay.batch import Batch, Draws
 from muzero_wm.replay.buffer import ReplayBuffer
-from muzero_wm.replay.reanalyze import reanalyze, renew_bootstraps
+from muzero_wm.replay.reanalyze import fresh_bootstraps, reanalyze
 
 _SPREAD_RATE = 0.05  # per round
 _SHARP_FROM = 0.8
@@ -137,8 +137,7 @@ class Learner:
         draws = buffer.sample_slots(updates * learning.batch_size, rng)
         slots, odds = draws.slot.reshape(updates, -1), draws.odds.reshape(updates, -1)
         self._know_observations(buffer)
-        if replay.bootstrap == "teacher":
-            self._renew_bootstraps(buffer, slots, tick)
+        ends = self._fresh_bootstraps(buffer, slots, tick) if replay.bootstrap == "teacher" else None
         renewed = self._reanalyze(buffer, slots, round_index, tick)
         beta = replay.priority_beta + (1.0 - replay.priority_beta) * fraction
         tally = Tally(self.model, self.spec)
@@ -151,6 +150,7 @@ class Learner:
                 Draws(slots[part], odds[part]),
                 beta,
                 rng,
+                ends=ends,
                 model=self.model,
                 config=learning,
                 symmetries=self.spec.symmetries if replay.symmetries else (),
@@ -309,7 +309,7 @@ class Learner:
         streams = np.arange(len(chosen) * (self.config.replay.unroll_steps + 1))
         return reanalyze(buffer, chosen, search, stream_keys(self.config.seed, "reanalyze", streams, round_index))
 
-    def _renew_bootstraps(self, buffer: ReplayBuffer, slots: NDArray[np.int64], tick: Tick) -> None:
+    def _fresh_bootstraps(self, buffer: ReplayBuffer, slots: NDArray[np.int64], tick: Tick) -> NDArray[np.float32]:
         """Evaluates anew, with the teacher, the positions at which the returns of the round's samples end."""
         network = self._refreshed_planner().network
 
@@ -320,7 +320,7 @@ class Learner:
                 self.guard.bad(self.updates, "bootstrap: a value is not finite", {"observation": observations}, "stop")
             return value
 
-        renew_bootstraps(buffer, slots.reshape(-1), evaluate)
+        return fresh_bootstraps(buffer, slots.reshape(-1), evaluate)
 
     def _refreshed_planner(self) -> Planner:
         """Returns a planner with the teacher's present weights."""

@@ -69,8 +69,7 @@ class ReplayBuffer:
         self.ring: dict[str, NDArray[Any]] = {
             name: np.zeros((self.capacity, *shape), dtype) for name, (shape, dtype) in layout.items()
         }
-        self._renewed = np.zeros(self.capacity if config.bootstrap == "teacher" else 0, np.float32)
-        self._bootstrap = self.ring["value"]  # what returns end with
+        self._ends = np.zeros(self.capacity if config.bootstrap == "teacher" else 0, np.float32)
         self._tree = SumTree(self.capacity)
         self._rewarding = SumTree(self.capacity) if config.reward_fraction else None  # 1 where a reward can be seen
         self._packs = Packs(layout, self.capacity, spec)
@@ -88,7 +87,7 @@ class ReplayBuffer:
         """Bytes held, all of them allocated at the start."""
         stored = sum(array.nbytes for array in self.ring.values())
         trees = self._tree.nbytes + (0 if self._rewarding is None else self._rewarding.nbytes)
-        return stored + self._renewed.nbytes + trees + self._packs.nbytes
+        return stored + self._ends.nbytes + trees + self._packs.nbytes
 
     @property
     def num_steps(self) -> int:
@@ -210,7 +209,12 @@ class ReplayBuffer:
         return observation_statistics(self.ring["observation"], self._order(), per_channel, self._spec.frames)
 
     def batch(
-        self, slots: NDArray[np.int64], beta: float, rng: np.random.Generator, odds: NDArray[np.float64] | None = None
+        self,
+        slots: NDArray[np.int64],
+        beta: float,
+        rng: np.random.Generator,
+        odds: NDArray[np.float64] | None = None,
+        ends: NDArray[np.float32] | None = None,
     ) -> Batch[NDArray[Any]]:
         """Gathers observations and builds targets.
 
@@ -220,6 +224,7 @@ class ReplayBuffer:
             rng: draws the actions of absorbing states.
             odds: [B] from `sample_slots`: priorities may have changed since. None for slots that were not drawn, whose
                 weights are 1.
+            ends: from `ends_with`, values with which returns end; None for the stored ones.
 
         Returns:
             Samples for one or several updates.
@@ -228,7 +233,7 @@ class ReplayBuffer:
         targets = make_targets(
             slots,
             self.ring,
-            self._bootstrap,
+            self.ring["value"] if ends is None else ends,
             unroll_steps=unroll,
             n_step=self.config.n_step,
             discount=self.discount,
@@ -283,17 +288,20 @@ class ReplayBuffer:
         """
         return return_ends(slots, self.ring, self.config.unroll_steps, self.config.n_step)
 
-    def set_bootstraps(self, slots: NDArray[np.int64], value: NDArray[np.float32]) -> None:
-        """Lets returns end with other values than the stored ones, until this is called again; for bootstrap "teacher".
+    def ends_with(self, slots: NDArray[np.int64], value: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Returns values with which returns may end instead of the stored ones; for bootstrap "teacher".
 
         Args:
             slots: [m] int64 from `bootstrap_slots`, for all samples of the batches to come.
             value: [m] float32.
+
+        Returns:
+            [capacity] float32 for `batch`, in memory of the buffer that the next call writes anew.
         """
         # what is stored stays the search's; elsewhere, and at the ends of terminated episodes, it counts as it did
-        np.copyto(self._renewed, self.ring["value"])
-        self._renewed[slots] = value
-        self._bootstrap = self._renewed
+        np.copyto(self._ends, self.ring["value"])
+        self._ends[slots] = value
+        return self._ends
 
     def mark(self) -> None:
         """Remembers this moment for `rewind`; from here on overwritten values are kept until the next mark."""

@@ -54,29 +54,28 @@ def reanalyze(buffer: ReplayBuffer, slots: NDArray[np.int64], search: SearchFn, 
 
 
 class ValueFn(Protocol):
-    """Is what renewed bootstraps need of a network."""
+    """Is what fresh bootstraps need of a network."""
 
     def __call__(self, observations: NDArray) -> NDArray[np.float32]:
         """Returns the values [B] of a batch of observations."""
         ...
 
 
-def renew_bootstraps(buffer: ReplayBuffer, slots: NDArray[np.int64], evaluate: ValueFn) -> int:
+def fresh_bootstraps(buffer: ReplayBuffer, slots: NDArray[np.int64], evaluate: ValueFn) -> NDArray[np.float32]:
     """Evaluates anew where the n-step returns of the samples end.
 
     What is stored when a step is played is the search's value of that time. For a while the returns would chase values
     that nobody believes any more, the longer the larger the replay is.
 
     Args:
-        buffer: its batches of these samples end with the new values; what it stores stays.
+        buffer: what it stores stays.
         slots: [n] int64, sampled roots.
         evaluate: the EMA teacher's value head.
 
     Returns:
-        Number of positions evaluated.
+        [capacity] float32, what `ReplayBuffer.batch` lets the returns of these samples end with.
     """
     positions = buffer.bootstrap_slots(slots)
     parts = [positions[begin : begin + MAX_ROOTS] for begin in range(0, len(positions), MAX_ROOTS)]
     values = [evaluate(buffer.observations(part)) for part in parts]
-    buffer.set_bootstraps(positions, np.concatenate([np.zeros(0, np.float32), *values]))
-    return len(positions)
+    return buffer.ends_with(positions, np.concatenate([np.zeros(0, np.float32), *values]))

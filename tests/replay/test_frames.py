@@ -21,7 +21,7 @@ from muzero_wm.config import ActingConfig, Config, ReplayConfig
 from muzero_wm.envs.base import EnvError, EnvSpec
 from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.replay.frames import newest
-from muzero_wm.replay.reanalyze import reanalyze, renew_bootstraps
+from muzero_wm.replay.reanalyze import fresh_bootstraps, reanalyze
 from muzero_wm.replay.room import Room, share_room
 from muzero_wm.replay.trajectory import Trajectories
 from tests.acting.pools import inline
@@ -221,7 +221,7 @@ def test_reanalyze_and_bootstraps_see_stacks(seed: int) -> None:
 
     slots = ring.sample_slots(50, rng).slot
     reanalyze(ring, slots, search, np.arange(1000, dtype=np.uint64))
-    renew_bootstraps(ring, slots, evaluate)
+    fresh_bootstraps(ring, slots, evaluate)
     assert len(seen) == 2
     for stacks in seen:
         assert stacks.shape[1:] == (6,) and np.array_equal(stacks, expected(spec, newest(spec, stacks)))

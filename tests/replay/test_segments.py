@@ -14,7 +14,7 @@ from muzero_wm.basis.errors import UserError
 from muzero_wm.config import ActingConfig, Config, ReplayConfig
 from muzero_wm.envs.base import EnvSpec
 from muzero_wm.replay.buffer import ReplayBuffer
-from muzero_wm.replay.reanalyze import renew_bootstraps
+from muzero_wm.replay.reanalyze import ValueFn, fresh_bootstraps
 from muzero_wm.replay.room import share_room
 from muzero_wm.replay.targets import Targets
 from muzero_wm.replay.trajectory import Trajectories
@@ -81,14 +81,17 @@ def slots_of(ring: ReplayBuffer, keys: list[tuple[int, int]]) -> np.ndarray:
     return np.array([where[key] for key in keys])
 
 
-def targets_of(ring: ReplayBuffer, slots: np.ndarray) -> tuple[Targets, np.ndarray]:
-    batch = ring.batch(slots, 0.0, np.random.default_rng(0))
+def targets_of(ring: ReplayBuffer, slots: np.ndarray, evaluate: ValueFn | None) -> tuple[Targets, np.ndarray]:
+    ends = None if evaluate is None else fresh_bootstraps(ring, slots, evaluate)
+    batch = ring.batch(slots, 0.0, np.random.default_rng(0), ends=ends)
     batch.next_observation[batch.targets.next_mask == 0.0] = 0.0  # past the end, not used
     return batch.targets, batch.next_observation
 
 
-def assert_equal_targets(first: ReplayBuffer, second: ReplayBuffer, keys: list[tuple[int, int]]) -> None:
-    (one, seen), (other, seen_there) = (targets_of(ring, slots_of(ring, keys)) for ring in (first, second))
+def assert_equal_targets(
+    first: ReplayBuffer, second: ReplayBuffer, keys: list[tuple[int, int]], evaluate: ValueFn | None = None
+) -> None:
+    (one, seen), (other, seen_there) = (targets_of(ring, slots_of(ring, keys), evaluate) for ring in (first, second))
     for name in (field.name for field in fields(Targets) if field.name != "slot"):
         assert np.array_equal(getattr(one, name), getattr(other, name)), name
     assert np.array_equal(seen, seen_there)
@@ -164,9 +167,7 @@ def test_bootstraps_of_now_reach_over_a_cut(seed: int) -> None:
     keys = list(stored(parts))
     assert len(keys) == 200 and len(parts._segments) > 3
     newer = rng.normal(size=201).astype(np.float32)
-    for ring in (parts, whole):
-        renew_bootstraps(ring, slots_of(ring, keys), lambda seen: newer[seen[:, 1].astype(int)])
-    assert_equal_targets(parts, whole, keys)
+    assert_equal_targets(parts, whole, keys, lambda observations: newer[observations[:, 1].astype(int)])
 
 
 def test_the_end_of_a_segment_is_no_end(seed: int) -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from muzero_wm.basis.errors import UserError
 from muzero_wm.config import ReplayConfig
 from muzero_wm.replay.buffer import Batch, ReplayBuffer
-from muzero_wm.replay.reanalyze import renew_bootstraps
+from muzero_wm.replay.reanalyze import fresh_bootstraps
 from muzero_wm.replay.trajectory import Trajectories
 from tests.replay.helpers import brute_force_return, make_episode, make_spec
 
@@ -97,8 +97,8 @@ def test_clipped_rewards_by_hand() -> None:
     assert targets.value[0].tolist() == pytest.approx(expected[:3])
     assert targets.reward.tolist() == [[1, -1], [-1, 0], [0, 1], [1, 0]]
     assert buffer.ring["reward"][:4].tolist() == rewards
-    renew_bootstraps(buffer, np.array([0]), lambda observations: np.full(len(observations), 6.0, np.float32))
-    value = buffer.batch(np.array([0]), 0.0, np.random.default_rng(0)).targets.value[0, 0]
+    ends = fresh_bootstraps(buffer, np.array([0]), lambda observations: np.full(len(observations), 6.0, np.float32))
+    value = buffer.batch(np.array([0]), 0.0, np.random.default_rng(0), ends=ends).targets.value[0, 0]
     assert value == pytest.approx(0.75 * (1 - 0.5 + 0.25 * 6) + 0.25 * 0.5)
 
 
@@ -141,13 +141,16 @@ def test_renewed_bootstraps_are_those_of_the_newer_values(
     start = (4 * 14) % 60
     slots = (start + rng.integers(steps, size=3)) % 60
 
+    count = 0
+
     def evaluate(observations: np.ndarray) -> np.ndarray:
+        nonlocal count
+        count += len(observations)
         assert (observations[:, 0] == 1).all()
         return np.array(new, np.float32)[observations[:, 1].astype(int)]
 
     before = buffer.ring["value"].copy()
-    count = renew_bootstraps(buffer, slots, evaluate)
-    targets = buffer.batch(slots, 0.0, rng).targets
+    targets = buffer.batch(slots, 0.0, rng, ends=fresh_bootstraps(buffer, slots, evaluate)).targets
     fresh = make_episode(rewards, players=1, terminated=terminated, values=new)
     ends = set()
     for row, root in enumerate((slots - start) % 60):
@@ -165,8 +168,9 @@ def test_the_share_of_the_search_stays_the_search_s() -> None:
     config = ReplayConfig(max_steps=60, n_step=2, unroll_steps=1, bootstrap="teacher", outcome_weight=0.75)
     buffer = ReplayBuffer(make_spec(1), config, 1.0)
     buffer.extend(make_episode([1.0] * 5, players=1, values=[0.5, 0.25, 8.0, 8.0, 8.0, 0.0]))
-    renew_bootstraps(buffer, np.array([0, 1]), lambda observations: np.full(len(observations), 4.0, np.float32))
-    values = buffer.batch(np.array([0, 1]), 0.0, np.random.default_rng(0)).targets.value
+    slots = np.array([0, 1])
+    ends = fresh_bootstraps(buffer, slots, lambda observations: np.full(len(observations), 4.0, np.float32))
+    values = buffer.batch(slots, 0.0, np.random.default_rng(0), ends=ends).targets.value
     assert values[:, 0].tolist() == pytest.approx([0.75 * 6 + 0.25 * 0.5, 0.75 * 6 + 0.25 * 0.25])
 
 
