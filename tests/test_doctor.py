@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,15 @@ def test_every_backend_is_there_or_missing_with_its_reason(
         assert "'muzero-wm[openvino]'" in out
     assert about["processor"] and about["planner_uses"] == mcts.default_instruction_set()
     assert (why_not_bf16() or "bf16") in about["boards_learnt_in"]
+
+
+def test_extras_are_there_or_missing_with_what_brings_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    extras, missing = doctor._extras()
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert sorted([*extras, *missing]) == sorted(project["optional-dependencies"].keys() - {"dev"})
+    assert ("atari" in extras) == (doctor._is_installed("ale-py"))
+    monkeypatch.setattr(doctor, "_is_installed", lambda package: package != "ale-py")
+    assert doctor._extras()[1] == ["atari"]
 
 
 def test_what_is_broken_is_exit_code_1_with_a_remedy(

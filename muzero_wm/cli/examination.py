@@ -9,6 +9,7 @@ import importlib.util
 import io
 import os
 import platform
+import re
 import signal
 import tempfile
 import time
@@ -97,12 +98,32 @@ def _versions() -> dict[str, str]:
     return found
 
 
+def _extras() -> tuple[list[str], list[str]]:
+    """Returns the extras whose packages are all installed, and those of which one is missing."""
+    needs: dict[str, list[str]] = {}
+    for requirement in importlib.metadata.requires("muzero-wm") or []:
+        if (found := re.match(r"([\w.-]+).*extra == ['\"](\w+)['\"]", requirement)) and found[1] != "muzero-wm":
+            needs.setdefault(found[2], []).append(found[1])
+    needs.pop("dev", None)
+    there = {extra: all(map(_is_installed, packages)) for extra, packages in needs.items()}
+    return [extra for extra, ok in there.items() if ok], [extra for extra, ok in there.items() if not ok]
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
 def _machine() -> dict[str, Any]:
     import torch
 
     from muzero_wm.model.precision import describe, resolve_precision
 
     found, absent = _backends()
+    extras, missing = _extras()
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "system": f"{platform.system()} {platform.machine()}",
@@ -113,6 +134,8 @@ def _machine() -> dict[str, Any]:
         "planner_uses": planner_instructions(),
         "gpu": gpus or ["none"],
         "boards_learnt_in": describe(resolve_precision("auto", conv=True)),
+        "extras": extras or ["none"],
+        "missing_extras": [f"{extra} (pip install 'muzero-wm[{extra}]')" for extra in missing] or ["none"],
         "inference_backends": list(found),
         "missing_backends": [f"{name} ({reason})" for name, reason in absent.items()] or ["none"],
         "threads": [
