@@ -53,7 +53,7 @@ lint: $(VENV)/.installed-dev  ## ruff, mypy, cython-lint
 check: lint test  ## everything a reviewer would run: lint, types, tests
 
 bench: $(VENV)/.installed-dev  ## five seeds of the quickstart: strength and speed, for benchmarks/RESULTS.md
-	$(BIN)/python benchmarks/seeds.py quickstart --seeds 0 1 2 3 4 --opponent perfect --simulations 25
+	$(BIN)/python benchmarks/learning/seeds.py quickstart --seeds 0 1 2 3 4 --opponent perfect --simulations 25
 
 clean:  ## remove what was built and cached; .venv and runs/ stay
 	rm -rf build dist *.egg-info mcts/_*.c mcts/_*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -11,7 +11,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def _benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks"))
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks/faults"))
 
 
 def test_no_damage_is_loaded_silently(seed: int) -> None:

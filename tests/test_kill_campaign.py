@@ -1,4 +1,4 @@
-"""The campaign of kills in a reduced form; the full one is `benchmarks/kill_campaign.py`."""
+"""The campaign of kills in a reduced form; the full one is `benchmarks/faults/kill_campaign.py`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[1]
 
 @pytest.mark.slow
 def test_a_run_killed_three_times_ends_like_the_one_never_killed(tmp_path: Path) -> None:
-    command = [sys.executable, str(ROOT / "benchmarks/kill_campaign.py"), "--kills", "3", "--updates", "800"]
+    command = [sys.executable, str(ROOT / "benchmarks/faults/kill_campaign.py"), "--kills", "3", "--updates", "800"]
     done = subprocess.run(
         [*command, "--longest", "2", "--json", str(tmp_path / "report.json")],
         env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False,

@@ -1,6 +1,6 @@
 """Times the tree search of several builds of the planner, and of mctx, in turn.
 
-    python benchmarks/search_builds.py before=../old after=. clang=../clang --rounds 5 --json builds.json
+    python benchmarks/speed/search_builds.py before=../old after=. clang=../clang --rounds 5 --json builds.json
 
 Each build is a folder with a built `mcts/`. Every round runs each in a process of its own, so that a busy moment of the
 machine meets all of them; `baseline` among the names of --sets repeats the last build with that instruction set. Where

@@ -1,8 +1,8 @@
 """Kills one run with SIGKILL at random moments, resumes it each time, and compares its end with the run never killed.
 
 Kills come while libraries load, while a checkpoint is read or written, and while the run trains. For example:
-    python benchmarks/kill_campaign.py --kills 50 --json kills.json
-    python benchmarks/kill_campaign.py --kills 3 --set acting.process=false learning.max_updates=60
+    python benchmarks/faults/kill_campaign.py --kills 50 --json kills.json
+    python benchmarks/faults/kill_campaign.py --kills 3 --set acting.process=false learning.max_updates=60
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from muzero_wm.bench.machine import describe
 from muzero_wm.replay.packs import contents
 from muzero_wm.storage.checkpoint import latest, load_checkpoint
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SETTINGS = [
     "acting.process=true",
     "replay.priority_exponent=0.6",

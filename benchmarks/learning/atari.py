@@ -4,8 +4,8 @@ Every game and seed has a run folder below --folder; one that is there already i
 campaign may be stopped and started again, and a larger budget goes on from a smaller one. Each leaves evaluation.json.
 
 For example:
-    python benchmarks/atari.py Boxing Asterix --seeds 0 1 --max-minutes 60 --folder runs/atari
-    python benchmarks/atari.py Pong --preset atari100k --seeds 0 1 2 --folder runs/100k
+    python benchmarks/learning/atari.py Boxing Asterix --seeds 0 1 --max-minutes 60 --folder runs/atari
+    python benchmarks/learning/atari.py Pong --preset atari100k --seeds 0 1 2 --folder runs/100k
 """
 
 from __future__ import annotations

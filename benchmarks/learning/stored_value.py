@@ -3,9 +3,9 @@
 Every run has the same number of updates, so it does not matter what else the machine does. Finished runs are kept below
 `--run-dir` with their figures and are not made again: the command can be stopped and started anew. For example:
 
-    python benchmarks/stored_value.py tictactoe --updates 700 --seeds 0 1 2
-    python benchmarks/stored_value.py connect4 --updates 1000 --seeds 0 1 2
-    python benchmarks/stored_value.py cartpole --updates 1500 --set replay.bootstrap=search
+    python benchmarks/learning/stored_value.py tictactoe --updates 700 --seeds 0 1 2
+    python benchmarks/learning/stored_value.py connect4 --updates 1000 --seeds 0 1 2
+    python benchmarks/learning/stored_value.py cartpole --updates 1500 --set replay.bootstrap=search
 
 Boards of known values tell the error of the network's value (root mean square and mean; true are -1, 0, 1), the share
 of moves that keep the outcome, with search and without, and games; one player tells returns.

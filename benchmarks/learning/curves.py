@@ -1,7 +1,7 @@
 """Returns over time of finished runs, as a table and as a picture: what training looked like, failures too.
 
 For example:
-    python benchmarks/curves.py runs/lunar/seed-* --picture docs/lunar.png
+    python benchmarks/learning/curves.py runs/lunar/seed-* --picture docs/lunar.png
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Fault campaigns: does anything damaged or mistaken get past without a clear word?
 
-    python benchmarks/faults.py corrupt --variants 400 --json corrupt.json
-    python benchmarks/faults.py inputs --json inputs.json
-    python benchmarks/faults.py environments --json environments.json
+    python benchmarks/faults/campaigns.py corrupt --variants 400 --json corrupt.json
+    python benchmarks/faults/campaigns.py inputs --json inputs.json
+    python benchmarks/faults/campaigns.py environments --json environments.json
 
 Each prints its counts, names what went wrong, and ends with exit code 1 when anything did.
 """

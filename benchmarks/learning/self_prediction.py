@@ -3,8 +3,8 @@
 Same budget of updates, same seeds, everything else equal: games are played with the online weights in all three, so
 that `ema_decay` reaches nothing but the self-prediction. Strength is the share of solved positions in which the move
 chosen keeps the game-theoretic outcome. One process per run:
-    python benchmarks/self_prediction.py run off --seed 0 --updates 4000 --json off-0.json
-    python benchmarks/self_prediction.py table *.json --plot docs/self_prediction.png
+    python benchmarks/learning/self_prediction.py run off --seed 0 --updates 4000 --json off-0.json
+    python benchmarks/learning/self_prediction.py table *.json --plot docs/self_prediction.png
 """
 
 from __future__ import annotations

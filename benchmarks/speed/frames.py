@@ -1,6 +1,6 @@
 """Fills a ring with pictures that are shown in stacks: bytes in memory and on the disk, and the time of a batch.
 
-    python benchmarks/frames.py synthetic breakout pong ms_pacman --json frames.json
+    python benchmarks/speed/frames.py synthetic breakout pong ms_pacman --json frames.json
 
 Games need ale-py; random moves are played, each held for four emulated frames. What is played is repeated until there
 are enough steps: farther apart than anything that compression could use. The ring that stores whole stacks beside it

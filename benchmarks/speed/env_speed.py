@@ -1,6 +1,6 @@
 """Speed of one game written twice: as a Gymnasium environment and as Numba kernels.
 
-    PYTHONPATH=examples python benchmarks/env_speed.py --games 1 64 1024 --json env_speed.json
+    PYTHONPATH=examples python benchmarks/speed/env_speed.py --games 1 64 1024 --json env_speed.json
 
 Both forms of `examples/connect3_*.py` play random legal games in lockstep; only `step` is timed, with all that it hands
 over: observations, legal moves, rewards, and the next games. The forms take turns, and medians count.

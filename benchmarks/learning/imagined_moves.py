@@ -1,7 +1,7 @@
 """How long imagination stays right: rewards and values after d imagined random moves in Connect Four.
 
 For example:
-    python benchmarks/imagined_moves.py runs/connect4-1
+    python benchmarks/learning/imagined_moves.py runs/connect4-1
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from muzero_wm.basis.errors import UserError
 from muzero_wm.basis.seeding import derive_seed, episode_seeds
 from muzero_wm.storage.checkpoint import load_checkpoint
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SLOT = 5
 STEPS_PER_ROUND = 20
 SAYS = {

@@ -6,8 +6,8 @@ of solved positions in which the move chosen keeps the game-theoretic outcome; `
 target on such moves, `repeated` the share of evaluations spent on a leaf that was waited for already. Needs bitbully
 (pip install muzero-wm[eval]).
 
-    python benchmarks/parallel_leaves.py --run runs/connect4-1 --json leaves.json
-    python benchmarks/parallel_leaves.py --simulations 400 --positions 300
+    python benchmarks/speed/parallel_leaves.py --run runs/connect4-1 --json leaves.json
+    python benchmarks/speed/parallel_leaves.py --simulations 400 --positions 300
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Times searches with a small MLP world model: the native evaluator against PyTorch, network included.
 
-    python benchmarks/native_mlp.py --json native_mlp.json
+    python benchmarks/speed/native_mlp.py --json native_mlp.json
 
 The model is that of tic-tac-toe with 64 features everywhere and one dynamics block. A search is everything from the
 observations to the result. All variants of a size take turns; the shortest time

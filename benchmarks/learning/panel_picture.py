@@ -1,6 +1,6 @@
 """Draws the progress panel of a run as it stood at some moment, from its metrics.jsonl, as an SVG for the documents.
 
-python benchmarks/panel_picture.py runs/quickstart docs/panel-two.svg --at 0.6
+python benchmarks/learning/panel_picture.py runs/quickstart docs/panel-two.svg --at 0.6
 """
 
 from __future__ import annotations

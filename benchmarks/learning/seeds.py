@@ -1,9 +1,9 @@
 """Trains one preset, or what follows from one environment, with several seeds and evaluates each run.
 
 For example:
-    python benchmarks/seeds.py quickstart --seeds 0 1 2 3 4 --opponent perfect --simulations 25
-    python benchmarks/seeds.py connect4 --seeds 0 --opponent mcts:1000 --simulations 64
-    python benchmarks/seeds.py --env gym:LunarLander-v3 --max-minutes 40 --run-dir runs/lunar
+    python benchmarks/learning/seeds.py quickstart --seeds 0 1 2 3 4 --opponent perfect --simulations 25
+    python benchmarks/learning/seeds.py connect4 --seeds 0 --opponent mcts:1000 --simulations 64
+    python benchmarks/learning/seeds.py --env gym:LunarLander-v3 --max-minutes 40 --run-dir runs/lunar
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Without noise the survivor of sequential halving is the action with the most vis
 the improved policy also ranks actions that were visited less. One agent plays both sides, in pairs of games with one
 random opening. For example:
 
-    python benchmarks/which_move.py runs/quickstart runs/connect4-1 --games 400 --simulations 16 64
+    python benchmarks/learning/which_move.py runs/quickstart runs/connect4-1 --games 400 --simulations 16 64
 
 Tic-tac-toe tells the losses against every sequence of replies too. Where a run is for one player, both play the same
 number of episodes.

@@ -1,7 +1,7 @@
 """Trains one preset for a while and watches what it costs: speed, memory, threads, files, and the run folder.
 
 For example:
-    python benchmarks/soak.py connect4 --minutes 20 --json soak.json --picture docs/soak.png
+    python benchmarks/faults/soak.py connect4 --minutes 20 --json soak.json --picture docs/soak.png
 The verdict compares straight lines through everything after the warm-up: a run is flat when over the time watched it
 grows by less than the limits below.
 """
@@ -23,7 +23,7 @@ import numpy as np
 
 from muzero_wm.bench.machine import describe
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 # Largest change after the warm-up, in per cent of the mean; speeds may rise but not fall.
 LIMITS = {"steps per second": -10.0, "updates per second": -10.0, "learner MiB": 5.0, "actor MiB": 5.0}
 ENDING = 10.0  # seconds at the end that are not watched: the processes go one after the other

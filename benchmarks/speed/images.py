@@ -1,7 +1,7 @@
 """What the network for images costs: operations, evaluations by every backend, and where an update's time goes.
 
 For example:
-    python benchmarks/images.py --shapes 4x48x48 4x96x96 --widths 32 64
+    python benchmarks/speed/images.py --shapes 4x48x48 4x96x96 --widths 32 64
 """
 
 from __future__ import annotations

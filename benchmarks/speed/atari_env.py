@@ -1,6 +1,6 @@
 """Speed of Atari: `ale:GAME` beside ale-py's own vector environment and EnvPool, and where the time of a step goes.
 
-    python benchmarks/atari_env.py --games Breakout Pong MsPacman --slots 8 --workers 0 1 2 --json atari_env.json
+    python benchmarks/speed/atari_env.py --games Breakout Pong MsPacman --slots 8 --workers 0 1 2 --json atari_env.json
 
 All show the same: four frames a step, the maximum of the last two, grey, 96 x 96 by area, four of them; a life lost
 ends an episode, rewards are raw. They play random actions in turns, and medians of steps per second count. EnvPool

@@ -1,7 +1,7 @@
 """Times environments stepped in this process and in workers, in turn, and keeps the best round of each.
 
 For example:
-    python benchmarks/env_workers.py gym:CartPole-v1 gym:LunarLander-v3 --workers 0 1 2
+    python benchmarks/speed/env_workers.py gym:CartPole-v1 gym:LunarLander-v3 --workers 0 1 2
 """
 
 from __future__ import annotations

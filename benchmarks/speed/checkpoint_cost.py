@@ -1,6 +1,6 @@
 """What checkpoints cost: seconds, bytes and compression, at the default interval, while the game is really played.
 
-    python benchmarks/checkpoint_cost.py connect4 tictactoe --json cost.json
+    python benchmarks/speed/checkpoint_cost.py connect4 tictactoe --json cost.json
 
 Plays and learns with a preset for some time, then measures what whole intervals bring: as many steps as were really
 played per second, in a ring that fills up accordingly. Its episodes are those played, in other orders and with slightly
