@@ -227,7 +227,7 @@ def load(run_dir: str | Path, checkpoint: Which = "last", *, device: str = "auto
         raise
     except UserError as error:
         raise CheckpointError("; ".join(str(error).splitlines()[:5])) from None
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError, AttributeError) as error:
         raise CheckpointError(f"{folder}: its checkpoint holds no agent ({type(error).__name__}: {error})") from None
     torch.set_num_threads(config.run.threads)
     return Agent(config, spec, model.to(resolve_device(device, model.torso.spatial)), updates)

@@ -16,7 +16,7 @@ from muzero_wm.basis.errors import CheckpointError, UserError
 from muzero_wm.cli import main as cli
 from muzero_wm.config.presets import load_config
 from muzero_wm.storage.checkpoint import SaveError
-from muzero_wm.storage.exported import ABOUT, WEIGHTS
+from muzero_wm.storage.exported import ABOUT, WEIGHTS, read_agent, write_agent
 from muzero_wm.training import train
 
 CONV = ["model.torso=conv", "model.batch_norm=true"]
@@ -64,6 +64,19 @@ def test_an_agent_is_saved_where_one_wants_it(tmp_path: Path) -> None:
         agent.save(tmp_path / "file")
 
 
+def test_weights_that_a_network_uses_twice_are_written_twice(tmp_path: Path) -> None:
+    once = torch.arange(6.0).view(2, 3)
+    write_agent(tmp_path, {"first": once, "second": once, "part": once[1:]}, {"updates": 1})
+    found, _ = read_agent(tmp_path)
+    assert torch.equal(found["first"], once) and torch.equal(found["second"], once)
+    assert torch.equal(found["part"], once[1:])
+
+
+def test_reading_takes_no_more_memory_than_there_is_to_read(tmp_path: Path, little_memory: None) -> None:
+    write_agent(tmp_path, {"weight": torch.ones(3)}, {"updates": 1})
+    assert torch.equal(read_agent(tmp_path)[0]["weight"], torch.ones(3))
+
+
 def test_an_agent_is_evaluated_like_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     trained(tmp_path / "run").save(tmp_path / "agent")
     assert cli.main(["evaluate", str(tmp_path / "agent"), "--opponent", "random", "--games", "2"]) == 0
@@ -81,6 +94,14 @@ def break_entry(folder: Path) -> None:
 
 def break_format(folder: Path) -> None:
     (folder / ABOUT).write_text(json.dumps(json.loads((folder / ABOUT).read_text()) | {"format": 99}))
+
+
+def break_format_beyond(folder: Path) -> None:
+    (folder / ABOUT).write_text((folder / ABOUT).read_text().replace('"format": 1', '"format": 1e999'))
+
+
+def break_updates(folder: Path) -> None:
+    (folder / ABOUT).write_text((folder / ABOUT).read_text().replace('"updates": 3', '"updates": 1e999', 1))
 
 
 def break_config(folder: Path) -> None:
@@ -114,6 +135,7 @@ def link(folder: Path) -> None:
     ("damage", "expected"),
     [(break_text, "model.json: is damaged"), (break_entry, "model.json: is damaged"),
      (break_format, "newer muzero-wm (format 99"), (break_config, "configuration in the checkpoint"),
+     (break_format_beyond, "model.json: is damaged"), (break_updates, "holds no agent (OverflowError"),
      (break_environment, "makes no sense"), (flip_a_bit, "is not the file that model.json describes"),
      (exchange, "is not the file that model.json describes"), (take_away, "model.safetensors: is missing"),
      (link, "model.safetensors: is not readable")],

@@ -104,6 +104,22 @@ def test_a_budget_of_steps_is_kept_exactly(process: bool, tmp_path: Path) -> Non
     assert [share for _, share in steps] == [count / 288 for count, _ in steps]
 
 
+@pytest.mark.parametrize(
+    ("least", "settings"),
+    [(208, ["replay.unroll_steps=5", "replay.n_step=5"]), (336, ["acting.steps_per_round=20", "replay.n_step=1"])],
+)
+def test_the_smallest_budget_of_steps_is_one_that_is_learnt_from(
+    least: int, settings: list[str], tmp_path: Path
+) -> None:
+    """What is played in a round is learnt from in the next one, and the last round may be one move."""
+    settings = [*SMALL, *settings]
+    assert train(
+        load_config(None, env="tictactoe", overrides=[*settings, f"learning.max_steps={least}"]), tmp_path
+    ).updates
+    with pytest.raises(UserError, match=f"learning.max_steps: expected {least} or more, or nothing is learnt"):
+        load_config(None, env="tictactoe", overrides=[*settings, f"learning.max_steps={least - 1}"])
+
+
 def test_a_budget_of_steps_that_is_resumed_ends_as_it_would_have(tmp_path: Path) -> None:
     config = load_config(None, env="tictactoe", overrides=[*SMALL, "learning.max_steps=300"])
     whole = weights(train(config, tmp_path / "whole"))

@@ -350,11 +350,17 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _enough_steps(self) -> Config:
-        steps, least = self.learning.max_steps, max(self.acting.num_envs, self.replay.min_steps)
-        if steps is not None and steps <= least:
+        steps, envs, replay = self.learning.max_steps, self.acting.num_envs, self.replay
+        if steps is None:
+            return self
+        round_steps = envs * self.acting.steps_per_round
+        ahead = envs * (replay.unroll_steps + replay.n_step + 1) if replay.n_step else 0
+        rounds = -(-max(replay.min_steps, ahead) // round_steps)
+        least = rounds * round_steps + envs  # what is played in a round is learnt from in the next one
+        if steps < least:
             raise ValueError(
-                f"learning.max_steps: expected more than replay.min_steps and acting.num_envs, {least}, or nothing is "
-                f"learnt; got {steps}"
+                f"learning.max_steps: expected {least} or more, or nothing is learnt: updates begin behind {rounds} "
+                f"rounds of {round_steps} steps, for replay.min_steps and what targets look ahead; got {steps}"
             )
         return self
 

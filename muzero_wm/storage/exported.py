@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,9 +38,14 @@ def write_agent(folder: Path, weights: Mapping[str, Tensor], about: Mapping[str,
     Raises:
         OSError: they cannot be written.
     """
+    import torch
     from safetensors.torch import save
 
-    data = save({name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()})
+    # copies: the format has no two names for the same numbers, and a network may use its weights twice
+    apart = {
+        name: torch.clone(each.detach().cpu(), memory_format=torch.contiguous_format) for name, each in weights.items()
+    }
+    data = save(apart)
     content = {"format": FORMAT, "muzero_wm": __version__, **about}
     content["weights"] = {"file": WEIGHTS, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
     write_atomic(folder / WEIGHTS, data)
@@ -65,7 +71,7 @@ def read_agent(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
         about = json.loads(text)
         written, size, digest = int(about["format"]), about["weights"]["bytes"], about["weights"]["sha256"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         raise CheckpointError(f"{folder / ABOUT}: is damaged or does not describe an agent") from None
     if written > FORMAT:
         newer = f"format {written}, this one reads {FORMAT}"
@@ -82,7 +88,8 @@ def read_agent(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 def _read(path: Path, most: int) -> bytes:
     try:
         with open_regular(path) as stream:
-            data = stream.read(most + 1)
+            # what is asked for is set aside before it is read, so no more than there is
+            data = stream.read(min(os.fstat(stream.fileno()).st_size, most) + 1)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: is missing") from None
     except OSError as error:

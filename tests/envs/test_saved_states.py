@@ -96,6 +96,26 @@ def test_an_environment_that_cannot_be_saved_after_all_says_where() -> None:
         env.snapshot()
 
 
+@pytest.mark.parametrize("how", ["exit", "hang"])
+@pytest.mark.parametrize("where", ["save", "load"])
+def test_an_environment_that_never_comes_back_from_saving_or_loading_is_named(where: str, how: str) -> None:
+    name = f"tests.envs.toys:stuck(where={where}, how={how})"
+    quiet = envs.make("tests.envs.toys:lives", 4)
+    quiet.reset()
+    play(quiet, 1, 0)
+    env = envs.make(name, 4, workers=2, timeout=0.5 if how == "hang" else None)
+    try:
+        env.reset()
+        play(env, 1, 0)
+        with pytest.raises(envs.EnvError) as caught:
+            env.restore(quiet.snapshot()) if where == "load" else env.snapshot()
+    finally:
+        env.close()
+    wrong = f"{where} takes longer than" if how == "hang" else f"slots 0 to 1 ended in {where}: exit code 3"
+    assert wrong in str(caught.value) and "(slot 0, episode 0, reset seed " in str(caught.value)
+    assert str(caught.value).endswith("step 1)")
+
+
 def test_two_seats_do_not_see_all_that_a_stack_holds() -> None:
     class Saving(Walk):
         saves_state = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from typing import Any
 
 import gymnasium
@@ -267,3 +269,30 @@ class Lives(SingleEnv):
 def lives(count: int = 3) -> Lives:
     """Returns a game of several episodes."""
     return Lives(count)
+
+
+class Stuck(Lives):
+    """Ends its process ("exit") or waits for ever ("hang") where it is saved or loaded."""
+
+    def __init__(self, where: str, how: str) -> None:
+        super().__init__()
+        self._where, self._how = where, how
+
+    def save(self) -> bytes:
+        self._strike("save")
+        return super().save()
+
+    def load(self, state: bytes, shown: Any) -> Moment:
+        self._strike("load")
+        return super().load(state, shown)
+
+    def _strike(self, where: str) -> None:
+        if where != self._where:
+            return
+        if self._how == "exit":
+            os._exit(3)
+        time.sleep(1000.0)
+
+
+def stuck(where: str, how: str) -> Stuck:
+    return Stuck(where, how)

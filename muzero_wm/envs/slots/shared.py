@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from muzero_wm.envs.base import EnvSpec, Step
 
+CALLS = ("step", "reset", "save", "load")
+"""What of an environment a worker calls, by the number that it writes down."""
+
 _ALIGN = 8  # bytes, of the widest number
 
 
@@ -25,7 +28,7 @@ class SharedSlots:
     Attributes:
         file: descriptor of the memory.
         action: [n] int64, to be played.
-        place: [W, 4] int64, what a worker calls or called last: slot, episode, step, and 1 for a reset.
+        place: [W, 4] int64, what a worker calls or called last: slot, episode, step, and which of `CALLS`.
         since: [W] float64, the monotonic time at which it called, 0 while it calls nothing.
     """
 

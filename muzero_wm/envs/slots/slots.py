@@ -163,7 +163,7 @@ class SlotEnv(BatchedEnv):
         like = {"episode": self._episode, "length": self._length, "observation": self._shown}
         saved = self._checked_snapshot(snapshot, like | {"legal_actions": self._legal})
         actions, states = unpack(self.spec.name, snapshot, saved["length"])
-        self._episode[:] = saved["episode"]
+        self._episode[:], self._length[:] = saved["episode"], saved["length"]
         goes_on = np.full(self.num_envs, keep_episodes)
         self.not_restored = "" if keep_episodes else "unfinished episodes were given up"
 
@@ -171,10 +171,7 @@ class SlotEnv(BatchedEnv):
             if not keep_episodes:
                 return self._start_episode(i, new_game=True)
             shown, legal = saved["observation"][i], saved["legal_actions"][i]
-            if states[i]:
-                problem = self._load(i, states[i], int(saved["length"][i]), shown, legal)
-            else:
-                problem = self._replay(i, actions[i], shown, legal)
+            problem = self._load(i, states[i], shown, legal) if states[i] else self._replay(i, actions[i], shown, legal)
             if not problem:
                 observation: NDArray[Any] = shown
                 return observation
@@ -203,9 +200,8 @@ class SlotEnv(BatchedEnv):
         except Exception as error:
             raise EnvError(f"{self.spec.name}: save raised {one_line(error)} ({self.where(i)})") from error
 
-    def _load(self, i: int, state: bytes, length: int, shown: NDArray[Any], legal: NDArray[np.bool_]) -> str:
+    def _load(self, i: int, state: bytes, shown: NDArray[Any], legal: NDArray[np.bool_]) -> str:
         """Puts slot i into a state; returns why that could not be done, or ""."""
-        self._length[i] = length
         try:
             self._take(i, self.envs[i].load(state, shown))
         except EnvError as error:

@@ -21,7 +21,7 @@ from muzero_wm.basis.processes import Child, RemoteTraceback, StartError, remote
 from muzero_wm.envs.base import BatchedEnv, EnvError, EnvSpec, Step, checked_openings
 from muzero_wm.envs.naming.handover import Handover, handover
 from muzero_wm.envs.slots.saved import pack, unpack
-from muzero_wm.envs.slots.shared import SharedSlots
+from muzero_wm.envs.slots.shared import CALLS, SharedSlots
 from muzero_wm.envs.slots.single import Moment, SingleEnv
 from muzero_wm.envs.slots.slots import SlotEnv, place
 
@@ -237,8 +237,8 @@ class WorkerEnv(BatchedEnv):
 
     def _called(self, w: int) -> tuple[str, str]:
         """Returns what a worker called last, and of which slot, episode, seed and step."""
-        slot, episode, step, is_reset = (int(part) for part in self._shared.place[w])
-        return "reset" if is_reset else "step", place(self._seed, slot, episode, step)
+        slot, episode, step, call = (int(part) for part in self._shared.place[w])
+        return CALLS[call], place(self._seed, slot, episode, step)
 
 
 class _WatchedSlots(SlotEnv):
@@ -251,19 +251,33 @@ class _WatchedSlots(SlotEnv):
         self._place, self._since = shared.place[w], shared.since[w : w + 1]
 
     def _begin(self, i: int, new_game: bool) -> NDArray[Any]:
-        self._calls(i, is_reset=True)
+        self._calls(i, "reset")
         observation = super()._begin(i, new_game)
         self._since[0] = 0.0
         return observation
 
     def _play(self, i: int, move: int) -> Moment:
-        self._calls(i, is_reset=False)
+        self._calls(i, "step")
         moment = super()._play(i, move)
         self._since[0] = 0.0
         return moment
 
-    def _calls(self, i: int, is_reset: bool) -> None:
-        self._place[:] = self._first_slot + i, self._episode[i], self._length[i], is_reset
+    def _save(self, i: int) -> bytes:
+        if not self.envs[i].saves_state:
+            return b""
+        self._calls(i, "save")
+        state = super()._save(i)
+        self._since[0] = 0.0
+        return state
+
+    def _load(self, i: int, state: bytes, shown: NDArray[Any], legal: NDArray[np.bool_]) -> str:
+        self._calls(i, "load")
+        problem = super()._load(i, state, shown, legal)
+        self._since[0] = 0.0
+        return problem
+
+    def _calls(self, i: int, call: str) -> None:
+        self._place[:] = self._first_slot + i, self._episode[i], self._length[i], CALLS.index(call)
         self._since[0] = time.monotonic()
 
 
