@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from muzero_wm.basis.errors import one_line
 from muzero_wm.envs.base import EnvError, EnvSpec
 from muzero_wm.replay.frames import stored_whole
 from muzero_wm.replay.room import Room, step_layout
@@ -250,14 +251,25 @@ class OpenEpisodes:
         """Restores `state_dict` of as many environments.
 
         Raises:
-            EnvError: the state is of another number of environments, or holds something else of a step.
+            EnvError: the state is of another number of environments, holds something else of a step, or makes no sense.
         """
+        try:
+            self._restore(state)
+        except EnvError:
+            raise
+        except (KeyError, TypeError, ValueError, IndexError, OverflowError, AttributeError) as error:
+            raise EnvError(f"the checkpoint's unfinished episodes make no sense: {one_line(error)[:200]}") from None
+
+    def _restore(self, state: Mapping[str, Any]) -> None:
         length = np.asarray(state["length"])
         if length.shape != self.length.shape:
             raise EnvError(
                 f"acting.num_envs: the checkpoint holds the episodes of {len(length)} environments, got "
                 f"{len(self.length)}; resume with the old number"
             )
+        taken = len(state["action"])
+        if length.dtype.kind != "i" or not 0 <= length.min() <= length.max() <= taken or length.sum() != taken:
+            raise ValueError(f"expected the steps of {taken} moves, got {length.tolist()[:8]}")
         self.length[:] = length
         # a run with other settings, or of an earlier version, may have kept more of an episode; it is cut next
         room = self._room
@@ -273,10 +285,26 @@ class OpenEpisodes:
         # runs of earlier versions kept whole episodes, and did not count moves here
         self._repeated[:] = np.asarray(state.get("repeated", 0))
         self._lead[:] = np.asarray(state.get("lead", 0))
+        again = np.minimum(self._repeated, room.lead)
+        if (self._lead < 0).any() or (self._lead > again).any() or (self._repeated > np.maximum(length - 1, 0)).any():
+            raise ValueError("lead, repeated: expected at most what a row holds")
+        self._check({name: column[:, :width][inside] for name, column in self._columns.items()})
         self._steps[:] = np.asarray(state.get("steps", length))
         rewards = _seen_first(self._columns["reward"][:, :width], self._columns["to_play"][:, :width])
         self._return[:] = np.asarray(state.get("return", np.where(inside, rewards, 0.0).sum(1)))
         self._moves = int(state.get("moves", self._room.first_moves))
+
+    def _check(self, steps: Mapping[str, NDArray[Any]]) -> None:
+        """Checks what is trusted later: indices and finite numbers."""
+        for name, what, most in (
+            ("action", "actions", self._spec.num_actions),
+            ("to_play", "seats", self._spec.num_players),
+        ):
+            if ((steps[name] < 0) | (steps[name] >= most)).any():
+                raise ValueError(f"{name}: expected {what} in 0 .. {most - 1}")
+        for name, array in steps.items():
+            if array.dtype.kind == "f" and name != "observation" and not np.isfinite(array).all():
+                raise ValueError(f"{name}: expected finite numbers")
 
 
 def _seen_first(reward: NDArray[np.float32], to_play: NDArray[np.int8]) -> NDArray[np.float64]:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from muzero_wm import envs
 from muzero_wm.acting.pool import ActorPool
@@ -45,6 +50,37 @@ def test_several_actors_go_on_from_a_state() -> None:
     assert_same_games(results + play(again, config, rounds=3), whole)
     with pytest.raises(envs.EnvError, match="actors: the checkpoint holds the states of 2, got 1"):
         inline(config, first.state_dict())
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "problem"),
+    [
+        ("length", lambda array: array + 10**12, "expected the steps of"),
+        ("length", lambda array: array * 0 + 2**62, "expected the steps of"),
+        ("length", lambda array: array - 10**6, "expected the steps of"),
+        ("lead", lambda array: array + 10**6, "expected at most"),
+        ("lead", lambda array: array - 1, "expected at most"),
+        ("repeated", lambda array: array + 10**6, "expected at most"),
+        ("lead", lambda array: np.zeros(77, np.int64), "make no sense"),
+        ("steps", lambda array: None, "make no sense"),
+        ("action", lambda array: array + 99, "expected actions in 0 .. 1"),
+        ("to_play", lambda array: array + 1, "expected seats in 0 .. 0"),
+        ("reward", lambda array: array + np.nan, "reward: expected finite numbers"),
+        ("policy", lambda array: array[:-1], "make no sense"),
+    ],
+)
+def test_what_a_checkpoint_says_of_unfinished_episodes_is_checked(
+    name: str, change: Callable[[NDArray[Any]], Any], problem: str
+) -> None:
+    config = named("gym:CartPole-v1(frame_stack=3)")
+    pool = inline(config)
+    play(pool, config, rounds=1)
+    state = pool.state_dict()
+    assert state["open"]["length"].min() > 0
+    changed = state | {"open": state["open"] | {name: change(state["open"][name])}}
+    with pytest.raises(envs.EnvError, match="the checkpoint's unfinished episodes") as caught:
+        inline(config, changed)
+    assert problem in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_failing_slot_is_named_by_its_number_in_the_run() -> None:
