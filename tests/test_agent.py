@@ -199,6 +199,29 @@ def test_the_wrapper_of_gymnasium_that_stacks_frames_fits(seed: int) -> None:
         agent.act(np.zeros((3, 8, 3)))
 
 
+def test_pictures_that_do_not_fit_are_told_by_their_shape_in_one_line() -> None:
+    agent = agent_of(f"{HERE}(seen=Image, frame_stack=3)")
+    frame = np.zeros((9, 8, 3), np.uint8)
+    for wrong, told in ((frame, r"an array of shape \(9, 8, 3\)"), ([frame] * 4, r"4 of them"), ([], r"\[\]")):
+        with pytest.raises(ValueError, match=rf"^observation: expected the last 3 of frame_stack=3, .* got {told}$"):
+            agent.act(wrong)
+    inside = agent_of(f"{HERE}(seen=Inside)")
+    with pytest.raises(ValueError, match=r"^observation\['camera'\].* is missing, got an array of shape \(9, 8, 3\)$"):
+        inside.act(frame)
+
+
+def test_pictures_of_other_numbers_are_refused_by_an_agent(seed: int) -> None:
+    """Scaled to [0, 1] all of them would be 0 or 1 for a network that has learnt from uint8."""
+    frame = np.random.default_rng(seed).integers(2, 256, (9, 8, 3), np.uint8)
+    expected = r"observation: expected whole numbers from 0 to 255 \(uint8\), got"
+    plain, stacked = agent_of(f"{HERE}(seen=Image)"), agent_of(f"{HERE}(seen=Image, frame_stack=3)")
+    assert plain.act(frame) == plain.act(frame.astype(np.float32)) == plain.act(frame.astype(int))
+    for wrong in (frame / 255.0, frame.astype(int) + 300, frame.astype(int) - 256, np.full(frame.shape, np.nan)):
+        for agent, given in ((plain, wrong), (plain, np.moveaxis(wrong, -1, 0)), (stacked, [wrong])):
+            with pytest.raises(ValueError, match=expected):
+                agent.act(given)
+
+
 def test_pettingzoo_and_minatar_are_spoken_too() -> None:
     aec = pytest.importorskip("pettingzoo").make("aec", "classic/connect_four_v3")
     agent = agent_of("pettingzoo:classic/connect_four_v3")

@@ -97,7 +97,7 @@ def add_parser(words: Any, name: str, what: str, example: str) -> CommandParser:
 
 def run_argument(parser: CommandParser) -> None:
     """Adds the run that a command is about."""
-    parser.add_argument("run", metavar="RUN", help="a run folder")
+    parser.add_argument("run", metavar="RUN", help="a run folder, or one with the two files of an agent")
 
 
 def run_folder(text: str) -> Path:
@@ -109,6 +109,8 @@ def run_folder(text: str) -> Path:
     from muzero_wm.storage.folder import RunDirError
 
     folder = Path(text)
+    if folder.is_file():
+        raise RunDirError(f"{text}: is a file, expected the folder of a run or of an agent")
     if not any((folder / name).is_file() for name in ("config.yaml", "model.json")):
         there = [str(path.parent) for path in Path("runs").glob("*/config.yaml")]
         reason = (

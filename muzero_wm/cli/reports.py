@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from muzero_wm.basis.errors import UserError
+from muzero_wm.storage.files import why_not_writable
 
 
 class OutputError(UserError):
@@ -30,12 +31,14 @@ def check_writable(path: Path | None) -> None:
         path: where to; None when no file was asked for.
 
     Raises:
-        OutputError: its folder is not there, or the path is a folder.
+        OutputError: its folder is not there or takes no files, or the path is a folder.
     """
     if path is not None and path.is_dir():
         raise OutputError(f"--json {path}: expected a file, got a folder")
     if path is not None and not path.parent.is_dir():
         raise OutputError(f"--json {path}: the folder {path.parent} is not there")
+    if path is not None and (reason := why_not_writable(path.parent)):
+        raise OutputError(f"--json {path}: the folder {path.parent} cannot be written to: {reason}")
 
 
 def write_json(path: Path | None, report: Any) -> None:

@@ -33,7 +33,7 @@ class Translator:
         self._spec = spec
         self._observed = spec.language.observed if spec.language else None
         self._acted = spec.language.acted if spec.language else None
-        self._encode = encoding(self._observed, "observation") if self._observed else None
+        self._encode = encoding(self._observed, "observation", exact=True) if self._observed else None
         self._decode = decoding(self._acted) if self._acted else int
 
     def observation(self, raw: Any) -> NDArray[Any]:
@@ -89,7 +89,8 @@ class Translator:
         hint = f"observation: expected the last {k} of frame_stack={k}, oldest first (fewer as an episode begins)"
         count = len(raw) if isinstance(raw, Sequence) or (isinstance(raw, np.ndarray) and raw.ndim) else 0
         if not 1 <= count <= k:
-            raise EnvError(f"{hint}, got {str(raw)[:80]}")
+            several = isinstance(raw, Sequence) and not isinstance(raw, str) and count
+            raise EnvError(f"{hint}, got {f'{count} of them' if several else _told(raw)}")
         try:
             shown = [encode(frame) for frame in raw]
         except EnvError as error:
@@ -107,20 +108,22 @@ class Translator:
                 f"observation: expected numbers of shape {self._spec.observation_shape}, "
                 f"got {array.dtype} of shape {array.shape}"
             )
-        return array.astype(self._spec.observation_dtype, copy=False)
+        return _converted("observation", array, self._spec.observation_dtype)
 
 
-def encoding(observed: Observed, label: str) -> Callable[[Any], NDArray[Any]]:
+def encoding(observed: Observed, label: str, exact: bool = False) -> Callable[[Any], NDArray[Any]]:
     """Returns what makes an array of one raw observation, stacked frames left aside.
 
     Args:
         observed: how.
         label: what observations are called, for messages.
+        exact: numbers that the dtype cannot hold are refused. An environment's are looked at by `check-env`, not in
+            every step.
 
     Returns:
         A function that returns uint8 or float32, and raises EnvError where a raw observation is not of the space.
     """
-    encoders = [_part_encoding(part, label) for part in observed.parts]
+    encoders = [_part_encoding(part, label, exact) for part in observed.parts]
     if len(encoders) == 1:
         return _pictured(encoders[0], observed.picture, label) if observed.picture else encoders[0]
     return lambda raw: np.concatenate([encode(raw).ravel() for encode in encoders], dtype=np.float32)
@@ -203,7 +206,7 @@ def at(raw: Any, path: tuple[Key, ...], label: str) -> Any:
         try:
             part = part[key]
         except (KeyError, IndexError, TypeError):
-            raise EnvError(f"{named(label, path)} is missing, got {str(raw)[:80]}") from None
+            raise EnvError(f"{named(label, path)} is missing, got {_told(raw)}") from None
     return part
 
 
@@ -230,11 +233,11 @@ def _pictured(encode: Callable[[Any], NDArray[Any]], picture: Picture, label: st
     return prepared
 
 
-def _part_encoding(part: Part, label: str) -> Callable[[Any], NDArray[Any]]:
+def _part_encoding(part: Part, label: str, exact: bool) -> Callable[[Any], NDArray[Any]]:
     called, path, shape, dtype = named(label, part.path), part.path, part.raw, np.dtype(part.dtype)
     if not part.sizes:
         axes, wanted = part.axes, part.shape
-        return lambda raw: _array(called, at(raw, path, label), shape, dtype).transpose(axes).reshape(wanted)
+        return lambda raw: _array(called, at(raw, path, label), shape, dtype, exact).transpose(axes).reshape(wanted)
     start, sizes = np.array(part.start, np.int64), np.array(part.sizes, np.int64)
     offsets, total = np.cumsum(sizes) - sizes, math.prod(part.shape)
 
@@ -242,7 +245,7 @@ def _part_encoding(part: Part, label: str) -> Callable[[Any], NDArray[Any]]:
         value = at(raw, path, label)
         index = _array(called, value, shape, np.dtype(np.int64)).ravel() - start
         if ((index < 0) | (index >= sizes)).any():
-            raise EnvError(f"{called} must be in {part.space}, got {str(value)[:80]}")
+            raise EnvError(f"{called} must be in {part.space}, got {_told(value)}")
         row = np.zeros(total, np.float32)
         row[offsets + index] = 1.0
         return row
@@ -250,11 +253,30 @@ def _part_encoding(part: Part, label: str) -> Callable[[Any], NDArray[Any]]:
     return one_hot
 
 
-def _array(label: str, raw: Any, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+def _array(label: str, raw: Any, shape: tuple[int, ...], dtype: np.dtype[Any], exact: bool = False) -> NDArray[Any]:
     try:
-        array = np.asarray(raw, dtype)
+        array = np.asarray(raw, None if exact else dtype)
     except (TypeError, ValueError, OverflowError):
-        raise EnvError(f"{label} must be numbers of shape {shape}, got {str(raw)[:80]}") from None
+        array = np.asarray(None)
+    if array.dtype.kind not in "biuf":
+        raise EnvError(f"{label} must be numbers of shape {shape}, got {_told(raw)}")
     if array.shape != shape:
         raise EnvError(f"{label} must have shape {shape}, got {array.shape}")
-    return array
+    return _converted(label, array, dtype) if exact else array
+
+
+def _converted(label: str, array: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Returns an array in a dtype; raises where whole numbers are expected and others came, which would be rounded."""
+    with np.errstate(invalid="ignore"):
+        converted = array.astype(dtype, copy=False)
+    if dtype.kind in "iu" and array.dtype != dtype and (wrong := converted != array).any():
+        low, high = np.iinfo(dtype).min, np.iinfo(dtype).max
+        raise EnvError(f"{label}: expected whole numbers from {low} to {high} ({dtype}), got {array[wrong][0]!s:.20}")
+    return converted
+
+
+def _told(value: Any) -> str:
+    """Returns a value for a message, in one line; of an array with axes the shape says more than its first numbers."""
+    if isinstance(value, np.ndarray) and value.ndim > 1:
+        return f"an array of shape {value.shape}"
+    return " ".join(str(value)[:80].split())

@@ -6,7 +6,6 @@ as the network sees it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from muzero_wm.envs import BatchedEnv, EnvSpec
 from muzero_wm.envs.registry import as_evaluated, as_rendered
 from muzero_wm.evaluation.players import SearchingAgent
 from muzero_wm.evaluation.scene import Scene, Shot, shown
+from muzero_wm.storage.files import why_not_writable
 
 FORMATS = (".mp4", ".gif")
 MOST_STEPS = 3000
@@ -62,8 +62,8 @@ def check_film(path: Path) -> None:
         raise FilmError(f"--video {path}: expected a file that ends with {' or '.join(FORMATS)}")
     if path.is_dir() or not path.parent.is_dir():
         raise FilmError(f"--video {path}: expected a file in a folder that is there")
-    if not os.access(path.parent, os.W_OK):
-        raise FilmError(f"--video {path}: the folder cannot be written to")
+    if reason := why_not_writable(path.parent):
+        raise FilmError(f"--video {path}: the folder {path.parent} cannot be written to: {reason}")
     try:
         import PIL.Image  # noqa: F401
 
@@ -119,7 +119,8 @@ def write_film(
             _write(temporary, pictures(), _rate(env))
             temporary.replace(path)
         except (OSError, ValueError) as error:
-            raise FilmError(f"--video {path}: cannot be written: {one_line(error)[:200]}") from None
+            reason = one_line(error).partition(" FFMPEG COMMAND")[0]  # what follows is no reason
+            raise FilmError(f"--video {path}: cannot be written: {reason[:200]}") from None
         finally:
             temporary.unlink(missing_ok=True)
     return Film(path, last[-1].step, last[-1].result, last[-1].over)
@@ -218,7 +219,26 @@ def _write(path: Path, pictures: Iterator[NDArray[np.uint8]], rate: float) -> No
         return
     import imageio.v2 as imageio
 
-    writer: Any = imageio.get_writer(path, fps=rate, macro_block_size=None, ffmpeg_log_level="error")
+    writer: Any = imageio.get_writer(path, fps=rate, macro_block_size=None, ffmpeg_log_level="quiet")
+    count = 0
     with closing(writer):
         for picture in pictures:
             writer.append_data(picture)
+            count += 1
+    _check_film_of(path, count)
+
+
+def _check_film_of(path: Path, count: int) -> None:
+    """Reads a film again: that ffmpeg could not write is not told by what calls it, since short films fit a pipe.
+
+    Raises:
+        OSError: there are not as many pictures in it.
+    """
+    import imageio_ffmpeg
+
+    try:
+        found = imageio_ffmpeg.count_frames_and_secs(str(path))[0] if path.is_file() and path.stat().st_size else 0
+    except RuntimeError:  # no film at all
+        found = 0
+    if found != count:
+        raise OSError(f"ffmpeg left {found} of {count} pictures; is there room on the disk?")

@@ -117,7 +117,8 @@ class Torso(ABC):
     def __init__(self, name: str, config: ModelConfig, spec: EnvSpec) -> None:
         """Keeps the arguments; see the class."""
         if (needs := self.refuses(spec)) is not None:
-            raise UserError(f"model.torso: {name} needs {needs}, {spec.name} has {list(spec.observation_shape)}")
+            fits = "; auto takes what fits" if len(spec.observation_shape) != 3 else ""
+            raise UserError(f"model.torso: {name} needs {needs}, {spec.name} has {list(spec.observation_shape)}{fits}")
         self.name, self.config, self.spec = name, config, spec
         self.layout = self.lay_out()
 

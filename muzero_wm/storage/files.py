@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -75,6 +76,15 @@ def write_atomic(path: Path, content: bytes) -> None:
     write_temporary(temporary, lambda stream: void(stream.write(content)))
     temporary.replace(path)
     sync_folder(path.parent)
+
+
+def why_not_writable(folder: Path) -> str:
+    """Returns why no file can be made in a folder, or "" where one can; it is tried, and nothing is left behind."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return ""
+    except OSError as error:
+        return error.strerror or str(error)
 
 
 def open_regular(path: Path) -> IO[bytes]:

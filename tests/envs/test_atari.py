@@ -500,6 +500,13 @@ def test_check_env_finds_nothing_wrong() -> None:
     assert report.facts["max_episode_steps"] == 27000
 
 
+def test_what_cuts_a_long_game_is_named_as_these_names_say_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("muzero_wm.envs.checking.check._PATIENT_SECONDS", 0.0)  # a fast machine plays a game to its end
+    (finding,) = check_env("ale:Boxing(size=48)", steps=1).findings
+    assert finding.title == "no end in sight"
+    assert "ale:Boxing(max_frames=" in finding.remedy and "gym" not in finding.remedy
+
+
 def test_truth_is_written_in_two_ways_and_names_can_be_changed() -> None:
     name = parse_name("ale:Pong(grey=true, life_loss=False, what=truth)")
     assert name.options == {"grey": True, "life_loss": False, "what": "truth"}

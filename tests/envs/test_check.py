@@ -368,6 +368,13 @@ def test_a_limit_beyond_all_patience_is_none(seed: int) -> None:
     assert finding.seen.endswith("and the limit is 1,000,000 steps")
 
 
+def test_a_limit_is_set_as_the_kind_of_name_can_say_it(seed: int) -> None:
+    (finding,) = check_env(f"{__name__}:Waits", seed=seed).findings
+    assert finding.title == "no end in sight" and "gymnasium.wrappers.TimeLimit" in finding.remedy
+    (finding,) = check_env("gym:tests/CheckWaits-v0", seed=seed).findings
+    assert "gym:tests/CheckWaits-v0(max_episode_steps=1000)" in finding.remedy
+
+
 class Wordless(Walk):
     def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[Any, dict[str, Any]]:
         if options == {}:  # as Gymnasium's checker tries

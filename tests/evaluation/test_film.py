@@ -65,6 +65,20 @@ def test_a_file_that_cannot_be_is_refused_before_anything_is_played(name: str, t
         check_film(tmp_path / name)
 
 
+def test_a_folder_that_takes_no_file_is_told_before_anything_is_played() -> None:
+    for name in ("film.gif", "film.mp4"):  # whoever runs this, root too, may make no file in /proc
+        with pytest.raises(FilmError, match=rf"^--video /proc/{name}: .* cannot be written to"):
+            check_film(Path("/proc") / name)
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_film(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / ".film.tmp.mp4").symlink_to("/dev/full")
+    with pytest.raises(FilmError, match=r"^--video .*film\.mp4: cannot be written: .*") as told:
+        write_film(tmp_path / "film.mp4", agent("tictactoe"))
+    assert "FFMPEG COMMAND" not in str(told.value) and "\n" not in str(told.value)
+    assert capfd.readouterr().err == "" and not list(tmp_path.iterdir())
+
+
 def test_a_missing_package_is_named_with_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "imageio_ffmpeg", None)
     with pytest.raises(FilmError, match=r"imageio_ffmpeg: pip install 'muzero-wm\[video\]'"):

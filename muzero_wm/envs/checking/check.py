@@ -47,6 +47,7 @@ _PATIENT_SECONDS = 3.0
 _STUBBORN_STEPS, _STUBBORN_ACTIONS = 2000, 8  # of one action again and again, and how many are tried so
 _STUBBORN_SECONDS = 0.5
 _REWARDED_BY_SEAT = ("openspiel", "pettingzoo")  # these libraries keep one reward for each seat, so none is mixed up
+_LIMITED_BY_NAME = ("gym", "minatar")
 _UNREPEATABLE = (NONDETERMINISTIC, NOT_ANEW, SEED_IGNORED)
 
 
@@ -218,8 +219,18 @@ def _check_end(trial: Trial, findings: Findings) -> None:
         if stubborn is not None:
             seen = f"action {stubborn} again and again ends no episode in {_STUBBORN_STEPS:,} steps, and {declared}"
     if seen:
-        remedy = "set a limit: gymnasium.register(..., max_episode_steps=1000), or gym:ID(max_episode_steps=1000)"
-        findings.add("warning", NO_END, seen, remedy)
+        findings.add("warning", NO_END, seen, _limited(trial.spec.name))
+
+
+def _limited(name: str) -> str:
+    """Returns how episodes of an environment of this name are given a limit."""
+    plain = name.partition("(")[0]
+    kind = plain.partition(":")[0]
+    if kind == "ale":
+        return f"nothing, where scores are to be those of the protocol; {plain}(max_frames=8000) cuts games sooner"
+    if kind in _LIMITED_BY_NAME:
+        return f"set a limit: {plain}(max_episode_steps=1000)"
+    return "set a limit where it is made: gymnasium.wrappers.TimeLimit(env, 1000)"
 
 
 def _goes_on(trial: Trial, action: int) -> bool:
