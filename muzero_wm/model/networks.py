@@ -174,12 +174,14 @@ class Representation(nn.Module):
         return (plain(self.stem), *position, Relu(), *_plain_blocks(self.blocks))
 
 
-class Shrinking(nn.Module):
+class Shrinking(Normed):
     """h of images: convolutions with strides, one behind the other, residual blocks behind each.
 
     Source: EfficientZero (arXiv:2111.00210) appendix A, with convolutions in the place of its poolings. Where the image
     is large there are half of the channels: most of the work is done there.
     """
+
+    normed = (("stem", "stem_norm"),)
 
     def __init__(
         self, config: ModelConfig, observation_shape: tuple[int, ...], strides: tuple[tuple[int, int], ...]
@@ -195,6 +197,8 @@ class Shrinking(nn.Module):
         self.batch_norm = config.batch_norm
         width = config.width if len(strides) == 1 else config.width // 2
         self.stem = _convolution(observation_shape[0], width, strides[0])
+        # without it what all pictures have in common drowns what tells them apart
+        self.stem_norm: nn.Module = nn.BatchNorm2d(width) if config.batch_norm else nn.Identity()
         stages: list[nn.Module] = []
         for stage, stride in enumerate(strides):
             if stage:
@@ -212,12 +216,12 @@ class Shrinking(nn.Module):
         return torch.cat([self._shrunk(some) for some in observation.split(rows)])
 
     def _shrunk(self, image: Tensor) -> Tensor:
-        latent: Tensor = self.stages(torch.relu_(self.stem(image)))
+        latent: Tensor = self.stages(torch.relu_(self.stem_norm(self.stem(image))))
         return latent
 
     def layers(self) -> tuple[Layer, ...]:
         """Returns the plain layers from an image to an unscaled latent."""
-        made: list[Layer] = [plain(self.stem), Relu()]
+        made: list[Layer] = [plain(self.stem, self.stem_norm), Relu()]
         for module in self.stages:
             if isinstance(module, Halving):
                 made += module.layers()

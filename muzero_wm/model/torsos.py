@@ -262,6 +262,7 @@ class Pixels(Conv):
             "representation_blocks": 1,
             "dynamics_blocks": 1,
             "prediction_blocks": 0,
+            "batch_norm": True,
             "projection_width": 64,
         }
 
