@@ -12,13 +12,13 @@ from torch.utils.flop_counter import FlopCounterMode
 from muzero_wm import envs
 from muzero_wm.acting.actor import Actor
 from muzero_wm.acting.episodes import OpenEpisodes
+from muzero_wm.bench.learner import watched_updates
 from muzero_wm.bench.machine import machine
 from muzero_wm.bench.network import Watched, watched_policies
 from muzero_wm.bench.timing import Stopwatch
 from muzero_wm.config import Config
 from muzero_wm.config.presets import load_config
 from muzero_wm.inference.inference import InferenceModel
-from muzero_wm.learning import batches, steps
 from muzero_wm.learning.learner import Learner
 from muzero_wm.model.device import resolve_device
 from muzero_wm.model.torsos import make_torso
@@ -152,16 +152,7 @@ def _learn(learner: Learner, buffer: ReplayBuffer, seconds: float) -> tuple[dict
     run = watch.timed(lambda: learner.run_round(buffer, next(rounds), _FEWEST_UPDATES, 0.0), "whole")
     run()  # the first round compiles; it is not counted
     updates = 0
-    with watch.watching(
-        (buffer, "sample_slots", "sample"),
-        (buffer, "batch", "sample"),
-        (buffer, "update_priorities", "sample"),
-        (batches, "apply_symmetries", "sample"),
-        (learner, "_fresh_bootstraps", "bootstrap"),
-        (learner, "_reanalyze", "reanalyze"),
-        (learner.optimizer, "step", "optimizer"),
-        (steps, "update_teacher", "ema"),
-    ):
+    with watched_updates(watch, learner, buffer):
         watch.seconds = dict.fromkeys(watch.seconds, 0.0)
         while watch.seconds["whole"] < seconds:
             run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -68,16 +69,7 @@ def _row(config: Config, seconds: float) -> dict[str, Any]:
     stopwatch = Stopwatch()
     run = stopwatch.timed(lambda: learner.run_round(buffer, next(rounds), UPDATES, 0.0), "whole")
     run()  # the first round compiles; it is not counted
-    with stopwatch.watching(
-        (buffer, "sample_slots", "sample"),
-        (buffer, "batch", "sample"),
-        (buffer, "update_priorities", "sample"),
-        (batches, "apply_symmetries", "sample"),
-        (learner, "_fresh_bootstraps", "bootstrap"),
-        (learner, "_reanalyze", "reanalyze"),
-        (learner.optimizer, "step", "optimizer"),
-        (steps, "update_teacher", "ema"),
-    ):
+    with watched_updates(stopwatch, learner, buffer):
         stopwatch.seconds = dict.fromkeys(stopwatch.seconds, 0.0)
         timing = interleave({"update": run}, seconds)["update"]
     batch = config.learning.batch_size
@@ -89,9 +81,28 @@ def _row(config: Config, seconds: float) -> dict[str, Any]:
         "precision": str(learner.dtype).removeprefix("torch."),
         "updates": timing.per(UPDATES),
         "samples_per_second": {"maximum": UPDATES * batch / timing.minimum, "median": UPDATES * batch / timing.median},
-        # No clock is put on the rest: the loss forward and backward, and the clipping of its gradient.
         "share": share | {"forward_backward": 1.0 - sum(share.values())},
     }
+
+
+def watched_updates(stopwatch: Stopwatch, learner: Learner, buffer: ReplayBuffer) -> AbstractContextManager[None]:
+    """Times the parts of updates; no clock is put on the loss forward and backward, and on clipping its gradient.
+
+    Args:
+        stopwatch: what adds them up: "sample", "bootstrap", "reanalyze", "optimizer" and "ema".
+        learner: who makes them.
+        buffer: what they are made from.
+    """
+    return stopwatch.watching(
+        (buffer, "sample_slots", "sample"),
+        (buffer, "batch", "sample"),
+        (buffer, "update_priorities", "sample"),
+        (batches, "apply_symmetries", "sample"),
+        (learner, "_fresh_bootstraps", "bootstrap"),
+        (learner, "_reanalyze", "reanalyze"),
+        (learner.optimizer, "step", "optimizer"),
+        (steps, "update_teacher", "ema"),
+    )
 
 
 def made_up_games(spec: EnvSpec, num_steps: int, seed: int) -> Trajectories:

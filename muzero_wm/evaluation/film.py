@@ -178,12 +178,12 @@ def _moments(
     env: BatchedEnv, source: Source, agent: SearchingAgent, simulations: int | None, seed: int, max_steps: int
 ) -> Iterator[Shot]:
     """Plays one episode; yields every moment with what the search found there, the last one with nothing."""
-    step, result, over = env.reset(), 0.0, False
+    step, result = env.reset(), 0.0
     for count in range(max_steps + 1):
         to_play = int(step.to_play[0])
         picture = source(env, step.observation[0], to_play)
-        if over or count == max_steps:
-            yield Shot(picture, count, to_play, result, over)
+        if count == max_steps:
+            yield Shot(picture, count, to_play, result, False)
             return
         keys = stream_keys(seed, "evaluation/search", np.zeros(1, np.int64), count + 1)
         found: Any = agent.search(step.observation, step.legal_actions, simulations, rng=keys)
@@ -194,8 +194,9 @@ def _moments(
         )
         step = env.step(np.array([action]))
         result += float(step.reward[0]) * (1.0 if to_play == 0 else -1.0)
-        over = bool(step.terminated[0] or step.truncated[0])
-        if over:  # the next episode has begun: what is left to see of this one is its last observation
+        if (
+            step.terminated[0] or step.truncated[0]
+        ):  # the next episode has begun: what is left to see of this one is its last observation
             yield _last(env.spec, step.final_observation[0], picture, count + 1, int(step.final_to_play[0]), result)
             return
 

@@ -10,7 +10,6 @@ import csv
 import functools
 import importlib.resources
 import re
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from muzero_wm.envs.naming.naming import parse_name
@@ -66,11 +65,7 @@ def reference(env_name: str) -> Reference | None:
         game = id_[1]
     else:
         return None
-    return _by_letters(references()).get(_letters(game))
-
-
-def _by_letters(games: Iterable[str]) -> dict[str, Reference]:
-    return {_letters(game): references()[game] for game in games}
+    return next((found for known, found in references().items() if _letters(known) == _letters(game)), None)
 
 
 def _letters(game: str) -> str:
