@@ -35,17 +35,15 @@ def summary(strata: Strata, seed: int = 0) -> dict[str, Any]:
         seed: of the bootstrap.
 
     Returns:
-        By name score and ci95, which is None where no part has two scores.
+        By name score and ci95, which is None where all draws are alike, as those of one score are.
     """
     rng = np.random.default_rng(seed)
     together = np.concatenate(strata)
-    several = any(len(part) > 1 for part in strata)
     draws = [part[rng.integers(len(part), size=(RESAMPLES, len(part)))] for part in strata]
     found = {}
     for name, statistic in STATISTICS.items():
         drawn = statistic(np.concatenate(draws, axis=1))
-        interval = np.percentile(drawn, [2.5, 97.5]).tolist() if several else None
-        found[name] = {"score": float(statistic(together[None])[0]), "ci95": interval}
+        found[name] = {"score": float(statistic(together[None])[0]), "ci95": _interval(drawn)}
     return found
 
 
@@ -59,19 +57,24 @@ def improvement(ours: Sequence[Strata], theirs: Sequence[Strata], seed: int = 0)
 
     Returns:
         probability: averaged over the tasks, the share of pairs in which ours is higher, equal ones count a half; and
-        ci95, None where no part has two scores.
+        ci95, None where all draws are alike.
     """
     rng = np.random.default_rng(seed)
-    several = any(len(part) > 1 for task in (*ours, *theirs) for part in task)
     total, drawn = 0.0, np.zeros(RESAMPLES)
     for mine, others in zip(ours, theirs, strict=True):
         a, b = np.concatenate(mine), np.concatenate(others)
         higher = (a[:, None] > b) + 0.5 * (a[:, None] == b)
         total += float(higher.mean())
-        if several:
-            drawn += ((_counts(mine, rng) @ higher) * _counts(others, rng)).sum(axis=1) / higher.size
-    interval = np.percentile(drawn / len(ours), [2.5, 97.5]).tolist() if several else None
-    return {"probability": total / len(ours), "ci95": interval}
+        drawn += ((_counts(mine, rng) @ higher) * _counts(others, rng)).sum(axis=1) / higher.size
+    return {"probability": total / len(ours), "ci95": _interval(drawn / len(ours))}
+
+
+def _interval(drawn: Scores) -> list[float] | None:
+    """Returns the 95 % percentile interval, None where all draws are alike: then they say nothing of doubt."""
+    if np.ptp(drawn) < 1e-9 * (1 + np.abs(drawn).max()):
+        return None
+    ends: list[float] = np.percentile(drawn, [2.5, 97.5]).tolist()
+    return ends
 
 
 def _counts(strata: Strata, rng: np.random.Generator) -> Scores:

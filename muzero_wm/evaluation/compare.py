@@ -80,18 +80,14 @@ def measure(
     Raises:
         UserError: a run cannot be read, or the opponent does not fit.
     """
+    opponents = _opponents(groups, episodes, opponent, tell)
     found: list[Outcome] = []
-    opponents: dict[str, str] = {}
     total = episodes * sum(map(len, groups.values()))
     for group, folders in groups.items():
         for folder in folders:
             agent = load(folder)
             name = agent.spec.name
             two = agent.spec.num_players == 2
-            if opponent is not None and not two:
-                raise UserError(f"opponent {opponent!r}: {folder} plays {name}, which is for one player")
-            if two and episodes and name not in opponents:
-                opponents[name] = opponent or affordable_opponent(agent.spec, episodes, tell)
             done = episodes * len(found)
 
             def report(now: int, _: int, done: int = done) -> None:
@@ -136,6 +132,21 @@ def compare(outcomes: Sequence[Outcome], seed: int = 0) -> dict[str, Any]:
     tables = {env: _table([each for each in outcomes if each.env == env], seed) for env in names}
     scaled = len(names) > 1 and all(reference(env) is not None for env in names)
     return {"environments": tables, "normalised": _normalised(outcomes, seed) if scaled else None}
+
+
+def _opponents(
+    groups: Mapping[str, Sequence[Path]], episodes: int, opponent: str | None, tell: Callable[[str], None]
+) -> dict[str, str]:
+    """Looks at every run before anything is played; returns whom those of two players meet, by environment."""
+    found: dict[str, str] = {}
+    for folder in itertools.chain.from_iterable(groups.values()):
+        spec = load(folder).spec  # one after the other: many agents at once may not fit
+        if spec.num_players == 1 and opponent is not None:
+            raise UserError(f"opponent {opponent!r}: {folder} plays {spec.name}, which is for one player")
+        if spec.num_players == 2 and episodes and spec.name not in found:
+            found[spec.name] = opponent or affordable_opponent(spec, episodes, tell)
+            opponent_from_name(found[spec.name], spec)
+    return found
 
 
 def _points(

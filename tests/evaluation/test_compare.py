@@ -12,7 +12,7 @@ import pytest
 
 from muzero_wm import envs, load
 from muzero_wm.agent import Agent
-from muzero_wm.basis.errors import UserError
+from muzero_wm.basis.errors import CheckpointError, UserError
 from muzero_wm.cli import main as cli
 from muzero_wm.cli.compare import grouped
 from muzero_wm.config.presets import load_config
@@ -64,7 +64,7 @@ def test_improvement_is_the_share_of_pairs(seed: int) -> None:
 
 def test_intervals_of_what_is_plain() -> None:
     high, low = np.array([5.0, 6.0, 7.0]), np.array([1.0, 2.0])
-    assert improvement([[high]], [[low]]) == {"probability": 1.0, "ci95": [1.0, 1.0]}
+    assert improvement([[high]], [[low]]) == {"probability": 1.0, "ci95": None}
     assert improvement([[high]], [[high]])["probability"] == 0.5
     assert improvement([[np.array([1.0])]], [[np.array([2.0])]]) == {"probability": 0.0, "ci95": None}
     one = summary([np.array([4.0])])
@@ -76,9 +76,9 @@ def test_intervals_of_what_is_plain() -> None:
 
 
 def test_parts_are_drawn_by_themselves() -> None:
-    """Two runs that are constant but different leave nothing to doubt: a run's episodes never replace another's."""
+    """Two runs that are constant but different vary in no draw: a run's episodes never replace another's."""
     parts = [np.full(5, 1.0), np.full(5, 9.0)]
-    assert summary(parts)["mean"] == {"score": 5.0, "ci95": [5.0, 5.0]}
+    assert summary(parts)["mean"] == {"score": 5.0, "ci95": None}
     low, high = summary([np.concatenate(parts)])["mean"]["ci95"]
     assert low < 5.0 < high
 
@@ -133,6 +133,10 @@ def test_every_run_plays_the_same_episodes(tmp_path: Path, seed: int) -> None:
     assert seen == sorted(seen)
     assert seen[-1] == (8, 8)
     assert opponents == {}
+    seen.clear()
+    with pytest.raises(CheckpointError, match="nothing here"):
+        measure({"a": [first], "b": [tmp_path / "nothing here"]}, 4, progress=lambda *now: seen.append(now))
+    assert not seen, "runs are looked at before any is played"
     with pytest.raises(UserError, match=r"opponent 'random': .*first plays gym:CartPole-v1, which is for one player"):
         measure(groups, 4, opponent="random")
 
