@@ -190,7 +190,9 @@ def test_who_knows_everything_makes_no_mistake_and_who_plays_worst_all(name: str
     for part in (worst["search"], worst["raw_policy"]):
         assert part["kept_where_decisive"]["share"] == 0.0
         assert all(row["kept_where_decisive"]["share"] == 0.0 for row in part["by_ply"] if row["decisive"])
-        assert part["kept"]["share"] == 1 - part["decisive"] / part["positions"]  # there no move is a mistake
+        assert part["kept"]["share"] == pytest.approx(
+            1 - part["decisive"] / part["positions"]
+        )  # elsewhere none can be made
         same = [len(set(row[row != ILLEGAL_MOVE].tolist())) == 1 for row in solved.scores]
         assert part["best"]["share"] == pytest.approx(np.mean(same))
         assert part["value"]["rmse"] == pytest.approx(0.25)
@@ -236,7 +238,7 @@ def test_a_report_is_the_same_every_time(seed: int, capsys: pytest.CaptureFixtur
     assert seen == sorted(seen)
     assert seen[-1] == (600, 600)
     low, high = found["search"]["kept"]["ci95"]
-    assert low - 0.05 < found["random"]["kept"]["share"] < high + 0.05
+    assert low - 0.08 < found["random"]["kept"]["share"] < high + 0.08
     print_positions(found)
     out = capsys.readouterr().out
     assert "tictactoe, 300 solved positions, 7 simulations" in out
