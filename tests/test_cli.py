@@ -106,6 +106,12 @@ BAD_CALLS = [
     ("evaluate runs/full --oponent random", "unknown option --oponent, did you mean '--opponent'?"),
     ("evaluate runs/full --json nowhere/x.json", "--json nowhere/x.json: the folder nowhere is not there"),
     ("evaluate runs/full --json runs", "--json runs: expected a file, got a folder"),
+    ("compare", "the following arguments are required: RUN"),
+    ("compare runs/none", "runs/none: there is no such run"),
+    ("compare runs/full runs/full", "runs/full: comes twice, and every run counts once"),
+    ("compare wide=runs/full, --episodes 1", "'wide=runs/full,': expected RUN or NAME=RUN,RUN"),
+    ("compare runs/full --plot curves.gif", "--plot curves.gif: expected a file that ends with .png, .svg or .pdf"),
+    ("compare runs/full --episodes 1", "runs/full: not a run folder, checkpoints/ is missing"),
     ("play", "the following arguments are required: RUN"),
     ("play runs/none", "runs/none: there is no such run"),
     ("play runs/full --seat third", "argument --seat: invalid choice: 'third'"),
@@ -167,7 +173,7 @@ def test_a_mistake_in_a_process_of_its_own(call: str) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("command", ["", "train", "evaluate", "play", "envs", "check-env"])
+@pytest.mark.parametrize("command", ["", "train", "evaluate", "compare", "play", "envs", "check-env"])
 def test_help_names_an_example_that_parses(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([*shlex.split(command), "--help"]) == 0
     examples = re.findall(r"^  (muzero-wm .*)$", capsys.readouterr().out, re.MULTILINE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from muzero_wm.cli.arguments import (
     Command,
@@ -16,6 +16,11 @@ from muzero_wm.cli.arguments import (
     simulations_argument,
 )
 from muzero_wm.cli.lines import tell
+
+if TYPE_CHECKING:
+    from muzero_wm.agent import Agent
+
+GAMES = 100
 
 
 def _declare(parser: CommandParser) -> None:
@@ -32,7 +37,13 @@ def _declare(parser: CommandParser) -> None:
         metavar="C",
         help="last, best (by run.keep_best) or a number of updates (default: last)",
     )
-    parser.add_argument("--games", type=integer(1), default=100, metavar="N", help="games (default: 100)")
+    parser.add_argument("--games", type=integer(1), metavar="N", help=f"games (default: {GAMES})")
+    parser.add_argument(
+        "--positions",
+        type=integer(1),
+        metavar="N",
+        help="instead of games: moves and values in N positions with exact scores (connect4, tictactoe)",
+    )
     parser.add_argument(
         "--max-steps",
         type=integer(1),
@@ -40,7 +51,9 @@ def _declare(parser: CommandParser) -> None:
         help="cut games there (default: the environment's limit, else 5000)",
     )
     simulations_argument(parser)
-    parser.add_argument("--seed", type=integer(0), default=0, metavar="N", help="seed of the games (default: 0)")
+    parser.add_argument(
+        "--seed", type=integer(0), default=0, metavar="N", help="seed of games or positions (default: 0)"
+    )
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (default: auto)")
     json_argument(parser)
     parser.add_argument(
@@ -56,7 +69,7 @@ def _checkpoint(text: str) -> Any:
 
 
 def _run(args: argparse.Namespace) -> None:
-    from muzero_wm.cli.reports import check_writable, print_evaluation, progress_bar, write_json
+    from muzero_wm.cli.reports import check_writable, progress_bar, write_json
 
     folder = run_folder(args.run)
     check_writable(args.json)
@@ -65,25 +78,16 @@ def _run(args: argparse.Namespace) -> None:
 
         check_film(args.video)
     from muzero_wm import agent
-    from muzero_wm.evaluation import evaluate
 
-    trained = agent.load(folder, args.checkpoint, device=args.device)
-    opponent = args.opponent
-    if opponent is None and trained.spec.num_players == 2:
-        from muzero_wm.evaluation.affordable import affordable_opponent
+    if args.positions is not None:
+        from muzero_wm.cli.positions import check_options, measure_positions
 
-        opponent = affordable_opponent(trained.spec, args.games, tell)
-    with progress_bar("games", "moves") as progress:
-        report = evaluate(
-            trained,
-            opponent=opponent,
-            games=args.games,
-            simulations=args.simulations,
-            seed=args.seed,
-            progress=progress,
-            max_steps=args.max_steps,
-        )
-    print_evaluation(report)
+        check_options(args)
+        trained = agent.load(folder, args.checkpoint, device=args.device)
+        report = measure_positions(args, trained)
+    else:
+        trained = agent.load(folder, args.checkpoint, device=args.device)
+        report = _play(args, trained)
     write_json(args.json, report)
     if args.video is not None:
         from muzero_wm.evaluation.film import MOST_STEPS, write_film
@@ -94,6 +98,30 @@ def _run(args: argparse.Namespace) -> None:
             )
         end = "" if film.ended else ", where the film ends"
         tell(f"Filmed {film.steps} steps{end}, return {film.result:g}: {film.path}")
+
+
+def _play(args: argparse.Namespace, trained: Agent) -> dict[str, Any]:
+    """Plays games, prints what came of them and returns it."""
+    from muzero_wm.cli.reports import print_evaluation, progress_bar
+    from muzero_wm.evaluation import evaluate
+
+    games, opponent = args.games or GAMES, args.opponent
+    if opponent is None and trained.spec.num_players == 2:
+        from muzero_wm.evaluation.affordable import affordable_opponent
+
+        opponent = affordable_opponent(trained.spec, games, tell)
+    with progress_bar("games", "moves") as progress:
+        report = evaluate(
+            trained,
+            opponent=opponent,
+            games=games,
+            simulations=args.simulations,
+            seed=args.seed,
+            progress=progress,
+            max_steps=args.max_steps,
+        )
+    print_evaluation(report)
+    return report
 
 
 COMMAND = Command(

@@ -59,6 +59,7 @@ def write_json(path: Path | None, report: Any) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
+        temporary.unlink(missing_ok=True)
         raise OutputError(f"--json {path}: cannot be written: {error.strerror}") from None
 
 

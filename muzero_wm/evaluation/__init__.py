@@ -4,6 +4,7 @@ from muzero_wm.evaluation.arena import MatchResult, Tally, play_match, plies_for
 from muzero_wm.evaluation.episodes import Episodes, play_episodes
 from muzero_wm.evaluation.evaluate import evaluate
 from muzero_wm.evaluation.exhaustive import play_every_reply
+from muzero_wm.evaluation.grading import grade
 from muzero_wm.evaluation.opponents import opponent_from_name, register_opponent
 from muzero_wm.evaluation.players import AgentPlayer, Player, RawPolicyPlayer
 from muzero_wm.evaluation.solved import share_kept
@@ -16,6 +17,7 @@ __all__ = [
     "RawPolicyPlayer",
     "Tally",
     "evaluate",
+    "grade",
     "opponent_from_name",
     "play_episodes",
     "play_every_reply",

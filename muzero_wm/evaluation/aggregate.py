@@ -27,9 +27,15 @@ def interquartile_mean(scores: Sequence[float] | NDArray[np.float64]) -> float:
     Returns:
         Their interquartile mean.
     """
-    ordered = np.sort(np.asarray(scores, np.float64))
-    cut = len(ordered) // 4
-    return float(ordered[cut : len(ordered) - cut].mean())
+    return float(interquartile_means(np.asarray(scores, np.float64)[None])[0])
+
+
+def interquartile_means(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns the interquartile mean [n] of each row of [n, scores]."""
+    ordered = np.sort(rows, axis=1)
+    cut = rows.shape[1] // 4
+    means: NDArray[np.float64] = ordered[:, cut : rows.shape[1] - cut].mean(axis=1)
+    return means
 
 
 def aggregate(scores: Mapping[str, Sequence[float]], seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Any]:

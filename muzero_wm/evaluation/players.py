@@ -21,6 +21,10 @@ class SearchOutcome(Protocol):
     def action(self) -> NDArray[np.int32]:
         """[n] the moves to play."""
 
+    @property
+    def root_value(self) -> NDArray[np.float32]:
+        """[n] the means of all values the searches found, seen by the player to move."""
+
 
 class SearchingAgent(Protocol):
     """The part of `muzero_wm.Agent` that evaluation needs."""
@@ -84,7 +88,17 @@ class AgentPlayer:
         ids: ArrayLike = 0,
         counter: int = 0,
     ) -> NDArray[np.int64]:
-        """Returns the searched moves.
+        """Returns the moves [n] of `search`, which has the same arguments."""
+        return np.asarray(self.search(observations, legal_actions, ids, counter).action, np.int64)
+
+    def search(
+        self,
+        observations: NDArray[Any],
+        legal_actions: NDArray[np.bool_],
+        ids: ArrayLike = 0,
+        counter: int = 0,
+    ) -> SearchOutcome:
+        """Returns what the search finds, without noise.
 
         Args:
             observations: [n, ...].
@@ -94,11 +108,10 @@ class AgentPlayer:
             counter: the part of those streams to take.
 
         Returns:
-            [n] moves.
+            Moves and values [n].
         """
         keys = stream_keys(self._seed, "evaluation/search", np.broadcast_to(ids, len(observations)), counter)
-        result = self._agent.search(observations, legal_actions, self._num_simulations, rng=keys, gumbel_scale=0.0)
-        return np.asarray(result.action, np.int64)
+        return self._agent.search(observations, legal_actions, self._num_simulations, rng=keys, gumbel_scale=0.0)
 
     def actions(self, env: BatchedEnv, step: Step, rows: Rows) -> NDArray[np.int64]:
         """Returns the searched move for each of the games `rows`."""

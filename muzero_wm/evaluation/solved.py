@@ -1,4 +1,8 @@
-"""How often the agent's move keeps what a solved Connect Four position is worth."""
+"""How often the agent's move keeps what a Connect Four position is worth: one number, for training curves.
+
+`grading.py` is the whole measure. The positions here are decisive ones only, and stay as they were: figures that were
+published rest on them.
+"""
 
 from __future__ import annotations
 

@@ -38,7 +38,8 @@ class StubAgent:
         assert legal_actions.any(axis=1).all()
         self.simulations_asked.append(num_simulations)
         rows = zip(observations, legal_actions, rng.tolist(), strict=True)
-        return SimpleNamespace(action=np.array([self.choose(*row) for row in rows], np.int32))
+        action = np.array([self.choose(*row) for row in rows], np.int32)
+        return SimpleNamespace(action=action, root_value=np.zeros(len(action), np.float32))
 
     def policy(
         self, observations: NDArray[Any], legal_actions: NDArray[np.bool_]
