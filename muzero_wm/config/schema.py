@@ -210,7 +210,9 @@ class ReplayConfig(Section):
         0.0, description="share of a batch that starts within unroll_steps of an episode's end"
     )
     reward_fraction: Annotated[float, Field(ge=0.0, lt=1.0)] = Field(
-        0.0, description="share of a batch drawn evenly among the steps that a reward follows within unroll_steps"
+        0.0,
+        description="share of a batch drawn evenly among the steps that a reward follows within unroll_steps; weights "
+        "undo it, but for the rewards",
     )
     reanalyze_fraction: Fraction = Field(0.0, description="share of a batch whose targets are searched afresh")
     symmetries: StrictBool = Field(True, description="boards: random mirror and rotation of each sample")

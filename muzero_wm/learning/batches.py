@@ -68,8 +68,8 @@ def lay_out(
         What U updates are made from.
     """
     samples, cells, changes = [], [], []
-    for row, odds in zip(draws.slot, draws.odds, strict=True):
-        each = buffer.batch(row, beta, rng, odds, ends)
+    for index in range(len(draws.slot)):
+        each = buffer.batch(draws[index], beta, rng, ends)
         apply_symmetries(each, symmetries, rng)
         samples.append(each)
         cells.append(draw_cells(model, rng))

@@ -37,7 +37,7 @@ from muzero_wm.model.ema import make_teacher
 from muzero_wm.model.precision import PrecisionWarning, resolve_precision, why_not_bf16_on
 from muzero_wm.model.world_model import WorldModel
 from muzero_wm.planning.planner import Planner
-from muzero_wm.replay.batch import Batch, Draws
+from muzero_wm.replay.batch import Batch
 from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.replay.reanalyze import fresh_bootstraps, reanalyze
 
@@ -134,20 +134,18 @@ class Learner:
         """
         learning, replay = self.config.learning, self.config.replay
         rng = np.random.default_rng(derive_seed(self.config.seed, f"learner/{round_index}"))
-        draws = buffer.sample_slots(updates * learning.batch_size, rng)
-        slots, odds = draws.slot.reshape(updates, -1), draws.odds.reshape(updates, -1)
+        draws = buffer.sample_slots(updates * learning.batch_size, rng).by_update(updates)
         self._know_observations(buffer)
-        ends = self._fresh_bootstraps(buffer, slots, tick) if replay.bootstrap == "teacher" else None
-        renewed = self._reanalyze(buffer, slots, round_index, tick)
+        ends = self._fresh_bootstraps(buffer, draws.slot, tick) if replay.bootstrap == "teacher" else None
+        renewed = self._reanalyze(buffer, draws.slot, round_index, tick)
         beta = replay.priority_beta + (1.0 - replay.priority_beta) * fraction
         tally = Tally(self.model, self.spec)
         rate = self.learning_rate(fraction, updates - 1)
         span = 1 if self._stepper.looks else min(updates, self._together())
         for begin in range(0, updates, span):
-            part = slice(begin, begin + span)
             laid = lay_out(
                 buffer,
-                Draws(slots[part], odds[part]),
+                draws[begin : begin + span],
                 beta,
                 rng,
                 ends=ends,

@@ -103,7 +103,8 @@ def unrolled_loss(
         parts[name] = loss.detach().mean()
         logs |= part.logs
         if weight > 0.0:
-            total = total + weight * ((loss * step_weight[-len(loss) :]).sum(0) * batch.weight).mean()
+            each = batch.weight if part.weight is None else part.weight
+            total = total + weight * ((loss * step_weight[-len(loss) :]).sum(0) * each).mean()
     with torch.no_grad():
         td_error = model.value_support.decode(prediction.value_logits[:size]) - targets.value[:, 0]
     return LossResult(total, parts, td_error, logs, _first(unroll))

@@ -93,7 +93,8 @@ class NonFiniteGuard:
 def batch_arrays(batch: Batch[NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Returns every array of a batch by name."""
     targets = {field.name: getattr(batch.targets, field.name) for field in fields(batch.targets)}
-    own = {"observation": batch.observation, "next_observation": batch.next_observation, "weight": batch.weight}
+    names = ("observation", "next_observation", "weight", "reward_weight")
+    own = {name: getattr(batch, name) for name in names}
     return {**own, **{f"target_{name}": array for name, array in targets.items()}}
 
 

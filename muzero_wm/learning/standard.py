@@ -32,7 +32,7 @@ def _reward(unroll: Unroll) -> Part:
     targets = unroll.batch.targets
     code = unroll.model.reward_support.encode(by_step(targets.reward).flatten())
     loss = unroll.fold(cross_entropy(unroll.prediction.reward_logits[unroll.size :], code))
-    return Part(loss, by_step(targets.reward_mask) * unroll.end_factor[1:])
+    return Part(loss, by_step(targets.reward_mask) * unroll.end_factor[1:], weight=unroll.batch.reward_weight)
 
 
 def _turn(unroll: Unroll) -> Part:

@@ -80,11 +80,13 @@ class Part:
         loss: [K + 1, B] of all positions, or [K, B] of the imagined ones.
         mask: of the same shape, how much each of them counts, 0 where nothing is known.
         logs: scalars for the log, by their full names.
+        weight: [B], how much each sample counts; None: as it was drawn (`Batch.weight`).
     """
 
     loss: Tensor
     mask: Tensor
     logs: dict[str, Tensor] = field(default_factory=dict)
+    weight: Tensor | None = None
 
 
 def _always(model: WorldModel, config: LearningConfig) -> bool:

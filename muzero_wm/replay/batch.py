@@ -18,11 +18,22 @@ class Draws:
 
     Attributes:
         slot: [n] int64 ring slots, never a final one.
-        odds: [n] float64, how many times as likely as among equals each draw was, at the time of the draw.
+        odds: [n] float64, how many times as likely as among equals priorities made each draw, at the time of the draw.
+        favour: [n] float64, how many times as likely again it was because rewarding steps are drawn more often.
     """
 
     slot: NDArray[np.int64]
     odds: NDArray[np.float64]
+    favour: NDArray[np.float64]
+
+    def __getitem__(self, part: int | slice) -> Draws:
+        """Returns some of them."""
+        return Draws(self.slot[part], self.odds[part], self.favour[part])
+
+    def by_update(self, updates: int) -> Draws:
+        """Returns the same as [updates, B]."""
+        shape = updates, -1
+        return Draws(self.slot.reshape(shape), self.odds.reshape(shape), self.favour.reshape(shape))
 
 
 @dataclass
@@ -34,6 +45,7 @@ class Batch(Generic[A]):
         next_observation: [B, K, *shape] real observations after each step; the final one repeats past the end.
         targets: see Targets.
         weight: [B] float32 importance weights, at most 1.
+        reward_weight: [B] float32, those of the rewards alone: they are what rewarding steps are drawn more often for.
         slot: [B] int64 ring slots of the roots, for priority updates.
         stored: by name, [B, K + 1, ...] each: what terms of the loss have stored; 0 from the final observation on.
     """
@@ -42,6 +54,7 @@ class Batch(Generic[A]):
     next_observation: A
     targets: Targets[A]
     weight: A
+    reward_weight: A
     slot: A
     stored: dict[str, A] = field(default_factory=dict)
 
@@ -52,6 +65,7 @@ class Batch(Generic[A]):
             next_observation=change(self.next_observation),
             targets=self.targets.map(change),
             weight=change(self.weight),
+            reward_weight=change(self.reward_weight),
             slot=change(self.slot),
             stored={name: change(array) for name, array in self.stored.items()},
         )

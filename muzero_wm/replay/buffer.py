@@ -179,8 +179,8 @@ class ReplayBuffer:
         Of the others a share of `terminal_fraction` is moved forward to within K steps of its episode's end, where
         rewards of board games live; not in a segment that was cut, whose episode's end is elsewhere.
 
-        The odds are those of the mixture, so weights undo it as much as they undo priorities. But those of a step that
-        was moved are those of the step that was drawn: what `terminal_fraction` is for is not corrected.
+        The odds of a step that was moved are those of the step that was drawn: what `terminal_fraction` is for is not
+        corrected.
 
         Args:
             count: number of draws.
@@ -190,11 +190,11 @@ class ReplayBuffer:
             The steps and their odds.
         """
         share = self.config.reward_fraction
-        slots, odds, chosen = draw(self._tree, self._rewarding, share, count, self.num_steps, rng)
+        slots, odds, favour, chosen = draw(self._tree, self._rewarding, share, count, self.num_steps, rng)
         near_end = (rng.random(count) < self.config.terminal_fraction) & ~self.ring["cut"][slots] & ~chosen
         to_end = self.ring["to_end"][slots]
         back = 1 + (rng.random(count) * np.minimum(self.config.unroll_steps, to_end)).astype(np.int64)
-        return Draws(np.where(near_end, (slots + to_end - back) % self.capacity, slots), odds)
+        return Draws(np.where(near_end, (slots + to_end - back) % self.capacity, slots), odds, favour)
 
     def observations(self, slots: NDArray[np.int64]) -> NDArray[Any]:
         """Returns what was shown, [..., *observation_shape], in slots [...] int64 that are sampled or behind such."""
@@ -210,25 +210,25 @@ class ReplayBuffer:
 
     def batch(
         self,
-        slots: NDArray[np.int64],
+        drawn: Draws | NDArray[np.int64],
         beta: float,
         rng: np.random.Generator,
-        odds: NDArray[np.float64] | None = None,
         ends: NDArray[np.float32] | None = None,
     ) -> Batch[NDArray[Any]]:
         """Gathers observations and builds targets.
 
         Args:
-            slots: [B] from `sample_slots`.
-            beta: exponent of the importance weights in [0, 1].
+            drawn: [B] from `sample_slots`, with the odds of then: priorities may have changed since. Or slots [B] int64
+                that were not drawn, whose weights are 1.
+            beta: in [0, 1], how much weights undo priorities. What rewarding steps are drawn more often is undone
+                whole, but for the rewards.
             rng: draws the actions of absorbing states.
-            odds: [B] from `sample_slots`: priorities may have changed since. None for slots that were not drawn, whose
-                weights are 1.
             ends: from `ends_with`, values with which returns end; None for the stored ones.
 
         Returns:
             Samples for one or several updates.
         """
+        slots = drawn.slot if isinstance(drawn, Draws) else drawn
         unroll, actions = self.config.unroll_steps, self.ring["policy"].shape[1]
         targets = make_targets(
             slots,
@@ -241,12 +241,14 @@ class ReplayBuffer:
             filler=rng.integers(0, actions, (len(slots), unroll), dtype=np.int32),
             clip_rewards=self.clip_rewards,
         )
-        weight = np.ones(len(slots)) if odds is None else odds**-beta
+        reward_weight = drawn.odds**-beta if isinstance(drawn, Draws) else np.ones(len(slots))
+        weight = reward_weight / drawn.favour if isinstance(drawn, Draws) else reward_weight
         return Batch(
             observation=self.observations(slots),
             next_observation=self.observations(targets.slot[:, 1:]),
             targets=targets,
             weight=(weight / weight.max()).astype(np.float32),
+            reward_weight=(reward_weight / reward_weight.max()).astype(np.float32),
             slot=slots,
             stored={name: self.ring[name][targets.slot] for name in self._stored},
         )

@@ -33,7 +33,7 @@ def draw(
     count: int,
     num_steps: int,
     rng: np.random.Generator,
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.bool_]]:
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
     """Draws steps in proportion to their priorities, a share of them evenly among the rewarding ones.
 
     Args:
@@ -45,14 +45,15 @@ def draw(
         rng: source of randomness.
 
     Returns:
-        [count] slots; [count] how many times as likely as among equals each was, in whichever way it was drawn; [count]
-        which were drawn among the rewarding ones.
+        [count] slots; [count] how many times as likely as among equals each was by priorities alone; [count] how many
+        times as likely the share made it; [count] which were drawn among the rewarding ones.
     """
     slots = priorities.sample(rng.random(count))
     if rewarding is None or rewarding.total == 0.0:
-        return slots, priorities.get(slots) * (num_steps / priorities.total), np.zeros(count, np.bool_)
+        by_priority = priorities.get(slots) * (num_steps / priorities.total)
+        return slots, by_priority, np.ones(count), np.zeros(count, np.bool_)
     chosen = rng.random(count) < share
     slots = np.where(chosen, rewarding.sample(rng.random(count)), slots)
     by_priority = priorities.get(slots) * (num_steps / priorities.total)
     by_reward = rewarding.get(slots) * (num_steps / rewarding.total)
-    return slots, (1.0 - share) * by_priority + share * by_reward, chosen
+    return slots, by_priority, 1.0 - share + share * by_reward / by_priority, chosen

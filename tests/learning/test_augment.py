@@ -18,7 +18,7 @@ from muzero_wm.learning.augment import Changes, apply_symmetries, change_images,
 from muzero_wm.learning.batches import lay_out
 from muzero_wm.learning.learner import Learner
 from muzero_wm.model.device import CPU
-from muzero_wm.replay.batch import Batch, Draws
+from muzero_wm.replay.batch import Batch
 from muzero_wm.replay.buffer import ReplayBuffer
 from tests.replay.helpers import random_games
 
@@ -76,9 +76,9 @@ def learning_from_images(device: torch.device = CPU, **learning: Any) -> tuple[L
 
 def batch_of(learner: Learner, buffer: ReplayBuffer, updates: int = 1) -> list[Any]:
     draws = buffer.sample_slots(6 * updates, np.random.default_rng(0))
-    slots, odds = draws.slot.reshape(updates, 6), draws.odds.reshape(updates, 6)
-    rng, learning = np.random.default_rng(1), learner.config.learning
-    return lay_out(buffer, Draws(slots, odds), 0.5, rng, model=learner.model, config=learning, device=learner.device)
+    draws, rng = draws.by_update(updates), np.random.default_rng(1)
+    learning, device = learner.config.learning, learner.device
+    return lay_out(buffer, draws, 0.5, rng, model=learner.model, config=learning, device=device)
 
 
 def padded_and_cut(images: np.ndarray, offset: np.ndarray, pad: int) -> np.ndarray:

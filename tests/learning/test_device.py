@@ -24,7 +24,6 @@ from muzero_wm.learning.batches import lay_out
 from muzero_wm.learning.learner import Learner
 from muzero_wm.learning.nonfinite import Keep, NonFiniteLossError
 from muzero_wm.model.device import CPU, DeviceError, resolve_device
-from muzero_wm.replay.batch import Draws
 from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.storage.dump import dump_arrays
 from tests.replay.helpers import make_spec, random_games
@@ -129,7 +128,7 @@ def test_updates_touch_no_other_device_and_wait_for_none(case: str, monkeypatch:
         learner.device = ELSEWHERE
         laid = lay_out(
             buffer,
-            Draws(draws.slot.reshape(3, 8), draws.odds.reshape(3, 8)),
+            draws.by_update(3),
             0.5,
             np.random.default_rng(0),
             model=learner.model,

@@ -22,7 +22,6 @@ from muzero_wm.learning.learner import Learner
 from muzero_wm.learning.losses import unrolled_loss
 from muzero_wm.learning.nonfinite import NonFiniteLossError
 from muzero_wm.model.device import CPU, DeviceWarning, resolve_device
-from muzero_wm.replay.batch import Draws
 from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.storage.checkpoint import load_checkpoint
 from muzero_wm.storage.dump import dump_arrays
@@ -77,7 +76,7 @@ def test_loss_and_gradient_are_those_of_the_cpu(case: str) -> None:
         draws = buffer.sample_slots(16, rng)
         (laid,) = lay_out(
             buffer,
-            Draws(draws.slot[None], draws.odds[None]),
+            draws.by_update(1),
             0.5,
             rng,
             model=learner.model,
@@ -153,7 +152,7 @@ def test_a_skipped_update_leaves_everything_untouched(case: str, optimizer: str)
     draws = buffer.sample_slots(16, np.random.default_rng(0))
     (laid,) = lay_out(
         buffer,
-        Draws(draws.slot[None], draws.odds[None]),
+        draws.by_update(1),
         0.5,
         np.random.default_rng(0),
         model=learner.model,

@@ -124,6 +124,16 @@ def test_importance_weights_are_applied() -> None:
     assert total == pytest.approx(0.25 * alone[0] + alone[1], rel=1e-5)
 
 
+def test_rewards_alone_have_the_weights_of_rewards() -> None:
+    model, teacher, batch = setup()
+    settings = config(policy_weight=1.0, value_weight=1.0, reward_weight=1.0, self_prediction_weight=1.0)
+    batch.weight = torch.zeros(2)
+    rewards = unrolled_loss(model, teacher, batch, config(reward_weight=1.0)).total.item()
+    assert unrolled_loss(model, teacher, batch, settings).total.item() == pytest.approx(rewards) and rewards > 0.0
+    batch.reward_weight = torch.tensor([0.5, 0.5])
+    assert unrolled_loss(model, teacher, batch, settings).total.item() == pytest.approx(rewards / 2)
+
+
 def gradient_of(weights: dict[str, float]) -> dict[str, float]:
     model, teacher, batch = setup()
     unrolled_loss(model, teacher, batch, config(**weights)).total.backward()

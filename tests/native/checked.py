@@ -169,10 +169,11 @@ def main() -> int:
             check_canaries(kind, folder)
             print(f"{kind}: built and able to catch mistakes, {time.monotonic() - begin:.0f} s", flush=True)
             if not arguments.no_tests:
-                strict = ("-W", "error::pytest.PytestUnraisableExceptionWarning", "-p", "tests.native.guard")
+                strict = ("-W", "error::pytest.PytestUnraisableExceptionWarning")
+                plugins = ("-p", "tests.native.guard", "-p", "tests.native.compiled")
                 # the kernels of GPUs are not native code of ours
                 others = "--ignore=tests/mcts/device"
-                run(kind, folder, "pytest", "-q", "-n", str(arguments.jobs), *strict, others, "tests/mcts")
+                run(kind, folder, "pytest", "-q", "-n", str(arguments.jobs), *strict, *plugins, others, "tests/mcts")
             if arguments.fuzz:
                 options = ("--searches", str(arguments.fuzz), "--seed", str(arguments.seed))
                 run(kind, folder, "tests.native.fuzz", *options, "--jobs", str(arguments.jobs))

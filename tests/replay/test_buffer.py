@@ -78,9 +78,9 @@ def test_priorities_steer_the_draws_and_the_weights_undo_it(seed: int) -> None:
     drawn = draws.slot
     high = np.isin(drawn, slots[::2])
     assert high.mean() == pytest.approx(errors[::2].sum() / errors.sum(), abs=0.02)
-    weight = buffer.batch(drawn, 1.0, rng, draws.odds).weight
+    weight = buffer.batch(draws, 1.0, rng).weight
     assert weight[high].max() == pytest.approx(1 / 3, rel=1e-4) and weight[~high].min() == pytest.approx(1.0)
-    assert buffer.batch(drawn, 0.0, rng, draws.odds).weight.tolist() == [1.0] * len(drawn)
+    assert buffer.batch(draws, 0.0, rng).weight.tolist() == [1.0] * len(drawn)
 
 
 def test_new_data_enters_at_the_highest_priority(seed: int) -> None:
@@ -124,7 +124,7 @@ def test_weighted_draws_are_equal_draws_of_which_a_share_is_moved_to_the_end(see
             expected[ends] += share / len(ends)
         begin += length + 1
     draws = buffer.sample_slots(400_000, rng)
-    weight = buffer.batch(draws.slot, 1.0, rng, draws.odds).weight.astype(np.float64)
+    weight = buffer.batch(draws, 1.0, rng).weight.astype(np.float64)
     found = np.bincount(draws.slot, weight, buffer.capacity)
     assert found[slots] / found.sum() == pytest.approx(expected[slots] / expected.sum(), rel=0.1)
 

@@ -96,7 +96,8 @@ def test_draws_and_odds_are_those_of_the_mixture(share: float, seed: int) -> Non
     assert 0 < leads.sum() < ring.num_steps
     chances = (1 - share) * priority / priority.sum() + share * leads / leads.sum()
     draws = ring.sample_slots(40_000, rng)
-    np.testing.assert_allclose(draws.odds, chances[draws.slot] * ring.num_steps, rtol=1e-9)
+    np.testing.assert_allclose(draws.odds, priority[draws.slot] / priority.sum() * ring.num_steps, rtol=1e-9)
+    np.testing.assert_allclose(draws.odds * draws.favour, chances[draws.slot] * ring.num_steps, rtol=1e-9)
     counts, expected = np.bincount(draws.slot, minlength=ring.capacity), 40_000 * chances
     assert not counts[chances == 0.0].any()
     expected, counts = expected[chances > 0.0], counts[chances > 0.0]
@@ -106,12 +107,15 @@ def test_draws_and_odds_are_those_of_the_mixture(share: float, seed: int) -> Non
 
 
 def test_the_weights_undo_the_share(seed: int) -> None:
-    """With beta 1 every mean over a batch is that of even draws, as far as chance allows."""
+    """Every mean over a batch is that of even draws with beta 1, and of priorities with beta 0, but for rewards."""
     ring, rng = filled(seed, reward_fraction=0.5), np.random.default_rng(seed)
     draws = ring.sample_slots(40_000, rng)
-    weight = ring.batch(draws.slot, 1.0, rng, draws.odds).weight.astype(np.float64)
-    even = rewarding(ring).sum() / ring.num_steps
-    assert (weight * rewarding(ring)[draws.slot]).sum() / weight.sum() == pytest.approx(even, abs=0.02)
+    leads, priority = rewarding(ring), ring._tree.get(np.arange(ring.capacity))
+    by_priority = leads @ priority / priority.sum()
+    for beta, wanted in ((1.0, leads.sum() / ring.num_steps), (0.0, by_priority)):
+        batch = ring.batch(draws, beta, rng)
+        assert np.average(leads[draws.slot], weights=batch.weight) == pytest.approx(wanted, abs=0.02)
+    assert np.average(leads[draws.slot], weights=batch.reward_weight) == pytest.approx(0.5 + by_priority / 2, abs=0.02)
 
 
 def test_where_nothing_pays_the_draws_are_by_priority(seed: int) -> None:
@@ -119,7 +123,7 @@ def test_where_nothing_pays_the_draws_are_by_priority(seed: int) -> None:
     for ring in rings:
         ring.extend(make_episode([0.0] * 30, players=1))
     one, other = (ring.sample_slots(100, np.random.default_rng(seed)) for ring in rings)
-    assert np.array_equal(one.slot, other.slot) and np.array_equal(one.odds, other.odds)
+    assert np.array_equal(one.slot, other.slot) and np.array_equal(one.odds, other.odds) and (other.favour == 1.0).all()
 
 
 def test_what_leads_to_a_reward_is_not_moved_to_the_end(seed: int) -> None:
