@@ -31,7 +31,7 @@ BLOCK = 50
 """Pairs of games that are played side by side."""
 
 SMALL_BLOCK = 10
-"""The same where every block may be the last."""
+"""The same where every block may be the last, or where a program plays, which may take its time."""
 
 _SEEDS = 2**31  # what every environment and opponent takes
 
@@ -107,7 +107,7 @@ def arena(
         else:
             while missing := tables.unfinished():
                 for pair in missing:
-                    tables.play(pair, BLOCK)
+                    tables.play(pair, tables.block(pair))
         ratings = tables.rate(anchored)
     return ArenaResult(
         pool.spec.name,
@@ -149,6 +149,11 @@ class _Tables:
     def unfinished(self) -> list[tuple[int, int]]:
         """Returns the players that may meet again."""
         return [pair for pair in self.everybody if self.pairs(pair) < self._most]
+
+    def block(self, pair: tuple[int, int]) -> int:
+        """Returns how many pairs of games two players play side by side."""
+        slow = any(self._pool.entrants[number].is_program for number in pair)
+        return SMALL_BLOCK if slow else BLOCK
 
     def play(self, pair: tuple[int, int], pairs: int) -> None:
         """Plays so many more pairs of games, as far as there may be more; or finds them among those kept."""

@@ -111,14 +111,16 @@ def rate(
             won[:, j, i] = games[i, j] - won[:, i, j]
         return won
 
-    best = _fit(points(weights, 1), games, np.zeros((1, players)))
+    nowhere = np.zeros((1, players))
+    best = _fit(points(weights, 1), games, nowhere, nowhere)
     curvature = _curvature(best, games)[0]
     rng = np.random.default_rng(derive_seed(seed, "evaluation/ratings"))
     drawn = []
     for start in range(0, resamples, _CHUNK):
         size = min(_CHUNK, resamples - start)
         anew = {pair: weights[pair].sum() * rng.dirichlet(weights[pair], size) for pair in order}
-        drawn.append(_fit(points(anew, size), games, rng.normal(0.0, math.sqrt(_VARIANCE), (size, players))))
+        centre = rng.normal(0.0, math.sqrt(_VARIANCE), (size, players))
+        drawn.append(_fit(points(anew, size), games, centre, np.repeat(best, size, axis=0)))
     sample = np.concatenate(drawn)
     sample -= sample[:, [anchor]]
     ahead = np.stack([((one[:, None] > sample) + (one[:, None] == sample) / 2.0).mean(axis=0) for one in sample.T])
@@ -158,7 +160,9 @@ def expected_score(difference: float) -> float:
     return 1.0 / (1.0 + math.exp(-difference / ELO))
 
 
-def _fit(points: NDArray[np.float64], games: NDArray[np.float64], centre: NDArray[np.float64]) -> NDArray[np.float64]:
+def _fit(
+    points: NDArray[np.float64], games: NDArray[np.float64], centre: NDArray[np.float64], x: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Returns the most likely ratings [B, n] in log-odds, by Newton's method.
 
     A step in which no difference changes by more than 1 always leads uphill (Bach, "Self-concordant analysis for
@@ -168,8 +172,8 @@ def _fit(points: NDArray[np.float64], games: NDArray[np.float64], centre: NDArra
         points: [B, n, n] of the one against the other.
         games: [n, n] between them.
         centre: [B, n] of the priors.
+        x: [B, n] where to begin.
     """
-    x = centre - centre.mean(axis=1, keepdims=True)
     for _ in range(1000):
         expected = games * _chances(x)
         slope = (points - expected).sum(axis=2) - (x - centre) / _VARIANCE

@@ -43,6 +43,11 @@ class Entrant:
     updates: int | None
     seat: Callable[[int], Player]
 
+    @property
+    def is_program(self) -> bool:
+        """Whether another program plays."""
+        return self.run is None and self.name.partition(":")[0] in ENGINES
+
 
 @dataclass(frozen=True)
 class Pool:

@@ -40,6 +40,15 @@ def test_the_ratio_is_that_of_the_two_constrained_likelihoods(counts: tuple[int,
     assert log_likelihood_ratio(Pairs(counts, sum(counts)), elo0, elo1) == pytest.approx(expected, abs=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("counts", "elo0", "elo1", "ratio"),
+    [((223, 9863, 21279, 10037, 246), 0.5, 2.5, -3.07), ((871, 26175, 55983, 26678, 821), 0.0, 2.0, -4.98)],
+)
+def test_the_ratio_is_what_others_publish(counts: tuple[int, ...], elo0: float, elo1: float, ratio: float) -> None:
+    # matches of Stockfish, with the ratio that fishtest and fastchess give (logistic Elo, pentanomial)
+    assert log_likelihood_ratio(Pairs(counts, sum(counts)), elo0, elo1) == pytest.approx(ratio, abs=0.006)
+
+
 def test_the_bounds_are_walds() -> None:
     assert pytest.approx(math.log(0.05 / 0.95)) == LOWER
     assert pytest.approx(math.log(0.95 / 0.05)) == UPPER
