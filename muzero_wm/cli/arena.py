@@ -53,6 +53,12 @@ def _declare(parser: CommandParser) -> None:
         metavar=("ELO0", "ELO1"),
         help="two players: stop when it is clear whether the first is stronger by ELO0 or by ELO1 points",
     )
+    parser.add_argument(
+        "--opening-plies",
+        type=integer(0),
+        metavar="N",
+        help="random moves before each pair of games (default: as many as make openings differ)",
+    )
     parser.add_argument("--max-steps", type=integer(1), metavar="N", help="draw games there (default: by the rules)")
     parser.add_argument("--seed", type=integer(0), default=0, metavar="N", help="seed of everything (default: 0)")
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (default: auto)")
@@ -91,6 +97,7 @@ def _run(args: argparse.Namespace) -> None:
                 until_interval=args.until_interval,
                 sprt=None if args.sprt is None else (args.sprt[0], args.sprt[1]),
                 keep=keep,
+                opening_plies=args.opening_plies,
                 max_steps=args.max_steps,
                 device=args.device,
                 progress=progress,

@@ -145,3 +145,9 @@ class RawPolicyPlayer:
     def actions(self, env: BatchedEnv, step: Step, rows: Rows) -> NDArray[np.int64]:
         """Returns the most probable legal move for each of the games `rows`."""
         return self.choose(step.observation[rows], step.legal_actions[rows])
+
+
+def release(player: Player) -> None:
+    """Ends what a player holds, a process for example; most hold nothing."""
+    if (close := getattr(player, "close", None)) is not None:
+        close()

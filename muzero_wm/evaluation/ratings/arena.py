@@ -17,10 +17,10 @@ from muzero_wm.basis.seeding import derive_seed
 from muzero_wm.evaluation.arena import plies_for
 from muzero_wm.evaluation.games import Games, Progress, play_games
 from muzero_wm.evaluation.limits import step_limit
-from muzero_wm.evaluation.players import Player
+from muzero_wm.evaluation.players import Player, release
 from muzero_wm.evaluation.ratings.bradley_terry import Pairs, Ratings, most_telling, rate
 from muzero_wm.evaluation.ratings.kept import Block, KeptGames, Task, keep_games
-from muzero_wm.evaluation.ratings.pool import Pool, close, gather
+from muzero_wm.evaluation.ratings.pool import Pool, gather
 from muzero_wm.evaluation.ratings.result import ArenaResult, Met, Rated, SequentialTest
 from muzero_wm.evaluation.ratings.sprt import LOWER, UPPER, decision, log_likelihood_ratio
 
@@ -73,7 +73,7 @@ def arena(
             by elo1; wrong in 5 % of the cases.
         keep: a file that finished games are kept in, and found in by a later arena.
         opening_plies: random moves at the beginning of each pair; None for as many as give the pairs openings of their
-            own.
+            own, or 100 pairs where there are fewer.
         max_steps: moves after which a game is drawn; None for the environment's own limit, or 5000 where it states
             none.
         device: where the networks of runs compute: "auto", "cpu", "cuda" or "cuda:N".
@@ -95,7 +95,8 @@ def arena(
         raise UserError(f"sprt tests two players, got {len(names)}: {', '.join(names)}")
     step_limit(pool.spec, max_steps)
     anchored = _anchor(pool, players, anchor)
-    plies = plies_for(pool.spec.name, games) if opening_plies is None else opening_plies
+    # alike for 100 games and for 200, so that those which were kept can be gone on with
+    plies = plies_for(pool.spec.name, max(games, 2 * GAMES)) if opening_plies is None else opening_plies
     first = names.index(pool.words[players[0]][0])
     with keep_games(None if keep is None else Path(keep)) as kept:
         tables = _Tables(pool, kept, seed, plies, max_steps, games // 2, progress)
@@ -223,7 +224,8 @@ class _Tables:
                 max_steps=task.max_steps,
             )
         finally:
-            close(players)
+            for player in players:
+                release(player)
         return _block(games, task)
 
     def _derived(self, purpose: str) -> int:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import importlib
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +15,11 @@ from muzero_wm.basis.errors import UserError, did_you_mean
 from muzero_wm.basis.registry import OPPONENTS, opponent_forms
 from muzero_wm.envs import EnvSpec
 from muzero_wm.evaluation.opponents import opponent_from_name
-from muzero_wm.evaluation.players import AgentPlayer, Player, RawPolicyPlayer
+from muzero_wm.evaluation.players import AgentPlayer, Player, RawPolicyPlayer, release
 from muzero_wm.storage.checkpoint import Which, best_step
 from muzero_wm.storage.manifest import steps_in
 
-ENGINES = ("gtp", "uci")
+PROGRAMS = ("gtp", "uci")
 _CHECKPOINT = re.compile(r"(.+)@(last|best|all|\d{1,18})")
 _SIMULATIONS = re.compile(r"(.+):(\d{1,6})")
 
@@ -46,7 +45,7 @@ class Entrant:
     @property
     def is_program(self) -> bool:
         """Whether another program plays."""
-        return self.run is None and self.name.partition(":")[0] in ENGINES
+        return self.run is None and self.name.partition(":")[0] in PROGRAMS
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,7 @@ def gather(words: Sequence[str], env: str | None = None, simulations: int | None
     """
     agents: dict[str, list[tuple[Agent, Path, int | None, bool]]] = {}
     for word in dict.fromkeys(words):
-        if word.partition(":")[0] not in (*OPPONENTS.names, *ENGINES):
+        if word.partition(":")[0] not in OPPONENTS.names:
             agents[word] = _agents(word, simulations, device)
     plays = {agent.spec.name: word for word, found in agents.items() for agent, *_ in found}
     if len(plays) > 1:
@@ -109,32 +108,16 @@ def gather(words: Sequence[str], env: str | None = None, simulations: int | None
     return Pool(spec, tuple(found[each] for each in sorted(found)), meant)
 
 
-def close(players: Iterable[Player]) -> None:
-    """Ends what players hold, of those that hold something."""
-    for player in players:
-        end = getattr(player, "close", None)
-        if end is not None:
-            end()
-
-
 def _of_word(word: str, spec: EnvSpec) -> Entrant:
     """Returns an opponent or a program, once made to see whether it exists."""
-
-    def seat(seed: int) -> Player:
-        if word.partition(":")[0] in ENGINES:
-            engines = importlib.import_module("muzero_wm.evaluation.engines")  # starts processes: not without need
-            made: Player = engines.engine_player(word, spec, spec.name, seed)
-            return made
-        return opponent_from_name(word, spec, seed)
-
-    close([seat(0)])
-    return Entrant(word, "", None, None, seat)
+    release(opponent_from_name(word, spec))
+    return Entrant(word, "", None, None, lambda seed: opponent_from_name(word, spec, seed))
 
 
 def _of_run(agent: Agent, folder: Path, simulations: int | None, checkpoints: bool) -> Entrant:
     count = agent.config.search.num_simulations if simulations is None else simulations
     run = str(folder)
-    if "/" not in run and run.partition(":")[0] in (*OPPONENTS.names, *ENGINES):
+    if "/" not in run and run.partition(":")[0] in OPPONENTS.names:
         run = f"./{run}"
     suffix = f"@{agent.updates}:{count}" if checkpoints else f":{count}"
     name = run + suffix
@@ -187,7 +170,7 @@ def _parts(word: str) -> tuple[str, str, int | None]:
     if Path(folder).is_dir():
         raise UserError(f"{folder}: has no config.yaml and no model.json, so it is neither run nor agent")
     there = [str(path.parent) for path in Path("runs").glob("*/config.yaml")]
-    forms = ", ".join((*opponent_forms(), *(f"{kind}:COMMAND" for kind in ENGINES)))
+    forms = ", ".join((*opponent_forms(), *(f"{kind}:COMMAND" for kind in PROGRAMS)))
     hint = did_you_mean(folder, there) or did_you_mean(word, OPPONENTS.names)
     raise UserError(
         f"unknown player {word!r}: expected a run folder (RUN, RUN@UPDATES, RUN@best or RUN@all, each with "

@@ -99,13 +99,6 @@ def test_weights_tell_runs_of_one_name_apart(place: Path) -> None:
     assert before.name == after.name and before.print != after.print
 
 
-def test_a_run_in_a_folder_called_like_a_kind_of_program_is_none(place: Path) -> None:
-    make_run(place / "gtp", steps=(3,))
-    entrants = gather(["./gtp", "saved", "mcts:4"]).entrants
-    assert [each.name for each in entrants] == ["./gtp@3:4", "mcts:4", "saved:4"]
-    assert not any(each.is_program for each in entrants)
-
-
 def test_ones_own_opponent_is_met() -> None:
     register_opponent("mine", lambda argument, spec, seed: RandomPlayer(seed))
     try:
