@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from muzero_wm.agent import Agent as Agent
     from muzero_wm.agent import load as load
     from muzero_wm.evaluation.opponents import register_opponent as register_opponent
+    from muzero_wm.evaluation.ratings.arena import arena as arena
+    from muzero_wm.evaluation.ratings.result import ArenaResult as ArenaResult
     from muzero_wm.learning.registry import register_term as register_term
     from muzero_wm.learning.terms import Part as Part
     from muzero_wm.learning.terms import Term as Term
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
     from muzero_wm.replay.stored import Stored as Stored
 
 __all__ = [
-    "Agent", "Layout", "Moment", "Part", "Slice", "Stored", "Term", "Torso", "Unroll", "__version__", "envs", "load",
-    "register_opponent", "register_term", "register_torso", "train",
+    "Agent", "ArenaResult", "Layout", "Moment", "Part", "Slice", "Stored", "Term", "Torso", "Unroll", "__version__",
+    "arena", "envs", "load", "register_opponent", "register_term", "register_torso", "train",
 ]  # fmt: skip
 
 __version__ = "0.1.0"
@@ -97,6 +99,8 @@ def train(
 
 _PLACES = {
     "Agent": "muzero_wm.agent",
+    "ArenaResult": "muzero_wm.evaluation.ratings.result",
+    "arena": "muzero_wm.evaluation.ratings.arena",
     "load": "muzero_wm.agent",
     "Moment": "muzero_wm.replay.stored",
     "Part": "muzero_wm.learning.terms",

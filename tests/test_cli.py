@@ -11,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -298,10 +299,14 @@ def test_no_table_breaks_a_word_at_80_columns(
         ),
         ({"opening_plies": 2}, ["Each pair of games begins with the same 2 random moves."]),
         ({"cut": 7}, ["7 of the 100 searched games were cut before their end."]),
+        (
+            {"forfeits": [{"by": "opponent", "game": 7, "ply": 3, "reason": "[it] crashed\x1b"}]},
+            ["1 of the 100 searched games were given up, the first one: [it] crashed?."],
+        ),
     ],
 )
 def test_what_must_be_known_of_an_evaluation_is_printed(
-    facts: dict[str, int], sentences: list[str], capsys: pytest.CaptureFixture[str]
+    facts: dict[str, Any], sentences: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     match = {"games": 100, "wins": 10, "draws": 0, "losses": 90, "score": 0.1, "ci95": [0.05, 0.2], **facts}
     print_evaluation({"env": "connect4", "simulations": 4, "seed": 0, "opponent": "random", **match})

@@ -32,6 +32,7 @@ INLINE = [*SMALL, "acting.process=false"]
 BUDGETS = {
     "train": ["--max-updates", "2", "--set", *INLINE],
     "evaluate": ["--games", "2", "--opponent", "random"],
+    "arena": ["--games", "2"],
     "play": [],
     "envs": [],
     "check-env": ["--steps", "50"],

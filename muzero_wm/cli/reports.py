@@ -17,6 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from muzero_wm.basis.errors import UserError
+from muzero_wm.cli.lines import shown
 from muzero_wm.storage.files import why_not_writable
 
 
@@ -112,7 +113,7 @@ def print_evaluation(report: Mapping[str, Any]) -> None:
             table.add_row(name, *counts, score, _interval(part.get("ci95"), "{:.1%}"))
     console.print(table)
     for line in _doubts(report):
-        console.print(line)
+        console.print(line, markup=False)
     if (exhaustive := report.get("exhaustive")) is not None:
         console.print()
         console.print(
@@ -130,6 +131,9 @@ def _doubts(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"{distinct} of the {games} searched games are distinct; the interval is that of so many."
     if report.get("cut"):
         yield f"{report['cut']} of the {games} searched games were cut before their end."
+    if forfeits := report.get("forfeits"):
+        why = shown(forfeits[0]["reason"])
+        yield f"{len(forfeits)} of the {games} searched games were given up, the first one: {why}."
 
 
 def environments() -> list[dict[str, Any]]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import itertools
-from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -15,12 +12,10 @@ from numpy.typing import NDArray
 from muzero_wm import envs
 from muzero_wm.basis.errors import UserError
 from muzero_wm.basis.seeding import pick, stream_keys
-from muzero_wm.envs import BatchedEnv, Step
+from muzero_wm.evaluation.games import GaveUp, Progress, play_games
 from muzero_wm.evaluation.intervals import wilson_interval
-from muzero_wm.evaluation.limits import step_limit
 from muzero_wm.evaluation.players import Player
 
-Progress = Callable[[int, int], None]
 MOST_OPENING_PLIES = 8
 
 
@@ -57,6 +52,7 @@ class MatchResult:
         distinct: how many of the games differ in their moves; players that always answer alike repeat theirs.
         cut: games that reached the limit of moves; they count as drawn.
         opening_plies: random moves at the beginning of every game.
+        forfeits: games that somebody gave up; they count as lost for who did.
     """
 
     first: Tally
@@ -64,6 +60,7 @@ class MatchResult:
     distinct: int
     cut: int = 0
     opening_plies: int = 0
+    forfeits: tuple[GaveUp, ...] = ()
 
     @property
     def total(self) -> Tally:
@@ -84,6 +81,7 @@ class MatchResult:
             "distinct_games": self.distinct,
             "opening_plies": self.opening_plies,
             "cut": self.cut,
+            "forfeits": [each.to_dict() for each in self.forfeits],
             "seats": {"first": self.first.to_dict(), "second": self.second.to_dict()},
         }
 
@@ -117,46 +115,29 @@ def play_match(
 
     Returns:
         The results from the player's view: a game is won where the rewards of all its moves, the opponent's with
-        their signs turned, add up to more than nothing.
+        their signs turned, add up to more than nothing, or where the opponent gave it up.
 
     Raises:
         UserError: the environment is not for two players, or there is no game to play.
     """
     if games < 1:
         raise UserError(f"games must be at least 1, got {games}")
-    with closing(envs.make(env_name, games, seed)) as env:
-        if env.spec.num_players != 2:
-            raise UserError(f"a match needs a two-player environment, {env_name} has {env.spec.num_players} player")
-        limit = step_limit(env.spec, max_steps)
-        half = (games + 1) // 2
-        step = _open(env, np.arange(games) % half, opening_plies, seed)
-        seat = (np.arange(games) >= half).astype(np.int8)
-        result = np.zeros(games)  # what the player has won so far and the opponent has lost
-        playing = np.ones(games, np.bool_)
-        games_so_far = [hashlib.blake2b(step.observation[i].tobytes() + seat[i].tobytes()) for i in range(games)]
-        cut = 0
-        for played in itertools.count(opening_plies + 1):
-            mine = step.to_play == seat
-            actions = step.legal_actions.argmax(axis=1)  # slots whose game is over idle along in a new one
-            for mover, turn in ((player, mine), (opponent, ~mine)):
-                rows = np.flatnonzero(playing & turn)
-                if rows.size:
-                    actions[rows] = mover.actions(env, step, rows)
-            for i in np.flatnonzero(playing):
-                games_so_far[i].update(actions[i].tobytes())
-            step = env.step(actions)
-            result += playing * np.where(mine, step.reward, -step.reward)
-            playing &= ~(step.terminated | step.truncated)
-            if played >= limit:
-                cut = int(playing.sum())
-                result[playing] = 0.0
-                playing[:] = False
-            if progress is not None:
-                progress(int(games - playing.sum()), games)
-            if not playing.any():
-                break
-    distinct = len({game.digest() for game in games_so_far})
-    return MatchResult(_tally(result[seat == 0]), _tally(result[seat == 1]), distinct, cut, opening_plies)
+    half = (games + 1) // 2
+    number = np.arange(games)
+    played = play_games(
+        env_name,
+        player,
+        opponent,
+        number % half,
+        (number >= half).astype(np.int8),
+        seed,
+        progress,
+        opening_plies=opening_plies,
+        max_steps=max_steps,
+    )
+    first, second = (_tally(played.result[played.seat == seat]) for seat in (0, 1))
+    distinct = len(set(played.digests))
+    return MatchResult(first, second, distinct, int(played.cut.sum()), opening_plies, played.forfeits)
 
 
 def plies_for(env_name: str, games: int) -> int:
@@ -183,14 +164,5 @@ def plies_for(env_name: str, games: int) -> int:
     return MOST_OPENING_PLIES
 
 
-def _open(env: BatchedEnv, opening: NDArray[np.int64], plies: int, seed: int) -> Step:
-    """Begins all games with random moves, the same ones where `opening` [n] is the same."""
-    step = env.reset()
-    for ply in range(plies):
-        step = env.step(pick(step.legal_actions, stream_keys(seed, "evaluation/opening", opening, ply)))
-    return step
-
-
 def _tally(result: NDArray[np.float64]) -> Tally:
-    result = result.round(6)  # partial rewards of 0.1 add up to nothing only almost
     return Tally(int((result > 0).sum()), int((result == 0).sum()), int((result < 0).sum()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -49,11 +50,34 @@ class SearchingAgent(Protocol):
         """Returns the network's move probabilities [n, A] and values [n]."""
 
 
+GIVEN_UP = -1
+"""In place of a move: the player gives this game up."""
+
+
+@dataclass(frozen=True)
+class Forfeit:
+    """Why a player gave a game up.
+
+    Attributes:
+        row: the game.
+        ply: moves that had been played in it.
+        reason: in a few words.
+    """
+
+    row: int
+    ply: int
+    reason: str
+
+
 class Player(Protocol):
-    """Chooses moves in some of the games of a batch."""
+    """Chooses moves in some of the games of a batch.
+
+    Two more attributes are asked for where a player has them: `forfeits: list[Forfeit]`, why it gave games up, and
+    `close()`, which ends what it holds (a process, say) when its games are over.
+    """
 
     def actions(self, env: BatchedEnv, step: Step, rows: Rows) -> NDArray[np.int64]:
-        """Returns one legal move for each of the games `rows`.
+        """Returns one legal move for each of the games `rows`, or `GIVEN_UP`, which loses the game whatever was won.
 
         Args:
             env: the games; a player of the true rules may read them and copy them, but not change them.
@@ -134,3 +158,9 @@ class RawPolicyPlayer:
     def actions(self, env: BatchedEnv, step: Step, rows: Rows) -> NDArray[np.int64]:
         """Returns the most probable legal move for each of the games `rows`."""
         return self.choose(step.observation[rows], step.legal_actions[rows])
+
+
+def release(player: Player) -> None:
+    """Ends what a player holds, a process for example; most hold nothing."""
+    if (close := getattr(player, "close", None)) is not None:
+        close()

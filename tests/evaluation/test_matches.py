@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import gymnasium
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -11,6 +14,7 @@ from muzero_wm.basis.errors import UserError
 from muzero_wm.envs import BatchedEnv, EnvError, Step
 from muzero_wm.evaluation import AgentPlayer, opponent_from_name, play_every_reply, play_match, plies_for
 from muzero_wm.evaluation.intervals import mean_interval, wilson_interval
+from muzero_wm.evaluation.players import Forfeit
 from tests.evaluation.stubs import FirstLegalAgent, PerfectTicTacToe, RandomAgent
 
 
@@ -207,3 +211,75 @@ def test_a_draw_is_half_a_win() -> None:
 def test_mean_interval_known_values() -> None:
     assert mean_interval([3.0]) is None
     assert mean_interval([1.0, 2.0, 3.0, 4.0, 5.0]) == pytest.approx((3 - 1.385904, 3 + 1.385904), abs=1e-6)
+
+
+class GivesUp(Watching):
+    """Takes the first legal move until the given turn of a game, then gives it up, and says why if it may."""
+
+    def __init__(self, turn: int, reason: str | None) -> None:
+        super().__init__()
+        self.turn, self.reason = turn, reason
+        self.turns: dict[int, int] = {}
+        if reason is not None:
+            self.forfeits: list[Forfeit] = []
+
+    def actions(self, env: BatchedEnv, step: Step, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        moves = super().actions(env, step, rows)
+        for i, row in enumerate(rows.tolist()):
+            self.turns[row] = self.turns.get(row, 0) + 1
+            if self.turns[row] == self.turn:
+                moves[i] = -1
+                if self.reason is not None:
+                    self.forfeits.append(Forfeit(row, 2 * (self.turn - 1), self.reason))
+        return moves
+
+
+@pytest.mark.parametrize("reason", ["it crashed", None])
+def test_who_gives_a_game_up_has_lost_it(reason: str | None, seed: int) -> None:
+    whole = play_match("connect4", Watching(), Watching(), 6, seed)
+    assert (whole.first.wins, whole.second.losses, whole.forfeits) == (3, 3, ())  # the first column decides
+    result = play_match("connect4", Watching(), GivesUp(2, reason), 6, seed)
+    assert (result.first.wins, result.second.wins, result.total.games) == (3, 3, 6)
+    said = [each.to_dict() for each in result.forfeits]
+    # who moves second in a game gives it up at ply 3, who moves first at ply 2
+    assert {(each["game"], each["ply"]) for each in said} == {(0, 3), (1, 3), (2, 3), (3, 2), (4, 2), (5, 2)}
+    assert {(each["by"], each["reason"]) for each in said} == {("opponent", reason or "no reason given")}
+    assert result.to_dict()["forfeits"] == said
+    mirrored = play_match("connect4", GivesUp(2, reason), Watching(), 6, seed)
+    assert (mirrored.total.losses, {each.by_opponent for each in mirrored.forfeits}) == (6, {False})
+
+
+class Pays(gymnasium.Env[Any, Any]):
+    """Gives half a point to whoever moves, six times."""
+
+    observation_space = gymnasium.spaces.Box(0.0, 1.0, (2,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        super().reset(seed=seed)
+        self.played = 0
+        return np.zeros(2, np.float32), {"to_play": 0}
+
+    def step(self, action: int) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        self.played += 1
+        return np.zeros(2, np.float32), 0.5, self.played == 6, False, {"to_play": self.played % 2}
+
+
+def test_a_game_given_up_counts_as_lost_whatever_was_won() -> None:
+    # who moves first is ahead by half a point when it gives up
+    result = play_match("tests.evaluation.test_matches:Pays", GivesUp(2, "tired"), GivesUp(3, "bored"), 2)
+    assert (result.first.losses, result.second.losses, result.total.games) == (1, 1, 2)
+    assert play_match("tests.evaluation.test_matches:Pays", Watching(), Watching(), 2).total.draws == 2
+
+
+def test_one_player_in_both_seats_gives_up_for_the_seat_whose_turn_it_is() -> None:
+    player = GivesUp(2, "alone")
+    result = play_match("connect4", player, player, 1)
+    assert result.first.wins == 1  # its second turn is the second seat's first
+    assert [each.to_dict() for each in result.forfeits] == [{"by": "opponent", "game": 0, "ply": 1, "reason": "alone"}]
+
+
+def test_reasons_of_an_earlier_match_are_not_told_again(seed: int) -> None:
+    player = GivesUp(1, "broken")
+    assert len(play_match("connect4", player, Watching(), 2, seed).forfeits) == 2
+    assert play_match("connect4", player, Watching(), 2, seed).forfeits == ()

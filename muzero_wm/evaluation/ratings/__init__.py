@@ -1,0 +1,1 @@
+"""An arena: a pool of players, who meets whom, and ratings with intervals."""
