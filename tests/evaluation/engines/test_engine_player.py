@@ -16,10 +16,14 @@ import pytest
 
 from muzero_wm import envs
 from muzero_wm.basis.errors import UserError
+from muzero_wm.cli.reports import print_evaluation
 from muzero_wm.config.presets import ConfigError, load_config
 from muzero_wm.evaluation import evaluate, opponent_from_name, play_match
 from muzero_wm.evaluation.engines import engine_player
+from muzero_wm.evaluation.engines.gtp import GtpEngine
+from muzero_wm.evaluation.engines.notation import notation_of
 from muzero_wm.evaluation.engines.player import EnginePlayer
+from muzero_wm.evaluation.engines.record import moves_so_far
 from muzero_wm.evaluation.opponents import RandomPlayer
 from tests.evaluation.engines.helpers import GO, NO_GNUGO, has_gnugo, toy, toy_uci
 from tests.evaluation.stubs import FirstLegalAgent
@@ -103,7 +107,7 @@ def test_a_fault_loses_its_game_with_the_reason_and_the_others_go_on(fault: str,
     assert all("\n" not in each.forfeit.reason and len(each.forfeit.reason) < 400 for each in result.forfeits)
     before |= running(player)
     player.close()
-    assert gone(before)
+    assert gone(before) and not before & descendants(os.getpid())  # nor is one waiting to be asked how it ended
 
 
 def test_a_fresh_process_plays_the_next_game() -> None:
@@ -120,8 +124,9 @@ def test_a_fresh_process_plays_the_next_game() -> None:
     player.close()
 
 
-def test_an_engine_that_complains_a_lot_is_not_held_up(seed: int) -> None:
-    player = seated(GO, toy("go(board_size=5)", "loud"))
+@pytest.mark.parametrize("manner", ["loud", "dribble"])
+def test_an_engine_may_complain_a_lot_and_answer_byte_by_byte(manner: str, seed: int) -> None:
+    player = seated(GO, toy("go(board_size=5)", manner))
     play_match(GO, player, RandomPlayer(seed), 1, seed, max_steps=6)
     assert player.forfeits == []
     player.close()
@@ -145,6 +150,52 @@ def test_what_an_engine_has_started_ends_with_it() -> None:
     assert player.actions(env, env.reset(), np.array([0])).tolist() == [-1]
     thread.join()
     assert below and gone(below)
+    player.close()
+
+
+def test_passes_are_told_and_every_game_begins_anew_after_the_size() -> None:
+    player = seated(GO, toy("go(board_size=5)"), processes=1)
+    engine = player._engines[0]
+    assert isinstance(engine, GtpEngine)
+    said: list[str] = []
+    send = engine.process.send
+    engine.process.send = lambda line, seconds: said.append(line.split(maxsplit=1)[1]) or send(line, seconds)  # type: ignore
+    env = envs.make(GO, 2, 0)
+    step = env.step(np.array([env.reset().legal_actions.shape[1] - 1, 3]))
+    chosen = player.actions(env, step, np.array([0, 1]))
+    assert said[:2] == ["clear_board", "play black pass"] and said[3] == "genmove white"
+    assert said[4:6] == ["clear_board", "play black D1"] and said[7:] == ["genmove white"]
+    said.clear()
+    step = env.step(chosen)
+    word = notation_of(GO).word(int(chosen[1]), [])
+    player.actions(env, step, np.array([1]))  # the game that is on its board goes on
+    assert "clear_board" not in said and said[-1] == "genmove black" and word not in " ".join(said)
+    player.close()
+
+
+def test_a_player_that_was_interrupted_plays_on() -> None:
+    player = seated(GO, toy("go(board_size=5)", "hang", "1"))
+    env = envs.make(GO, 2, 0)
+    first = env.reset()
+    player.actions(env, first, np.array([0, 1]))
+    before = running(player)
+    step = env.step(np.array([0, 1]))
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    handler = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        with pytest.raises(KeyboardInterrupt):
+            player.actions(env, step, np.array([0, 1]))
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+    assert gone(before) and not before & descendants(os.getpid())
+    env = envs.make(GO, 2, 0)
+    assert (player.actions(env, env.reset(), np.array([0, 1])) >= 0).all()
+    assert player.forfeits == []
     player.close()
 
 
@@ -263,11 +314,31 @@ def test_uci_is_spoken_with_the_vertices_of_another_board() -> None:
     player.close()
 
 
-def test_an_evaluation_names_what_was_given_up_and_ends_its_engines() -> None:
+def test_an_evaluation_names_what_was_given_up_and_ends_its_engines(capsys: pytest.CaptureFixture[str]) -> None:
     report = evaluate(FirstLegalAgent(GO), toy("go(board_size=5)", "crash", "4"), games=2, opening_plies=0)
     assert [each["by"] for each in report["forfeits"]] == ["opponent", "opponent"]
     assert (report["wins"], report["raw_policy"]["wins"]) == (2, 2)
-    assert not children(os.getpid())
+    assert not descendants(os.getpid())
+    print_evaluation(report)
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "games were given up by the opponent: ended with exit code 1; its last words: 'a bug in the engine'" in shown
+
+
+@pytest.mark.skipif(not has_gnugo(), reason=NO_GNUGO)
+def test_gnugo_plays_the_same_games_however_many_processes() -> None:
+    def games(processes: int, seed: int) -> list[list[int]]:
+        env_name = "openspiel:go(board_size=9)"
+        player = engine_player("gtp:gnugo --level 1", envs.spec(env_name), env_name, seed, processes=processes)
+        env = envs.make(env_name, 3, 0)
+        step = env.reset()
+        for ply in range(10):
+            other = step.legal_actions.argmax(axis=1)
+            step = env.step(other if ply % 2 else player.actions(env, step, np.arange(3)))
+        assert player.forfeits == []
+        player.close()
+        return [moves_so_far(env, step, row) for row in range(3)]
+
+    assert games(1, 5) == games(2, 5) != games(1, 6)
 
 
 @pytest.mark.skipif(not has_gnugo(), reason=NO_GNUGO)

@@ -50,7 +50,7 @@ def main() -> None:
             else:
                 state.apply_action(action)
         elif command == "genmove":
-            if FAULT not in ("", "loud") and len(state.history()) >= int(PLY):
+            if FAULT not in ("", "loud", "dribble") and len(state.history()) >= int(PLY):
                 answer = fault(number)
             else:
                 action = rng.choice(state.legal_actions())
@@ -62,7 +62,12 @@ def main() -> None:
             print(f"={number}\n", flush=True)
             return
         mark, answer = ("?", answer[1:]) if answer.startswith("?") else ("=", answer)
-        print(f"{mark}{number} {answer}\n", flush=True)
+        if FAULT == "dribble":  # legal, and how answers look that were written on Windows
+            for byte in f"\r\n{mark}{number}  {answer}\r\n\r\n":
+                sys.stdout.write(byte)
+                sys.stdout.flush()
+        else:
+            print(f"{mark}{number} {answer}\n", flush=True)
 
 
 def name(state: pyspiel.State, action: int) -> str:
