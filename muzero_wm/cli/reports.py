@@ -136,7 +136,7 @@ def _doubts(report: Mapping[str, Any]) -> Iterator[str]:
     for what, part in (("searched", report), ("raw policy's", report.get("raw_policy", {}))):
         reasons = Counter((each["by"], each["reason"]) for each in part.get("forfeits", ()))
         for (who, reason), count in reasons.most_common(_MOST_REASONS):
-            yield f"{count} of the {games} {what} games were given up by the {who}: {shown(reason)}"
+            yield f"{count} of the {games} {what} games were given up by the {who}: {shown(reason)}."
         if (more := len(reasons) - _MOST_REASONS) > 0:
             yield f"{more} more reasons for which {what} games were given up are in the report of --json."
 

@@ -16,7 +16,7 @@ from muzero_wm.evaluation.engines.process import EngineFailure, EngineProcess, q
 
 COLOURS = ("black", "white")
 _CLEANUP = "kgs-genmove_cleanup"
-_SEED = "set_random_seed"
+_SEED, _CLEAR = "set_random_seed", "clear_cache"
 _ANSWER = re.compile(r"([=?])(\d*)(?:\s+(.*))?")
 
 
@@ -66,6 +66,8 @@ class GtpEngine:
             EngineFailure: it gave none.
         """
         self._set_up(moves)
+        if _CLEAR in self._commands:  # what it remembers of other games must not decide this one
+            self._ask(_CLEAR)
         if _SEED in self._commands:
             self._ask(f"{_SEED} {seed}")
         # Where stones are counted as they stand, the dead ones of the opponent are to be taken off before a pass.

@@ -338,7 +338,7 @@ def test_gnugo_plays_the_same_games_however_many_processes() -> None:
         player.close()
         return [moves_so_far(env, step, row) for row in range(3)]
 
-    assert games(1, 5) == games(2, 5) != games(1, 6)
+    assert games(1, 5) == games(2, 5)
 
 
 @pytest.mark.skipif(not has_gnugo(), reason=NO_GNUGO)
