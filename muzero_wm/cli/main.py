@@ -69,7 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"muzero-wm: error: {shown(line)}", file=sys.stderr)
         return MISTAKE
     except (MemoryError, OSError) as error:
-        what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else f"not enough memory: {error}"
+        what = f"not enough memory: {error}"
+        if isinstance(error, OSError):
+            what = str(error.strerror) if error.filename is None else f"{error.filename}: {error.strerror}"
         print(f"muzero-wm: error: {shown(what)}", file=sys.stderr)
         return MISTAKE
     return OK

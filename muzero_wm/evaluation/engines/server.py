@@ -158,6 +158,9 @@ class GtpServer:
         if passing is None or not position.legal[passing]:
             raise _Refused("illegal move")
         position.play(passing)
+        if position.over:  # it was the second pass
+            position.undo()
+            raise _Refused("illegal move")
         return True
 
     def _undo(self) -> str:

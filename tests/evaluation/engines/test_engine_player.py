@@ -90,7 +90,7 @@ FAULTS = [
 @pytest.mark.parametrize(("fault", "reason"), FAULTS)
 def test_a_fault_loses_its_game_with_the_reason_and_the_others_go_on(fault: str, reason: str) -> None:
     # nobody passes twice in a row while there are free points, so both games come as far as the fault
-    player = seated(GO, toy("go(board_size=5)", fault, "8"), seconds=1.5 if fault in ("hang", "half") else 20.0)
+    player = seated(GO, toy("go(board_size=5)", fault, "8"), seconds=4.0 if fault in ("hang", "half") else 20.0)
     before = running(player)
 
     class Corner:
@@ -133,7 +133,7 @@ def test_an_engine_may_complain_a_lot_and_answer_byte_by_byte(manner: str, seed:
 
 
 def test_what_an_engine_has_started_ends_with_it() -> None:
-    player = seated(GO, toy("go(board_size=5)", "children", "0"), seconds=1.5, processes=1)
+    player = seated(GO, toy("go(board_size=5)", "children", "0"), seconds=4.0, processes=1)
     engine = player._engines[0]
     assert engine is not None
     env = envs.make(GO, 1, 0)

@@ -138,6 +138,13 @@ def test_a_refused_move_leaves_no_pass_behind() -> None:
     assert said(gtp, "play w b1", "undo", "undo", "undo") == ["=", "=", "=", "? cannot undo"]
 
 
+def test_a_turn_that_only_a_last_pass_would_give_is_refused() -> None:
+    gtp = server()
+    said(gtp, "play b pass")
+    assert said(gtp, "play b a1", "genmove b", "lz-genmove_analyze b", "reg_genmove b") == ["? illegal move"] * 4
+    assert said(gtp, "play w a1", "undo", "undo", "undo") == ["=", "=", "=", "? cannot undo"]
+
+
 def test_boards_are_shown_in_one_answer() -> None:
     shown = said(server(), "showboard")[0]
     assert shown.startswith("= \n") and shown.count("+++++") == 5
@@ -243,6 +250,14 @@ def test_the_command_ends_quietly(go_run: Path, how: str) -> None:
         told = gtp.stderr.read()
     assert "Traceback" not in told and "Exception" not in told
     assert told.strip() in ("", "muzero-wm: interrupted")
+
+
+def test_a_full_disk_is_one_line(go_run: Path) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command(go_run), input="name\n", stdout=full, stderr=subprocess.PIPE, text=True, timeout=300
+        )
+    assert (done.returncode, done.stderr) == (2, "muzero-wm: error: No space left on device\n")
 
 
 def referee(black: GtpEngine, white: GtpEngine, seed: int) -> tuple[list[int], float]:
