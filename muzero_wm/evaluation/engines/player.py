@@ -116,6 +116,8 @@ class EnginePlayer:
         try:
             if engine is None:
                 engine = self._engines[lane] = self._start()
+                if self._ending.is_set():  # it was not there yet when the others were killed
+                    engine.process.kill()
             action = engine.choose(moves, seat, seed, legal)
             return "resigned" if action is None else action
         except (EngineFailure, OSError) as failure:

@@ -106,8 +106,9 @@ class EngineProcess:
 
     def kill(self) -> None:
         """Ends it by force, at once; whoever waits for it meets its end. May be called from another thread."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)  # nobody but `close` waits for it, so the number is its own until then
+        if self._end.alive:  # until it is closed nobody waits for it, so the number is its own
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
 
     def close(self) -> None:
         """Ends it, by force where the end of its input is not enough, and frees its pipes; may be called again."""
