@@ -301,7 +301,7 @@ def test_no_table_breaks_a_word_at_80_columns(
         ({"cut": 7}, ["7 of the 100 searched games were cut before their end."]),
         (
             {"forfeits": [{"by": "opponent", "game": 7, "ply": 3, "reason": "[it] crashed\x1b"}]},
-            ["1 of the 100 searched games were given up, the first one: [it] crashed?."],
+            ["1 of the 100 searched games were given up by the opponent: [it] crashed?."],
         ),
     ],
 )

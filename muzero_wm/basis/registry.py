@@ -110,13 +110,24 @@ OPPONENTS = Registry(
         "random": "muzero_wm.evaluation.opponents:make_random",
         "perfect": "muzero_wm.evaluation.opponents:make_perfect",
         "mcts": "muzero_wm.evaluation.opponents:make_mcts",
+        "gtp": "muzero_wm.evaluation.engines:make_gtp",
+        "uci": "muzero_wm.evaluation.engines:make_uci",
     },
 )
 
 
-def opponent_forms() -> tuple[str, ...]:
-    """Returns how opponents are written, N being a number of playouts."""
-    return ("random", "perfect", "mcts:N", *OPPONENTS.own)
+ENGINES = ("gtp", "uci")
+"""Opponents that are other programs. A person names them; a configuration may be a stranger's, and starts none."""
+
+
+def opponent_forms(*, engines: bool = False) -> tuple[str, ...]:
+    """Returns how opponents are written, N being a number of playouts.
+
+    Args:
+        engines: those that are other programs as well.
+    """
+    programs = tuple(f"{kind}:COMMAND" for kind in ENGINES) if engines else ()
+    return ("random", "perfect", "mcts:N", *programs, *OPPONENTS.own)
 
 
 def _place(maker: Any) -> tuple[str, str]:

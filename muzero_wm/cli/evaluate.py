@@ -28,7 +28,8 @@ def _declare(parser: CommandParser) -> None:
     parser.add_argument(
         "--opponent",
         metavar="O",
-        help="random, perfect, mcts:N with N playouts a move, or your own (default: the strongest there is time for)",
+        help="random, perfect, mcts:N with N playouts a move, gtp:COMMAND or uci:COMMAND for another program "
+        "('gtp:gnugo --level 1'), or your own (default: the strongest there is time for)",
     )
     parser.add_argument(
         "--checkpoint",

@@ -15,7 +15,7 @@ from typing import Any
 
 from muzero_wm.basis.errors import UserError
 from muzero_wm.basis.planner_package import check_planner
-from muzero_wm.cli import arena, bench, check_env, compare, doctor, envs, evaluate, play, train
+from muzero_wm.cli import arena, bench, check_env, compare, doctor, envs, evaluate, gtp, play, train
 from muzero_wm.cli.arguments import MISTAKE, OK, build_parser
 from muzero_wm.cli.lines import shown
 
@@ -26,6 +26,7 @@ COMMANDS = {
     "compare": compare.COMMAND,
     "arena": arena.COMMAND,
     "play": play.COMMAND,
+    "gtp": gtp.COMMAND,
     "envs": envs.COMMAND,
     "check-env": check_env.COMMAND,
     "doctor": doctor.COMMAND,
@@ -69,7 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(f"muzero-wm: error: {shown(line)}", file=sys.stderr)
         return MISTAKE
     except (MemoryError, OSError) as error:
-        what = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else f"not enough memory: {error}"
+        what = f"not enough memory: {error}"
+        if isinstance(error, OSError):
+            what = str(error.strerror) if error.filename is None else f"{error.filename}: {error.strerror}"
         print(f"muzero-wm: error: {shown(what)}", file=sys.stderr)
         return MISTAKE
     return OK

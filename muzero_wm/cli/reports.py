@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ from rich.text import Text
 from muzero_wm.basis.errors import UserError
 from muzero_wm.cli.lines import shown
 from muzero_wm.storage.files import why_not_writable
+
+_MOST_REASONS = 5
 
 
 class OutputError(UserError):
@@ -131,9 +134,12 @@ def _doubts(report: Mapping[str, Any]) -> Iterator[str]:
         yield f"{distinct} of the {games} searched games are distinct; the interval is that of so many."
     if report.get("cut"):
         yield f"{report['cut']} of the {games} searched games were cut before their end."
-    if forfeits := report.get("forfeits"):
-        why = shown(forfeits[0]["reason"])
-        yield f"{len(forfeits)} of the {games} searched games were given up, the first one: {why}."
+    for what, part in (("searched", report), ("raw policy's", report.get("raw_policy", {}))):
+        reasons = Counter((each["by"], each["reason"]) for each in part.get("forfeits", ()))
+        for (who, reason), count in reasons.most_common(_MOST_REASONS):
+            yield f"{count} of the {games} {what} games were given up by the {who}: {shown(reason)}."
+        if (more := len(reasons) - _MOST_REASONS) > 0:
+            yield f"{more} more reasons for which {what} games were given up are in the report of --json."
 
 
 def environments() -> list[dict[str, Any]]:

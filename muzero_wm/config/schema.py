@@ -20,7 +20,7 @@ from pydantic import (
     model_validator,
 )
 
-from muzero_wm.basis.registry import OPPONENTS, TORSOS, opponent_forms
+from muzero_wm.basis.registry import ENGINES, OPPONENTS, TORSOS, opponent_forms
 
 # No number is without an upper end: a configuration may come from a stranger, and a slip of the finger is told better
 # than an allocation that fails.
@@ -331,6 +331,11 @@ class RunConfig(Section):
     def _known_opponent(cls, value: str | None) -> str | None:
         if value is None or re.fullmatch("random|perfect|mcts:[1-9][0-9]{0,6}", value):
             return value
+        if value.partition(":")[0] in ENGINES:
+            raise ValueError(
+                f"expected an opponent that is no program, got {value!r:.40}; a configuration, which may be a "
+                "stranger's, starts none: meet it with muzero-wm evaluate --opponent"
+            )
         if value.partition(":")[0] not in OPPONENTS.own:
             *known, last = opponent_forms()
             raise ValueError(f"expected {', '.join(known)} or {last}, got {value!r:.40}")

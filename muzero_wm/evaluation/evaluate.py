@@ -14,7 +14,7 @@ from muzero_wm.evaluation.episodes import play_episodes
 from muzero_wm.evaluation.exhaustive import play_every_reply
 from muzero_wm.evaluation.normalised import reference
 from muzero_wm.evaluation.opponents import opponent_from_name
-from muzero_wm.evaluation.players import AgentPlayer, RawPolicyPlayer, SearchingAgent
+from muzero_wm.evaluation.players import AgentPlayer, RawPolicyPlayer, SearchingAgent, release
 
 EXHAUSTIVE_ENVS = ("tictactoe",)
 
@@ -39,7 +39,8 @@ def evaluate(
 
     Args:
         agent: the agent.
-        opponent: two players: "random", "perfect", "mcts:N" or a registered one; None for the usual one of the game.
+        opponent: two players: "random", "perfect", "mcts:N", "gtp:COMMAND" or "uci:COMMAND" (docs/engines.md), or a
+            registered one; None for the usual one of the game.
         games: games of the match, or episodes for one player.
         simulations: simulations per move, None for the agent's own number.
         seed: seed of games, opponents and searches.
@@ -51,10 +52,11 @@ def evaluate(
 
     Returns:
         Ready for JSON: env, games, seed, simulations; for two players opponent, wins, draws, losses, score, ci95
-        (Wilson, of as many games as are distinct), distinct_games, opening_plies, cut, seats, for tic-tac-toe
-        exhaustive; for one player mean_return, ci95 (normal, None for one episode), returns, mean_length, cut,
-        max_steps, and for the games of the Atari-100k benchmark human_normalised (score and ci95 on the scale on which
-        the scores random and human are 0 and 1). raw_policy holds the same results for the network alone.
+        (Wilson, of as many games as are distinct), distinct_games, opening_plies, cut, forfeits (games that were given
+        up), seats, for tic-tac-toe exhaustive; for one player mean_return, ci95 (normal, None for one episode),
+        returns, mean_length, cut, max_steps, and for the games of the Atari-100k benchmark human_normalised (score and
+        ci95 on the scale on which the scores random and human are 0 and 1). raw_policy holds the same results for the
+        network alone.
 
     Raises:
         UserError: the opponent is unknown or not available, or an argument is impossible.
@@ -117,9 +119,12 @@ def _measure_match(
     progress: Progress | None,
 ) -> dict[str, Any]:
     other = opponent_from_name(opponent, spec, seed)
-    results = play_match(
-        spec.name, player, other, games, seed, progress, opening_plies=opening_plies, max_steps=max_steps
-    ).to_dict()
+    try:
+        results = play_match(
+            spec.name, player, other, games, seed, progress, opening_plies=opening_plies, max_steps=max_steps
+        ).to_dict()
+    finally:
+        release(other)
     if spec.name in EXHAUSTIVE_ENVS:
         results["exhaustive"] = play_every_reply(spec.name, player.choose)
     return results

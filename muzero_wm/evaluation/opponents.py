@@ -131,7 +131,7 @@ def opponent_from_name(name: str, spec: EnvSpec, seed: int = 0) -> Player:
 
     Args:
         name: "random", "perfect" (tic-tac-toe, Connect Four), "mcts:N" with N playouts per move (whatever can be
-            copied), or one that was registered.
+            copied), "gtp:COMMAND" or "uci:COMMAND" (another program), or one that was registered.
         spec: the environment it is to play.
         seed: seed of its choices.
 
@@ -144,7 +144,7 @@ def opponent_from_name(name: str, spec: EnvSpec, seed: int = 0) -> Player:
     kind, colon, argument = name.partition(":")
     if kind not in OPPONENTS.names or (colon and kind in ("random", "perfect")):
         hint = did_you_mean(kind, OPPONENTS.names)
-        raise UserError(f"unknown opponent {name!r} (known: {', '.join(opponent_forms())}){hint}")
+        raise UserError(f"unknown opponent {name!r} (known: {', '.join(opponent_forms(engines=True))}){hint}")
     player: Player = OPPONENTS.find(kind)(argument, spec, seed)
     return player
 

@@ -71,7 +71,8 @@ def test_what_is_wrong_with_one_is_told() -> None:
     spec = envs.spec("tictactoe")
     with pytest.raises(UserError, match="expected nth:N, for example nth:0"):
         opponent_from_name("nth", spec)
-    with pytest.raises(UserError, match=r"unknown opponent 'nht:1' \(known: random, perfect, mcts:N, nth\), did you"):
+    known = r"\(known: random, perfect, mcts:N, gtp:COMMAND, uci:COMMAND, nth\)"
+    with pytest.raises(UserError, match=rf"unknown opponent 'nht:1' {known}, did you"):
         opponent_from_name("nht:1", spec)
     with pytest.raises(UserError, match="register_opponent: the opponent 'mcts' is built in; take another name"):
         register_opponent("mcts", Nth)

@@ -101,6 +101,16 @@ class OpenSpielEnv(SingleEnv):
         bot = pyspiel.MCTSBot(game, rollouts, exploration, num_simulations, _BOT_MIB, False, seed, False)
         return int(bot.step(self._state))
 
+    @property
+    def moves(self) -> list[int]:
+        """The actions played since the first position, random openings too."""
+        return [int(action) for action in self._state.history()]
+
+    @property
+    def board(self) -> str:
+        """The position as OpenSpiel draws it."""
+        return str(self._state)
+
     def _moment(self, seat: int, reward: float) -> Moment:
         over = self._state.is_terminal()
         return Moment(self._rules.view(self._state, seat), None if over else self._legal(), seat, reward, over)
@@ -125,6 +135,15 @@ def make_openspiel(name: EnvName) -> OpenSpielEnv:
             supported.
     """
     return OpenSpielEnv(_rules(name.text))
+
+
+def parameters(name: EnvName) -> dict[str, Any]:
+    """Returns the parameters of a game, those that its name leaves out too.
+
+    Args:
+        name: as for `make_openspiel`, which says what is raised.
+    """
+    return dict(_rules(name.text).game.get_parameters())
 
 
 @lru_cache(maxsize=32)
