@@ -83,7 +83,7 @@ BAD_CALLS = [
     ("arena runs/a random --until 3", "unknown option --until"),
     ("arena runs/a random --json nowhere/x.json", "--json nowhere/x.json: the folder nowhere is not there"),
     ("arena runs/a random --json /proc/x.json", "--json /proc/x.json: the folder /proc cannot be written to"),
-    ("arena runs/a random --plot x.pdf", "--plot x.pdf: expected a file that ends with .png or .svg"),
+    ("arena runs/a random --plot x.bmp", "--plot x.bmp: expected a file that ends with .png, .svg or .pdf"),
     ("arena runs/a random --plot nowhere/x.png", "--plot nowhere/x.png: expected a file in a folder that is there"),
 ]
 
@@ -104,7 +104,7 @@ def test_a_plot_without_matplotlib_is_told_before_anything_is_played(tmp_path: P
     code = "import sys; sys.modules['matplotlib'] = None; from muzero_wm.cli.main import main; sys.exit(main())"
     words = ["arena", "random", "mcts:5", "--env", "tictactoe", "--plot", str(tmp_path / "x.png")]
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 2 and "a plot needs matplotlib: pip install 'muzero-wm[plots]'" in done.stderr
+    assert done.returncode == 2 and "a picture needs matplotlib: pip install 'muzero-wm[plots]'" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

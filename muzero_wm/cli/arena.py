@@ -64,7 +64,7 @@ def _declare(parser: CommandParser) -> None:
     parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (default: auto)")
     json_argument(parser)
     parser.add_argument(
-        "--plot", type=Path, metavar="FILE", help="draw the ratings over the updates of runs (.png or .svg)"
+        "--plot", type=Path, metavar="FILE", help="draw the ratings over the updates of runs (.png, .svg or .pdf)"
     )
 
 
@@ -79,9 +79,9 @@ def _run(args: argparse.Namespace) -> None:
 
     check_writable(args.json)
     if args.plot is not None:
-        from muzero_wm.evaluation.ratings.picture import check_picture
+        from muzero_wm.evaluation.plots import check_plot
 
-        check_picture(args.plot)
+        check_plot(args.plot)
     from muzero_wm.evaluation.ratings.arena import arena
 
     keep = None if args.json is None else games_file(args.json)

@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from muzero_wm.basis.errors import UserError
 from muzero_wm.storage.files import why_not_writable
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FORMATS = (".png", ".svg", ".pdf")
 _NEEDS = "pip install 'muzero-wm[plots]'"
@@ -97,6 +101,19 @@ def save_curves(path: Path, curves: Mapping[str, Curve]) -> None:
             panels[i, j].grid(alpha=0.3)
             panels[i, j].set_xlabel(axis, fontsize=8)
     figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=min(4, len(labels)), fontsize=8)
+    write_picture(path, figure)
+
+
+def write_picture(path: Path, figure: Figure) -> None:
+    """Writes a figure, whole or not at all.
+
+    Args:
+        path: the file, .png, .svg or .pdf.
+        figure: what is drawn.
+
+    Raises:
+        PlotError: the file cannot be written.
+    """
     temporary = path.with_name(f".{path.stem}.tmp{path.suffix}")
     try:
         figure.savefig(temporary, dpi=110)

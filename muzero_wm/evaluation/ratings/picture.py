@@ -5,48 +5,24 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from muzero_wm.basis.errors import UserError
+from muzero_wm.evaluation.plots import check_plot, write_picture
 from muzero_wm.evaluation.ratings.result import ArenaResult, Rated
-from muzero_wm.storage.files import why_not_writable
-
-FORMATS = (".png", ".svg")
-
-
-def check_picture(path: Path) -> None:
-    """Checks that a picture can be written, before anything is played.
-
-    Raises:
-        UserError: it is of no format that is known, its folder is not there, or matplotlib is missing.
-    """
-    if path.suffix.lower() not in FORMATS:
-        raise UserError(f"--plot {path}: expected a file that ends with {' or '.join(FORMATS)}")
-    if path.is_dir() or not path.parent.is_dir():
-        raise UserError(f"--plot {path}: expected a file in a folder that is there")
-    if reason := why_not_writable(path.parent):
-        raise UserError(f"--plot {path}: the folder {path.parent} cannot be written to: {reason}")
-    try:
-        import matplotlib
-
-        assert matplotlib.__version__
-    except ImportError:
-        raise UserError(f"--plot {path}: a plot needs matplotlib: pip install 'muzero-wm[plots]'") from None
 
 
 def save_ratings(path: Path, result: ArenaResult) -> None:
     """Draws ratings over the updates that the weights have seen, with their intervals.
 
     Args:
-        path: the picture, .png or .svg.
+        path: the picture, .png, .svg or .pdf.
         result: of an arena.
 
     Raises:
-        UserError: it cannot be written.
+        PlotError: matplotlib is missing, or it cannot be written.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    check_plot(path)
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.0, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
     axes = figure.subplots()
     for name, points in _curves(result).items():
         points = sorted(points, key=lambda each: each.updates or 0)
@@ -64,13 +40,7 @@ def save_ratings(path: Path, result: ArenaResult) -> None:
     axes.grid(alpha=0.3)
     if _curves(result):
         axes.legend(fontsize=8)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=150)
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise UserError(f"--plot {path}: cannot be written: {error.strerror}") from None
+    write_picture(path, figure)
 
 
 def _curves(result: ArenaResult) -> dict[str, list[Rated]]:

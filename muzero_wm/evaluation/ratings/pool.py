@@ -12,14 +12,13 @@ from pathlib import Path
 from muzero_wm import envs
 from muzero_wm.agent import Agent, load
 from muzero_wm.basis.errors import UserError, did_you_mean
-from muzero_wm.basis.registry import OPPONENTS, opponent_forms
+from muzero_wm.basis.registry import ENGINES, OPPONENTS, opponent_forms
 from muzero_wm.envs import EnvSpec
 from muzero_wm.evaluation.opponents import opponent_from_name
 from muzero_wm.evaluation.players import AgentPlayer, Player, RawPolicyPlayer, release
 from muzero_wm.storage.checkpoint import Which, best_step
 from muzero_wm.storage.manifest import steps_in
 
-PROGRAMS = ("gtp", "uci")
 _CHECKPOINT = re.compile(r"(.+)@(last|best|all|\d{1,18})")
 _SIMULATIONS = re.compile(r"(.+):(\d{1,6})")
 
@@ -45,7 +44,7 @@ class Entrant:
     @property
     def is_program(self) -> bool:
         """Whether another program plays."""
-        return self.run is None and self.name.partition(":")[0] in PROGRAMS
+        return self.run is None and self.name.partition(":")[0] in ENGINES
 
 
 @dataclass(frozen=True)
@@ -170,7 +169,7 @@ def _parts(word: str) -> tuple[str, str, int | None]:
     if Path(folder).is_dir():
         raise UserError(f"{folder}: has no config.yaml and no model.json, so it is neither run nor agent")
     there = [str(path.parent) for path in Path("runs").glob("*/config.yaml")]
-    forms = ", ".join((*opponent_forms(), *(f"{kind}:COMMAND" for kind in PROGRAMS)))
+    forms = ", ".join(opponent_forms(engines=True))
     hint = did_you_mean(folder, there) or did_you_mean(word, OPPONENTS.names)
     raise UserError(
         f"unknown player {word!r}: expected a run folder (RUN, RUN@UPDATES, RUN@best or RUN@all, each with "
