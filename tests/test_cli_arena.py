@@ -114,7 +114,6 @@ def test_a_signal_ends_it_and_finished_games_are_kept(tmp_path: Path) -> None:
     with subprocess.Popen(
         [sys.executable, "-m", "muzero_wm", *words, "--json", "out.json"], cwd=tmp_path, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     ) as process:  # fmt: skip
         deadline = time.monotonic() + 300
         while not (keep.exists() and keep.read_text()) and process.poll() is None and time.monotonic() < deadline:

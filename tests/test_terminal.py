@@ -46,7 +46,6 @@ def in_terminal(
 
     def control() -> None:
         fcntl.ioctl(theirs, termios.TIOCSCTTY, 0)
-        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup the tests themselves ignore it, and so would a run
         prepare()
 
     with begun(folder, updates, stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=control) as run:

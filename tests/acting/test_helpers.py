@@ -6,7 +6,6 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,14 +21,6 @@ from tests.test_exact_resume import SMALL, load_checkpoint, load_config
 from tests.test_signals import SLOW, started
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="looks into /proc")
-
-
-@pytest.fixture(autouse=True)
-def _in_the_foreground() -> Iterator[None]:
-    """A shell that starts the tests in the background has SIGINT ignored by all of them."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
 
 
 HELPERS = "gym:tests.acting.helped:Helpers-v0"

@@ -15,7 +15,6 @@ import numpy as np
 import mcts
 {network}
 root = mcts.RootOutput(np.zeros(({roots}, 4), np.float32), np.zeros({roots}, np.float32))
-signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
 threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
 try:
     mcts.gumbel_muzero_policy(root, network, 200_000, rng=0, num_threads={threads})
