@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import resource
 from collections.abc import Iterator
@@ -177,6 +178,15 @@ def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
     (tmp_path / "empty").touch()
     arena(["random", "mcts:2"], env="tictactoe", games=2, keep=tmp_path / "empty")
+
+
+def test_what_fails_in_the_games_is_not_laid_at_the_files_door(tmp_path: Path) -> None:
+    def fail(done: int, total: int) -> None:
+        raise BlockingIOError(errno.EAGAIN, "no more processes")
+
+    with pytest.raises(BlockingIOError, match="no more processes"):
+        arena(["random", "mcts:2"], env="tictactoe", games=2, keep=tmp_path / "games", progress=fail)
+    arena(["random", "mcts:2"], env="tictactoe", games=2, keep=tmp_path / "games")  # and nobody holds it any more
 
 
 @pytest.mark.usefixtures("_first")
