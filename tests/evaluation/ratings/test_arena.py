@@ -56,6 +56,14 @@ def _first() -> Iterator[None]:
     OPPONENTS._own.clear()
 
 
+@pytest.mark.parametrize("sprt", [(0.0, 7000.0), (-1e6, 0.0), (4000.5, 4001.0)])
+def test_hypotheses_that_no_game_can_tell_apart_are_refused(sprt: tuple[float, float]) -> None:
+    """Beyond some thousand points the expected score is 1 whatever the numbers, and no ratio is left."""
+    with pytest.raises(UserError, match="sprt must be from -4000 to 4000 points, got "):
+        arena(["random", "mcts:2"], env="tictactoe", games=2, sprt=sprt)
+    assert arena(["random", "mcts:2"], env="tictactoe", games=2, sprt=(-4000.0, 4000.0)).sprt is not None
+
+
 def test_the_stronger_one_is_rated_higher_and_every_game_is_counted(seed: int) -> None:
     result = arena(POOL, env="tictactoe", games=40, seed=seed, opening_plies=1)
     assert [each.name for each in result.players[:1]] == ["perfect"]
