@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any
@@ -67,6 +68,16 @@ class MatchResult:
         """Both seats together."""
         a, b = self.first, self.second
         return Tally(a.wins + b.wins, a.draws + b.draws, a.losses + b.losses)
+
+    @property
+    def given_up(self) -> str:
+        """Who gave games up, how many and mostly why, in a few words; "" where nobody did."""
+        said = []
+        for by_opponent, who in ((False, "player"), (True, "opponent")):
+            reasons = Counter(each.forfeit.reason for each in self.forfeits if each.by_opponent == by_opponent)
+            for reason, _ in reasons.most_common(1):
+                said.append(f"games given up by the {who}: {reasons.total()} (mostly: {reason})")
+        return ", ".join(said)
 
     def to_dict(self) -> dict[str, Any]:
         """Returns counts, score, its 95 % Wilson interval and both seats, ready for JSON.

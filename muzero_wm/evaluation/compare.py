@@ -26,7 +26,7 @@ from muzero_wm.evaluation.episodes import play_episodes
 from muzero_wm.evaluation.evaluate import default_openings
 from muzero_wm.evaluation.normalised import reference
 from muzero_wm.evaluation.opponents import opponent_from_name
-from muzero_wm.evaluation.players import AgentPlayer, SearchingAgent
+from muzero_wm.evaluation.players import AgentPlayer, SearchingAgent, release
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,9 @@ def measure(
 
             scores = np.zeros(0)
             if episodes and two:
-                scores = _points(agent, opponents[name], episodes, seed, simulations, report)
+                scores, given_up = _points(agent, opponents[name], episodes, seed, simulations, report)
+                if given_up:
+                    tell(f"{folder}: {given_up}")
             elif episodes:
                 player = AgentPlayer(agent, simulations, seed)
                 scores = np.array(play_episodes(name, player, episodes, seed, progress=report).returns)
@@ -145,18 +147,23 @@ def _opponents(
             raise UserError(f"opponent {opponent!r}: {folder} plays {spec.name}, which is for one player")
         if spec.num_players == 2 and episodes and spec.name not in found:
             found[spec.name] = opponent or affordable_opponent(spec, episodes, tell)
-            opponent_from_name(found[spec.name], spec)
+            release(opponent_from_name(found[spec.name], spec))
     return found
 
 
 def _points(
     agent: SearchingAgent, opponent: str, games: int, seed: int, simulations: int | None, report: Progress
-) -> Scores:
+) -> tuple[Scores, str]:
+    """Returns the points of the games, and who gave some of them up."""
     spec = agent.spec
     player, other = AgentPlayer(agent, simulations, seed), opponent_from_name(opponent, spec, seed)
     plies = default_openings(spec.name, games)
-    total = play_match(spec.name, player, other, games, seed, report, opening_plies=plies).total
-    return np.repeat([1.0, 0.5, 0.0], [total.wins, total.draws, total.losses])
+    try:
+        result = play_match(spec.name, player, other, games, seed, report, opening_plies=plies)
+    finally:
+        release(other)
+    total = result.total
+    return np.repeat([1.0, 0.5, 0.0], [total.wins, total.draws, total.losses]), result.given_up
 
 
 def _by_group(outcomes: Sequence[Outcome]) -> dict[str, list[Scores]]:

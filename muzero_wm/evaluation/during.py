@@ -22,7 +22,7 @@ from muzero_wm.evaluation.episodes import play_episodes
 from muzero_wm.evaluation.evaluate import default_openings
 from muzero_wm.evaluation.limits import step_limit
 from muzero_wm.evaluation.opponents import opponent_from_name
-from muzero_wm.evaluation.players import AgentPlayer
+from muzero_wm.evaluation.players import AgentPlayer, release
 from muzero_wm.model.world_model import WorldModel
 
 
@@ -64,7 +64,7 @@ class TrainingEvaluation:
         self._opponent = config.run.evaluate_opponent or quick_opponent(spec.name)
         self.reached = self._failed = False
         if config.run.evaluate_every_minutes is not None and spec.num_players == 2:
-            opponent_from_name(self._opponent, spec)
+            release(opponent_from_name(self._opponent, spec))
 
     def due(self, elapsed: float, updates: int, last: bool = False) -> bool:
         """Returns whether it is time; at the end of a run always, unless these weights have just been evaluated.
@@ -127,9 +127,13 @@ class TrainingEvaluation:
             return found["mean_return"], metrics, line
         opponent = opponent_from_name(self._opponent, self._spec, seed)
         plies = default_openings(name, run.evaluate_games)
-        result = play_match(
-            name, player, opponent, run.evaluate_games, seed, look, opening_plies=plies, max_steps=longest
-        )
+        try:
+            result = play_match(
+                name, player, opponent, run.evaluate_games, seed, look, opening_plies=plies, max_steps=longest
+            )
+        finally:
+            release(opponent)
         score = result.total.score
         line = f"{score:.0%} of {run.evaluate_games} games against {self._opponent}"
+        line += f"; {result.given_up}" if result.given_up else ""
         return score, {"evaluation/score": score, "evaluation/draws": result.total.draws / run.evaluate_games}, line

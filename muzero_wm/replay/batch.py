@@ -20,20 +20,23 @@ class Draws:
         slot: [n] int64 ring slots, never a final one.
         odds: [n] float64, how many times as likely as among equals priorities made each draw, at the time of the draw.
         favour: [n] float64, how many times as likely again it was because rewarding steps are drawn more often.
+        evenly: [n] float64 in [0, 1], the chance that such a draw was one of those, which ask for no priority.
     """
 
     slot: NDArray[np.int64]
     odds: NDArray[np.float64]
     favour: NDArray[np.float64]
+    evenly: NDArray[np.float64]
 
     def __getitem__(self, part: int | slice) -> Draws:
         """Returns some of them."""
-        return Draws(self.slot[part], self.odds[part], self.favour[part])
+        return Draws(self.slot[part], self.odds[part], self.favour[part], self.evenly[part])
 
     def by_update(self, updates: int) -> Draws:
         """Returns the same as [updates, B]."""
         shape = updates, -1
-        return Draws(self.slot.reshape(shape), self.odds.reshape(shape), self.favour.reshape(shape))
+        odds, favour, evenly = (each.reshape(shape) for each in (self.odds, self.favour, self.evenly))
+        return Draws(self.slot.reshape(shape), odds, favour, evenly)
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -190,11 +191,12 @@ class ReplayBuffer:
             The steps and their odds.
         """
         share = self.config.reward_fraction
-        slots, odds, favour, chosen = draw(self._tree, self._rewarding, share, count, self.num_steps, rng)
+        draws, chosen = draw(self._tree, self._rewarding, share, count, self.num_steps, rng)
+        slots = draws.slot
         near_end = (rng.random(count) < self.config.terminal_fraction) & ~self.ring["cut"][slots] & ~chosen
         to_end = self.ring["to_end"][slots]
         back = 1 + (rng.random(count) * np.minimum(self.config.unroll_steps, to_end)).astype(np.int64)
-        return Draws(np.where(near_end, (slots + to_end - back) % self.capacity, slots), odds, favour)
+        return replace(draws, slot=np.where(near_end, (slots + to_end - back) % self.capacity, slots))
 
     def observations(self, slots: NDArray[np.int64]) -> NDArray[Any]:
         """Returns what was shown, [..., *observation_shape], in slots [...] int64 that are sampled or behind such."""
@@ -221,7 +223,7 @@ class ReplayBuffer:
             drawn: [B] from `sample_slots`, with the odds of then: priorities may have changed since. Or slots [B] int64
                 that were not drawn, whose weights are 1.
             beta: in [0, 1], how much weights undo priorities. What rewarding steps are drawn more often is undone
-                whole, but for the rewards.
+                whole, but for the rewards; and for these priorities are undone only as far as they chose.
             rng: draws the actions of absorbing states.
             ends: from `ends_with`, values with which returns end; None for the stored ones.
 
@@ -241,8 +243,11 @@ class ReplayBuffer:
             filler=rng.integers(0, actions, (len(slots), unroll), dtype=np.int32),
             clip_rewards=self.clip_rewards,
         )
-        reward_weight = drawn.odds**-beta if isinstance(drawn, Draws) else np.ones(len(slots))
-        weight = reward_weight / drawn.favour if isinstance(drawn, Draws) else reward_weight
+        weight = reward_weight = np.ones(len(slots))
+        if isinstance(drawn, Draws):
+            by_priority = drawn.odds**-beta
+            weight = by_priority / drawn.favour
+            reward_weight = (1.0 - drawn.evenly) * by_priority + drawn.evenly
         return Batch(
             observation=self.observations(slots),
             next_observation=self.observations(targets.slot[:, 1:]),

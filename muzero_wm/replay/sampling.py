@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from muzero_wm.replay.batch import Draws
 from muzero_wm.replay.sum_tree import SumTree
 
 
@@ -33,7 +34,7 @@ def draw(
     count: int,
     num_steps: int,
     rng: np.random.Generator,
-) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
+) -> tuple[Draws, NDArray[np.bool_]]:
     """Draws steps in proportion to their priorities, a share of them evenly among the rewarding ones.
 
     Args:
@@ -45,15 +46,15 @@ def draw(
         rng: source of randomness.
 
     Returns:
-        [count] slots; [count] how many times as likely as among equals each was by priorities alone; [count] how many
-        times as likely the share made it; [count] which were drawn among the rewarding ones.
+        The draws; [count] which were made among the rewarding steps.
     """
     slots = priorities.sample(rng.random(count))
     if rewarding is None or rewarding.total == 0.0:
         by_priority = priorities.get(slots) * (num_steps / priorities.total)
-        return slots, by_priority, np.ones(count), np.zeros(count, np.bool_)
+        return Draws(slots, by_priority, np.ones(count), np.zeros(count)), np.zeros(count, np.bool_)
     chosen = rng.random(count) < share
     slots = np.where(chosen, rewarding.sample(rng.random(count)), slots)
     by_priority = priorities.get(slots) * (num_steps / priorities.total)
-    by_reward = rewarding.get(slots) * (num_steps / rewarding.total)
-    return slots, by_priority, 1.0 - share + share * by_reward / by_priority, chosen
+    more = share * (rewarding.get(slots) * (num_steps / rewarding.total)) / by_priority
+    favour = 1.0 - share + more
+    return Draws(slots, by_priority, favour, more / favour), chosen

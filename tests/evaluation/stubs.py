@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from muzero_wm import envs
 from muzero_wm.config import Config
+from muzero_wm.evaluation.players import Forfeit
 
 
 class StubAgent:
@@ -87,3 +88,20 @@ class PerfectTicTacToe(StubAgent):
         mine, theirs = (int((plane.ravel() << np.arange(9)).sum()) for plane in observation[:2].astype(int))
         moves = np.flatnonzero(legal).tolist()
         return max(moves, key=lambda cell: -textbook_value(theirs, mine | 1 << cell, self._memo))
+
+
+class GivesUp:
+    """An opponent that gives every game up; counts those of its kind that were made and not closed."""
+
+    open = 0
+
+    def __init__(self, *_: Any) -> None:
+        GivesUp.open += 1
+        self.forfeits: list[Forfeit] = []
+
+    def actions(self, env: envs.BatchedEnv, step: envs.Step, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        self.forfeits += [Forfeit(row, 0, "out of order") for row in rows.tolist()]
+        return np.full(len(rows), -1)
+
+    def close(self) -> None:
+        GivesUp.open -= 1

@@ -13,15 +13,17 @@ import pytest
 from muzero_wm import envs, load
 from muzero_wm.agent import Agent
 from muzero_wm.basis.errors import CheckpointError, UserError
+from muzero_wm.basis.registry import OPPONENTS
 from muzero_wm.cli import main as cli
 from muzero_wm.cli.compare import grouped
 from muzero_wm.config.presets import load_config
-from muzero_wm.evaluation import AgentPlayer, play_episodes
+from muzero_wm.evaluation import AgentPlayer, play_episodes, register_opponent
 from muzero_wm.evaluation.bootstrap import improvement, summary
 from muzero_wm.evaluation.compare import Outcome, compare, measure
 from muzero_wm.evaluation.curves import Learning, read_learning
 from muzero_wm.evaluation.plots import Curve, PlotError, save_curves
 from muzero_wm.model.world_model import WorldModel
+from tests.evaluation.stubs import GivesUp
 
 CARTPOLE = "gym:CartPole-v1"
 
@@ -46,6 +48,19 @@ def log_lines(*returns: float | None) -> str:
 
 def outcome(group: str, env: str, scores: list[float], name: str = "r") -> Outcome:
     return Outcome(group, Path(name), env, 1, 1, np.array(scores), Learning({}, {}, []))
+
+
+def test_games_that_an_opponent_gave_up_are_told_and_nobody_is_left_open(tmp_path: Path) -> None:
+    run, told = write_run(tmp_path / "a", "tictactoe"), list[str]()
+    register_opponent("broken", GivesUp)
+    GivesUp.open = 0
+    try:
+        (found,), _ = measure({"a": [run]}, 4, opponent="broken", tell=told.append)
+    finally:
+        OPPONENTS._own.clear()
+    assert found.scores.tolist() == [1.0] * 4
+    assert told == [f"{run}: games given up by the opponent: 4 (mostly: out of order)"]
+    assert GivesUp.open == 0
 
 
 def test_improvement_is_the_share_of_pairs(seed: int) -> None:

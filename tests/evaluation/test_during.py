@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from muzero_wm import training
-from muzero_wm.basis.signals import Interrupted
+from muzero_wm.basis.registry import OPPONENTS
+from muzero_wm.basis.signals import Interrupted, StopSignals
 from muzero_wm.config.plain_yaml import ConfigError
 from muzero_wm.config.presets import load_config
+from muzero_wm.evaluation import register_opponent
 from muzero_wm.evaluation.affordable import quick_opponent
 from muzero_wm.evaluation.during import TrainingEvaluation
 from muzero_wm.learning.learner import Learner
@@ -20,6 +22,7 @@ from muzero_wm.run.progress import Progress
 from muzero_wm.storage.checkpoint import load_checkpoint
 from muzero_wm.training import train
 from tests.envs.toys import Nim
+from tests.evaluation.stubs import GivesUp
 from tests.test_exact_resume import SMALL, assert_same, contents
 
 
@@ -172,6 +175,21 @@ def test_an_evaluation_that_fails_is_the_last_and_the_run_goes_on(
     assert agent.updates == 30
     assert capsys.readouterr().out.count("no more evaluations: opponent 'mcts:5'") == 1
     assert not [line for line in lines(tmp_path / "run") if "evaluation/score" in line]
+
+
+def test_games_that_an_opponent_gave_up_are_told_and_nobody_is_left_open() -> None:
+    register_opponent("broken", GivesUp)
+    GivesUp.open = 0
+    try:
+        config = load_config("tictactoe", overrides=[*SMALL, *ALWAYS[:2], "run.evaluate_opponent=broken"])
+        spec = training.envs.spec("tictactoe")
+        evaluation = TrainingEvaluation(config, spec)
+        measured = evaluation.measure(Learner(config, spec).teacher, 1, 0.0, StopSignals())
+    finally:
+        OPPONENTS._own.clear()
+    assert measured is not None and measured.metrics["evaluation/score"] == 1.0
+    assert "4 games against broken; games given up by the opponent: 4 (mostly: out of order)" in measured.line
+    assert GivesUp.open == 0
 
 
 def test_games_of_others_meet_a_random_player_by_default() -> None:

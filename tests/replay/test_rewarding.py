@@ -118,6 +118,26 @@ def test_the_weights_undo_the_share(seed: int) -> None:
     assert np.average(leads[draws.slot], weights=batch.reward_weight) == pytest.approx(0.5 + by_priority / 2, abs=0.02)
 
 
+@pytest.mark.parametrize("beta", [0.0, 0.4, 1.0])
+def test_rewards_keep_the_share_whatever_the_priorities(beta: float, seed: int) -> None:
+    """What weighs on them are priorities as far as beta leaves them, and even draws of the share: nothing else."""
+    ring, rng = filled(seed, reward_fraction=0.5), np.random.default_rng(seed)
+    leads, priority = rewarding(ring), ring._tree.get(np.arange(ring.capacity))
+    slots = np.flatnonzero(priority)
+    errors = np.where(leads[slots] & (slots % 2 == 0), 0.01, 1.0)  # well known, and drawn all the same
+    ring.update_priorities(slots, errors.astype(np.float32))
+    priority[slots] = errors / errors.mean()
+    wanted = 0.5 * priority * np.where(priority, priority, 1.0) ** -beta / len(slots) + 0.5 * leads / leads.sum()
+    draws = ring.sample_slots(60_000, rng)
+    weight = ring.batch(draws, beta, rng).reward_weight.astype(np.float64)
+    found = np.bincount(draws.slot, weight, ring.capacity)
+    easy, others = leads & (priority < 0.5), ~leads & (priority > 0.0)
+    for group in (easy, leads & ~easy):
+        assert found[group].sum() / found[others].sum() == pytest.approx(
+            wanted[group].sum() / wanted[others].sum(), rel=0.06
+        )
+
+
 def test_where_nothing_pays_the_draws_are_by_priority(seed: int) -> None:
     rings = [ring_of(ReplayConfig(max_steps=100, reward_fraction=share)) for share in (0.0, 0.5)]
     for ring in rings:

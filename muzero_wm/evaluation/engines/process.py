@@ -172,7 +172,8 @@ def _status(pid: int) -> str:
         time.sleep(0.01)
     if found.si_code == os.CLD_EXITED:
         return f" with exit code {found.si_status}"
-    return f", killed by {signal.Signals(found.si_status).name}"
+    named = {each.value: each.name for each in signal.Signals}
+    return f", killed by {named.get(found.si_status, f'signal {found.si_status}')}"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

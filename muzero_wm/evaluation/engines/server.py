@@ -50,6 +50,7 @@ class GtpServer:
             raise UserError(f"gtp: {agent.spec.name} is played over UCI elsewhere, GTP has no words for its moves")
         self._komi = self._notation.komi or 0.0
         self._position = first_position(agent.spec.name)
+        self._given = set[int]()  # plies of passes that nobody asked for: they gave the turn to who moved next
         self._commands: dict[str, Callable[..., str]] = {
             "protocol_version": lambda: "2",
             "name": lambda: NAME,
@@ -121,6 +122,7 @@ class GtpServer:
 
     def _clear_board(self) -> str:
         self._position = first_position(self._agent.spec.name)
+        self._given.clear()
         return ""
 
     def _set_komi(self, komi: str) -> str:
@@ -133,7 +135,7 @@ class GtpServer:
         action = self._notation.action(vertex, self._position.moves)
         if action is None or not self._position.legal[action]:
             if passed:
-                self._position.undo()
+                self._take_back()
             raise _Refused("illegal move")
         self._position.play(action)
         return ""
@@ -147,7 +149,7 @@ class GtpServer:
         if play:
             self._position.play(action)
         elif passed:
-            self._position.undo()
+            self._take_back()
         return word
 
     def _take_turn(self, seat: int) -> bool:
@@ -161,12 +163,19 @@ class GtpServer:
         if position.over:  # it was the second pass
             position.undo()
             raise _Refused("illegal move")
+        self._given.add(len(position.moves) - 1)
         return True
+
+    def _take_back(self) -> None:
+        self._position.undo()
+        self._given.discard(len(self._position.moves))
 
     def _undo(self) -> str:
         if not self._position.moves:
             raise _Refused("cannot undo")
-        self._position.undo()
+        self._take_back()
+        if len(self._position.moves) - 1 in self._given:
+            self._take_back()
         return ""
 
     def _final_score(self) -> str:

@@ -22,7 +22,7 @@ from muzero_wm.evaluation.ratings.bradley_terry import Pairs, Ratings, most_tell
 from muzero_wm.evaluation.ratings.kept import Block, KeptGames, Task, keep_games
 from muzero_wm.evaluation.ratings.pool import Pool, gather
 from muzero_wm.evaluation.ratings.result import ArenaResult, Met, Rated, SequentialTest
-from muzero_wm.evaluation.ratings.sprt import LOWER, UPPER, decision, log_likelihood_ratio
+from muzero_wm.evaluation.ratings.sprt import LOWER, MOST_ELO, UPPER, decision, log_likelihood_ratio
 
 GAMES, MOST_GAMES = 100, 1000
 """Games of every two players by default; where they stop by themselves, the most."""
@@ -337,5 +337,7 @@ def _check(
         raise UserError(f"until_interval must be a number of points above 0, got {until_interval}")
     if sprt is not None and not -math.inf < sprt[0] < sprt[1] < math.inf:
         raise UserError(f"sprt must be two numbers of points, the smaller one first, got {sprt[0]:g} and {sprt[1]:g}")
+    if sprt is not None and not all(abs(elo) <= MOST_ELO for elo in sprt):
+        raise UserError(f"sprt must be from -{MOST_ELO} to {MOST_ELO} points, got {sprt[0]:g} and {sprt[1]:g}")
     if opening_plies is not None and opening_plies < 0:
         raise UserError(f"opening_plies must be at least 0, got {opening_plies}")

@@ -6,7 +6,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import IO, Any
@@ -96,6 +96,8 @@ class KeptGames:
             self._stream.flush()
             os.fsync(self._stream.fileno())
         except OSError as error:
+            with suppress(OSError):  # of what could not be written, once more
+                self._stream.close()
             raise UserError(f"{self._path}: cannot be written: {error.strerror}; {_REMEDY}") from None
 
 
@@ -115,18 +117,23 @@ def keep_games(path: Path | None) -> Iterator[KeptGames]:
     if path is None:
         yield KeptGames(None, None, {})
         return
+    with ExitStack() as files:
+        yield _hold(path, files)
+
+
+def _hold(path: Path, files: ExitStack) -> KeptGames:
+    """Opens and locks the file; nothing else is done here, so that no other failure is taken for one of the file."""
     try:
         before = path.stat().st_size if path.exists() else 0
         if before and not _is_ours(path):
             raise UserError(f"{path}: expected the finished games of an arena, got something else; name another file")
-        with open(path, "a", opener=_no_links) as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(f"{path}: another arena writes to it; wait for it, or name another file") from None
-            with open_append(path, _is_whole) as stream:
-                blocks = dict(_read(path))
-                yield KeptGames(stream, path, blocks)
+        lock = files.enter_context(open(path, "a", opener=_no_links))  # noqa: SIM115 - that is one
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{path}: another arena writes to it; wait for it, or name another file") from None
+        stream = files.enter_context(open_append(path, _is_whole))
+        return KeptGames(stream, path, dict(_read(path)))
     except OSError as error:
         raise UserError(f"{path}: cannot be written: {error.strerror}; {_REMEDY}") from None
 

@@ -15,6 +15,9 @@ ALPHA = BETA = 0.05
 LOWER, UPPER = math.log(BETA / (1.0 - ALPHA)), math.log((1.0 - BETA) / ALPHA)
 """Where the log-likelihood ratio ends the test: for the first hypothesis, for the second."""
 
+MOST_ELO = 4000
+"""Of a hypothesis in points: far beyond that its expected score is rounded to 1, under which no draw is possible."""
+
 _NEVER_SEEN = 1e-3  # pairs of a kind that never came: its chance is small, and not 0
 
 
@@ -30,8 +33,8 @@ def log_likelihood_ratio(pairs: Pairs, elo0: float, elo1: float) -> float:
 
     Args:
         pairs: of the two players. Those that repeat others weigh nothing: n_i are those of as many as are distinct.
-        elo0: difference in points by the first hypothesis.
-        elo1: by the second, > elo0.
+        elo0: difference in points by the first hypothesis, at least -`MOST_ELO`.
+        elo1: by the second, > elo0 and at most `MOST_ELO`.
 
     Returns:
         The logarithm of the ratio, 0 without results.

@@ -23,6 +23,7 @@ from muzero_wm.evaluation.engines import engine_player
 from muzero_wm.evaluation.engines.gtp import GtpEngine
 from muzero_wm.evaluation.engines.notation import notation_of
 from muzero_wm.evaluation.engines.player import EnginePlayer
+from muzero_wm.evaluation.engines.process import EngineFailure, EngineProcess
 from muzero_wm.evaluation.engines.record import moves_so_far
 from muzero_wm.evaluation.opponents import RandomPlayer
 from tests.evaluation.engines.helpers import GO, NO_GNUGO, has_gnugo, toy, toy_uci
@@ -349,3 +350,11 @@ def test_gnugo_beats_a_random_player_under_our_rules() -> None:
     assert player.forfeits == []
     assert result.total.wins == 4  # its opponent's dead stones taken off: they would count as alive
     player.close()
+
+
+def test_an_engine_that_a_signal_without_a_name_ends_is_told_like_others() -> None:
+    process = EngineProcess([sys.executable, "-c", "import os; os.kill(os.getpid(), 40)"])
+    with pytest.raises(EngineFailure, match="ended, killed by signal 40"):
+        process.line(time.monotonic() + 60.0)
+    process.close()
+    assert gone([process.pid])

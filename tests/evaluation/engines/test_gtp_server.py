@@ -119,6 +119,24 @@ def test_moves_are_played_taken_back_and_refused() -> None:
     assert said(gtp, "undo", "play w a1", "time_settings 60 5 1", "time_left b 3 0") == ["="] * 4
 
 
+def test_a_move_is_taken_back_with_the_pass_that_made_it_its_turn() -> None:
+    """One `undo` for each command that has played, as the protocol has it; and then it is the turn of whose it was."""
+    gtp = server()
+    assert said(gtp, "play b c3", "play b d3", "undo", "genmove w", "undo", "undo", "undo") == [
+        *["="] * 3,
+        "= E5",
+        *["="] * 2,
+        "? cannot undo",
+    ]
+    assert said(gtp, "genmove b", "genmove b", "undo", "undo", "undo") == ["= E5", "= D5", "=", "=", "? cannot undo"]
+    assert said(gtp, "lz-genmove_analyze w", "undo", "undo")[1:] == ["=", "? cannot undo"]
+    # a pass that was not needed in the end, and one that was asked for, are no part of the moves behind them
+    said(gtp, "play b a1", "play b a1", "reg_genmove b", "play w pass", "play b c3")
+    assert said(gtp, "undo", "undo", "play w a2", "undo", "undo", "undo") == [*["="] * 5, "? cannot undo"]
+    said(gtp, "play b a1", "play b b1", "clear_board", "play b a1", "play w a2", "play b a3")
+    assert said(gtp, "undo", "undo", "undo", "undo") == ["=", "=", "=", "? cannot undo"]
+
+
 def test_where_nobody_may_pass_the_turn_is_kept() -> None:
     gtp = server("connect4")
     assert said(gtp, "play b d", "play b d2", "genmove b", "play w d3", "play w D2", "genmove b") == [

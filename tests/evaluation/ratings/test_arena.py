@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import resource
 from collections.abc import Iterator
@@ -53,6 +54,14 @@ def _first() -> Iterator[None]:
     Counts.made = Counts.closed = 0
     yield
     OPPONENTS._own.clear()
+
+
+@pytest.mark.parametrize("sprt", [(0.0, 7000.0), (-1e6, 0.0), (4000.5, 4001.0)])
+def test_hypotheses_that_no_game_can_tell_apart_are_refused(sprt: tuple[float, float]) -> None:
+    """Beyond some thousand points the expected score is 1 whatever the numbers, and no ratio is left."""
+    with pytest.raises(UserError, match="sprt must be from -4000 to 4000 points, got "):
+        arena(["random", "mcts:2"], env="tictactoe", games=2, sprt=sprt)
+    assert arena(["random", "mcts:2"], env="tictactoe", games=2, sprt=(-4000.0, 4000.0)).sprt is not None
 
 
 def test_the_stronger_one_is_rated_higher_and_every_game_is_counted(seed: int) -> None:
@@ -177,6 +186,15 @@ def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     assert not (tmp_path / "elsewhere").exists()
     (tmp_path / "empty").touch()
     arena(["random", "mcts:2"], env="tictactoe", games=2, keep=tmp_path / "empty")
+
+
+def test_what_fails_in_the_games_is_not_laid_at_the_files_door(tmp_path: Path) -> None:
+    def fail(done: int, total: int) -> None:
+        raise BlockingIOError(errno.EAGAIN, "no more processes")
+
+    with pytest.raises(BlockingIOError, match="no more processes"):
+        arena(["random", "mcts:2"], env="tictactoe", games=2, keep=tmp_path / "games", progress=fail)
+    arena(["random", "mcts:2"], env="tictactoe", games=2, keep=tmp_path / "games")  # and nobody holds it any more
 
 
 @pytest.mark.usefixtures("_first")
