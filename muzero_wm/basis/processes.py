@@ -175,12 +175,17 @@ class Child:
         self.join(5.0)
         code = self._process.returncode
         if code is not None and code < 0:
-            return f"killed by {signal.Signals(-code).name}"
+            return f"killed by {signal_name(-code)}"
         return f"exit code {code}"
 
     def close(self) -> None:
         """Ends the process if it has not ended, by force, and frees what belongs to it; may be called again."""
         self._end()
+
+
+def signal_name(number: int) -> str:
+    """Returns the name of a signal; those of real time have none."""
+    return {each.value: each.name for each in signal.Signals}.get(number, f"signal {number}")
 
 
 def _end(process: subprocess.Popen[bytes], pipe: Connection) -> None:

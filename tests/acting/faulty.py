@@ -64,6 +64,8 @@ class Walk(gymnasium.Env):
             os._exit(3)
         elif self._fault == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
+        elif self._fault == "alarm":  # a signal of real time, which has no name
+            os.kill(os.getpid(), 40)
         elif self._fault == "hang":
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
             time.sleep(1000)
@@ -81,6 +83,7 @@ for name, options in {
     "Walk": {},
     "ExitOnce": {"fault": "exit"},
     "KillOnce": {"fault": "kill"},
+    "AlarmOnce": {"fault": "alarm"},
     "HangOnce": {"fault": "hang"},
     "ExitAlways": {"fault": "exit", "once": False},
     "Raise": {"fault": "raise", "once": False},

@@ -85,7 +85,12 @@ def test_a_process_that_dies_while_it_starts_is_replaced_by_the_round(marker: Pa
 
 @pytest.mark.parametrize(
     ("fault", "reason"),
-    [("ExitOnce", "exit code 3"), ("KillOnce", "killed by SIGKILL"), ("HangOnce", "gave no answer for 2 s")],
+    [
+        ("ExitOnce", "exit code 3"),
+        ("KillOnce", "killed by SIGKILL"),
+        ("AlarmOnce", "killed by signal 40"),
+        ("HangOnce", "gave no answer for 2 s"),
+    ],
 )
 def test_a_process_that_dies_or_hangs_is_replaced_and_plays_the_same(fault: str, reason: str, marker: Path) -> None:
     config = config_for(f"gym:tests.acting.faulty:{fault}-v0", timeout_seconds=2.0)

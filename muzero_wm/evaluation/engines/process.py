@@ -15,6 +15,8 @@ import time
 import weakref
 from collections.abc import Sequence
 
+from muzero_wm.basis.processes import signal_name
+
 _PART = 1 << 16
 _MOST_WRITTEN = 1 << 22  # bytes of one answer
 _REMEMBERED = 2000  # bytes of standard error, of which the last line is told
@@ -172,8 +174,7 @@ def _status(pid: int) -> str:
         time.sleep(0.01)
     if found.si_code == os.CLD_EXITED:
         return f" with exit code {found.si_status}"
-    named = {each.value: each.name for each in signal.Signals}
-    return f", killed by {named.get(found.si_status, f'signal {found.si_status}')}"
+    return f", killed by {signal_name(found.si_status)}"
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
