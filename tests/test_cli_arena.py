@@ -28,6 +28,7 @@ from muzero_wm.cli.standings import print_arena
 from muzero_wm.envs import BatchedEnv, Step
 from muzero_wm.evaluation import register_opponent
 from muzero_wm.evaluation.ratings.arena import arena
+from muzero_wm.evaluation.ratings.picture import save_ratings
 from muzero_wm.evaluation.ratings.result import ArenaResult, Met, Rated
 from tests.evaluation.ratings.runs import make_run
 
@@ -80,6 +81,7 @@ BAD_CALLS = [
     ("arena runs/a random --sprt 5", "argument --sprt: expected 2 arguments"),
     ("arena runs/a random mcts:5 --sprt 0 5", "sprt tests two players, got 3"),
     ("arena runs/a random --until-interval -3", "until_interval must be a number of points above 0, got -3"),
+    ("arena runs/a random --opening-plies 9", "opening_plies must leave moves to play: a game ends after 9, got 9"),
     ("arena runs/a random --until 3", "unknown option --until"),
     ("arena runs/a random --json nowhere/x.json", "--json nowhere/x.json: the folder nowhere is not there"),
     ("arena runs/a random --json /proc/x.json", "--json /proc/x.json: the folder /proc cannot be written to"),
@@ -183,3 +185,16 @@ def test_what_must_be_known_is_said(seed: int) -> None:
     assert "intervals of 250 points: not reached, --games allows no more (the widest: 300)" in out
     tested = arena(["perfect", "random"], env="tictactoe", seed=seed, sprt=(0.0, 100.0))
     assert "perfect is stronger by 100 points rather than 0 (log-likelihood ratio" in " ".join(_printed(tested).split())
+    tested = arena(["random", "perfect"], env="tictactoe", seed=seed, sprt=(-50.0, 0.0))
+    assert "random is stronger by -50 points rather than 0 (log-likelihood ratio" in " ".join(_printed(tested).split())
+    tested = arena(["perfect", "random"], env="tictactoe", seed=seed, games=2, sprt=(0.0, 100.0))
+    assert "Whether perfect is stronger by 0 or by 100 points is undecided" in " ".join(_printed(tested).split())
+
+
+def test_the_interval_of_a_single_checkpoint_is_drawn(tmp_path: Path) -> None:
+    def drawn(*updates: int) -> str:
+        rated = tuple(Rated(f"a@{each}:4", 100.0 + each, 0.0, 300.0, 10, 0.5, None, "a", each) for each in updates)
+        save_ratings(tmp_path / "x.svg", ArenaResult("connect4", 0, 3, "random", rated, ()))
+        return (tmp_path / "x.svg").read_text()
+
+    assert "LineCollection" in drawn(5) and "LineCollection" not in drawn(5, 9)

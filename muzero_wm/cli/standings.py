@@ -96,13 +96,14 @@ def _remarks(result: ArenaResult) -> Iterator[str]:
         reached = "no interval is wider" if widest <= result.until_interval else "not reached, --games allows no more"
         yield f"Asked for intervals of {result.until_interval:g} points: {reached} (the widest: {widest:.0f})."
     if (test := result.sprt) is not None:
-        said = {
-            "elo0": f"by {test.elo0:g} points rather than {test.elo1:g}",
-            "elo1": f"by {test.elo1:g} points rather than {test.elo0:g}",
-            None: f"undecided between {test.elo0:g} and {test.elo1:g} points, --games allows no more",
-        }[test.accepted]
         bounds = " to ".join(f"{bound:.2f}" for bound in test.bounds)
-        yield f"{shown(test.first)} is stronger {said} (log-likelihood ratio {test.ratio:.2f}, it ends at {bounds})."
+        ratio = f"(log-likelihood ratio {test.ratio:.2f}, it ends at {bounds})"
+        likelier, other = (test.elo1, test.elo0) if test.accepted == "elo1" else (test.elo0, test.elo1)
+        if test.accepted is None:
+            open_ = f"Whether {shown(test.first)} is stronger by {test.elo0:g} or by {test.elo1:g} points"
+            yield f"{open_} is undecided, --games allows no more {ratio}."
+        else:
+            yield f"{shown(test.first)} is stronger by {likelier:g} points rather than {other:g} {ratio}."
     if result.played:
         speed = result.played / max(result.seconds, 1e-9)
         yield f"{result.played} moves in {result.seconds:.1f} s, {speed:.0f} a second."

@@ -42,7 +42,7 @@ def read_learning(folder: Path) -> Learning:
 
     Returns:
         Its curves. A line that is no JSON object, as the last one of a run that was killed may be, is left out and
-        told; so is a folder without a log.
+        told; so is a folder without a log, and a log without a curve.
     """
     path = folder / METRICS
     if not path.is_file():
@@ -68,6 +68,8 @@ def read_learning(folder: Path) -> Learning:
         if known:
             x = {axis: np.array([row[key] / unit for row in known]) for axis, (key, unit) in AXES.items()}
             curves[measure] = Curve(x, np.array([float(row[measure]) for row in known]), name)
+    if not curves:
+        doubts.append(f"{path}: no evaluation, so there is no learning curve; run.evaluate_every_minutes logs them")
     return Learning(curves, {axis: rows[-1][key] / unit for axis, (key, unit) in AXES.items()}, doubts)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
@@ -83,7 +82,7 @@ def play_games(
         seat: [n] int8, the player's seat in each game.
         seed: seed of the environment and of the openings.
         progress: called as progress(finished, games) after every move of the batch.
-        opening_plies: random legal moves at the beginning of every game.
+        opening_plies: random legal moves at the beginning of every game; one that is over before begins anew.
         max_steps: moves after which a game is drawn; None for the environment's own limit, or 5000 where it states
             none.
 
@@ -98,14 +97,14 @@ def play_games(
         if env.spec.num_players != 2:
             raise UserError(f"a match needs a two-player environment, {env_name} has {env.spec.num_players} player")
         limit = step_limit(env.spec, max_steps)
-        step = _open(env, opening, opening_plies, seed)
+        step, length = _open(env, opening, opening_plies, seed)
         result = np.zeros(games)
         playing, cut = np.ones(games, np.bool_), np.zeros(games, np.bool_)
         digests = [hashlib.blake2b(step.observation[i].tobytes() + seat[i].tobytes()) for i in range(games)]
         told = [len(_forfeits(each)) for each in (player, opponent)]
         given_up: list[tuple[bool, int, int]] = []
         moves = 0
-        for played in itertools.count(opening_plies + 1):
+        while True:
             mine = step.to_play == seat
             actions = step.legal_actions.argmax(axis=1)  # slots whose game is over idle along in a new one
             moving = playing.copy()
@@ -115,7 +114,7 @@ def play_games(
                     continue
                 chosen = np.asarray(mover.actions(env, step, rows))
                 lost = rows[chosen == GIVEN_UP]
-                given_up += [(other, int(row), played - 1) for row in lost]
+                given_up += [(other, int(row), int(length[row])) for row in lost]
                 result[lost] = 1.0 if other else -1.0
                 playing[lost] = False
                 actions[rows[chosen != GIVEN_UP]] = chosen[chosen != GIVEN_UP]
@@ -123,12 +122,13 @@ def play_games(
                 digests[i].update(actions[i].tobytes() if playing[i] else b"given up")
             moves += int(playing.sum())
             step = env.step(actions)
+            length += 1
             result += playing * np.where(mine, step.reward, -step.reward)
             playing &= ~(step.terminated | step.truncated)
-            if played >= limit:
-                cut |= playing
-                result[playing] = 0.0
-                playing[:] = False
+            late = playing & (length >= limit)
+            cut |= late
+            result[late] = 0.0
+            playing &= ~late
             if progress is not None:
                 progress(int(games - playing.sum()), games)
             if not playing.any():
@@ -149,9 +149,14 @@ def _forfeits(player: Player) -> list[Forfeit]:
     return found
 
 
-def _open(env: BatchedEnv, opening: NDArray[np.int64], plies: int, seed: int) -> Step:
-    """Begins all games with random moves, the same ones where `opening` [n] is the same."""
-    step = env.reset()
+def _open(env: BatchedEnv, opening: NDArray[np.int64], plies: int, seed: int) -> tuple[Step, NDArray[np.int64]]:
+    """Begins all games with random moves, the same ones where `opening` [n] is the same.
+
+    Returns:
+        Where they lead, and [n] the moves of each game: fewer where one was over during its opening and began anew.
+    """
+    step, length = env.reset(), np.zeros(len(opening), np.int64)
     for ply in range(plies):
         step = env.step(pick(step.legal_actions, stream_keys(seed, "evaluation/opening", opening, ply)))
-    return step
+        length = np.where(step.terminated | step.truncated, 0, length + 1)
+    return step, length

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from muzero_wm.basis.errors import UserError
 from muzero_wm.storage.files import why_not_writable
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 FORMATS = (".png", ".svg", ".pdf")
@@ -94,7 +95,7 @@ def save_curves(path: Path, curves: Mapping[str, Curve]) -> None:
             mark = "o" if len(x) < 3 else None  # a line through one point cannot be seen
             (lines[label],) = panel.plot(x, curve.y, color=colour, linewidth=1.2, marker=mark)
             if curve.low is not None and curve.high is not None:
-                panel.fill_between(x, curve.low, curve.high, color=colour, alpha=0.2, linewidth=0)
+                draw_intervals(panel, x, curve.low, curve.high, colour)
     for i, name in enumerate(rows):
         panels[i, 0].set_ylabel(name, fontsize=8)
         for j, axis in enumerate(columns):
@@ -102,6 +103,14 @@ def save_curves(path: Path, curves: Mapping[str, Curve]) -> None:
             panels[i, j].set_xlabel(axis, fontsize=8)
     figure.legend(lines.values(), lines.keys(), loc="outside upper center", ncols=min(4, len(labels)), fontsize=8)
     write_picture(path, figure)
+
+
+def draw_intervals(axes: Axes, x: Numbers, low: Numbers, high: Numbers, colour: Any) -> None:
+    """Draws the intervals of a curve: a band, or a bar where one point alone would make a band of no width."""
+    if len(x) > 1:
+        axes.fill_between(x, low, high, color=colour, alpha=0.2, linewidth=0)
+    else:
+        axes.vlines(x, low, high, color=colour, alpha=0.4)
 
 
 def write_picture(path: Path, figure: Figure) -> None:

@@ -268,3 +268,9 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
     assert cli.main(["compare", "a0", "--plot", "curves.png"]) == 2
     assert "a picture needs matplotlib: pip install 'muzero-wm[plots]'" in capsys.readouterr().err
     assert not (tmp_path / "curves.png").exists()
+
+
+def test_a_log_without_a_curve_is_told(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", log=log_lines(None, None))
+    [doubt] = read_learning(tmp_path / "a").doubts
+    assert "no evaluation, so there is no learning curve; run.evaluate_every_minutes logs them" in doubt

@@ -283,3 +283,12 @@ def test_reasons_of_an_earlier_match_are_not_told_again(seed: int) -> None:
     player = GivesUp(1, "broken")
     assert len(play_match("connect4", player, Watching(), 2, seed).forfeits) == 2
     assert play_match("connect4", player, Watching(), 2, seed).forfeits == ()
+
+
+def test_a_game_that_is_over_during_its_opening_begins_anew_and_is_played_to_its_end(seed: int) -> None:
+    one, other = (opponent_from_name("random", envs.spec("tictactoe"), seed + i) for i in range(2))
+    for plies in (5, 8, 20):
+        assert play_match("tictactoe", one, other, 100, seed, opening_plies=plies).cut == 0
+    # and limits count the moves of the game that is played
+    result = play_match("tictactoe", one, other, 100, seed, opening_plies=9, max_steps=1)
+    assert result.cut == 100

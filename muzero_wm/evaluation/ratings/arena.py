@@ -93,7 +93,9 @@ def arena(
     names = [each.name for each in pool.entrants]
     if sprt is not None and len(names) != 2:
         raise UserError(f"sprt tests two players, got {len(names)}: {', '.join(names)}")
-    step_limit(pool.spec, max_steps)
+    limit = step_limit(pool.spec, max_steps)
+    if opening_plies is not None and opening_plies >= limit:
+        raise UserError(f"opening_plies must leave moves to play: a game ends after {limit}, got {opening_plies}")
     anchored = _anchor(pool, players, anchor)
     # alike for 100 games and for 200, so that those which were kept can be gone on with
     plies = plies_for(pool.spec.name, max(games, 2 * GAMES)) if opening_plies is None else opening_plies

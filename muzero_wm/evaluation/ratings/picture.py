@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
-from muzero_wm.evaluation.plots import check_plot, write_picture
+import numpy as np
+
+from muzero_wm.evaluation.plots import check_plot, draw_intervals, write_picture
 from muzero_wm.evaluation.ratings.result import ArenaResult, Rated
 
 
@@ -29,7 +31,7 @@ def save_ratings(path: Path, result: ArenaResult) -> None:
         updates = [each.updates or 0 for each in points]
         [line] = axes.plot(updates, [each.rating for each in points], marker="o", markersize=3, label=name)
         low, high = [each.low for each in points], [each.high for each in points]
-        axes.fill_between(updates, low, high, color=line.get_color(), alpha=0.2, linewidth=0)
+        draw_intervals(axes, np.array(updates), np.array(low), np.array(high), line.get_color())
     for each in result.players:
         if each.updates is None:
             axes.axhline(each.rating, color="0.6", linewidth=0.8, linestyle="--")
