@@ -16,8 +16,8 @@ from muzero_wm.evaluation.engines.uci import UciEngine
 
 MOVE_SECONDS = 60.0
 """In which an engine must answer with a move."""
-ANSWER_SECONDS = 20.0
-"""In which it must answer whatever else it is asked, the first time included."""
+ANSWER_SECONDS = 60.0
+"""In which it must answer whatever else it is asked; the first time it may have weights to load."""
 MOST_PROCESSES = 8
 
 _PROTOCOLS: dict[str, type[GtpEngine] | type[UciEngine]] = {"gtp": GtpEngine, "uci": UciEngine}
