@@ -167,6 +167,9 @@ def test_tables_fit_into_80_columns() -> None:
     out = _printed(ArenaResult("connect4", 0, 3, players[0], rated, met))
     assert max(map(len, out.splitlines())) <= 80
     assert "-2346 to 1234" in out and "100" in out
+    narrow = _printed(ArenaResult("connect4", 0, 3, players[0], rated, met), 60)
+    assert max(map(len, narrow.splitlines())) <= 60
+    assert "-2346 to 1234" in narrow and "50.0%" in narrow and "…" not in narrow and "ahead of next" not in narrow
     more = ArenaResult("connect4", 0, 3, players[0], rated * 2, met)
     assert "22 columns do not fit here" in " ".join(_printed(more).split())
 

@@ -13,6 +13,7 @@ from muzero_wm.evaluation.ratings.bradley_terry import PRIOR
 from muzero_wm.evaluation.ratings.result import ArenaResult
 
 _COLUMN = 6  # characters of a player's column in the cross table
+_ROOM = 72  # columns of a terminal, for all of the first table
 
 
 def print_arena(result: ArenaResult, console: Console | None = None) -> None:
@@ -29,18 +30,20 @@ def print_arena(result: ArenaResult, console: Console | None = None) -> None:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False)
     table.add_column("")
     table.add_column("player", overflow="fold")
-    for name in ("rating", "95 % interval", "games", "score", "ahead of next"):
+    names = ["rating", "95 % interval", "games", "score", "ahead of next"]
+    if console.width < _ROOM:
+        names.pop()
+    for name in names:
         table.add_column(name, justify="right", no_wrap=name != "ahead of next")
     for number, each in enumerate(result.players, start=1):
-        table.add_row(
-            str(number),
-            shown(each.name),
+        numbers = [
             f"{each.rating:.0f}",
             f"{each.low:.0f} to {each.high:.0f}",
             str(each.games),
             f"{each.score:.1%}",
             "" if each.ahead is None else f"{each.ahead:.1%}",
-        )
+        ]
+        table.add_row(str(number), shown(each.name), *numbers[: len(names)])
     console.print(table)
     console.print()
     fitting = (console.width - 8) // _COLUMN
