@@ -34,7 +34,7 @@ def print_arena(result: ArenaResult, console: Console | None = None) -> None:
     if console.width < _ROOM:
         names.pop()
     for name in names:
-        table.add_column(name, justify="right", no_wrap=name != "ahead of next")
+        table.add_column(name.replace("ahead of ", "ahead of\n"), justify="right", no_wrap=True)
     for number, each in enumerate(result.players, start=1):
         numbers = [
             f"{each.rating:.0f}",
