@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from muzero_wm.cli.arguments import Command, CommandParser, integer, json_argument
+from muzero_wm.cli.arguments import Command, CommandParser, device_argument, integer, json_argument
 from muzero_wm.cli.lines import tell
 
 _PLAYERS = """\
@@ -61,7 +61,7 @@ def _declare(parser: CommandParser) -> None:
     )
     parser.add_argument("--max-steps", type=integer(1), metavar="N", help="draw games there (default: by the rules)")
     parser.add_argument("--seed", type=integer(0), default=0, metavar="N", help="seed of everything (default: 0)")
-    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (default: auto)")
+    device_argument(parser)
     json_argument(parser)
     parser.add_argument(
         "--plot", type=Path, metavar="FILE", help="draw the ratings over the updates of runs (.png, .svg or .pdf)"

@@ -129,6 +129,11 @@ def simulations_argument(parser: CommandParser) -> None:
     )
 
 
+def device_argument(parser: CommandParser) -> None:
+    """Adds where networks compute."""
+    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (default: auto)")
+
+
 def settings_argument(parser: CommandParser) -> None:
     """Adds settings that are changed."""
     parser.add_argument(

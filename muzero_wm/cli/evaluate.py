@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from muzero_wm.cli.arguments import (
     Command,
     CommandParser,
+    device_argument,
     integer,
     json_argument,
     run_argument,
@@ -55,7 +56,7 @@ def _declare(parser: CommandParser) -> None:
     parser.add_argument(
         "--seed", type=integer(0), default=0, metavar="N", help="seed of games or positions (default: 0)"
     )
-    parser.add_argument("--device", default="auto", metavar="D", help="auto, cpu, cuda or cuda:N (default: auto)")
+    device_argument(parser)
     json_argument(parser)
     parser.add_argument(
         "--video", type=Path, metavar="FILE", help="film one more episode, with what the agent thinks (.mp4 or .gif)"

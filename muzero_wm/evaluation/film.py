@@ -22,7 +22,7 @@ from muzero_wm.envs import BatchedEnv, EnvSpec
 from muzero_wm.envs.registry import as_evaluated, as_rendered
 from muzero_wm.evaluation.players import SearchingAgent
 from muzero_wm.evaluation.scene import Scene, Shot, shown
-from muzero_wm.storage.files import why_not_writable
+from muzero_wm.storage.files import why_no_file
 
 FORMATS = (".mp4", ".gif")
 MOST_STEPS = 3000
@@ -58,12 +58,8 @@ def check_film(path: Path) -> None:
     Raises:
         FilmError: it is of no format that is known, its folder is not there, or a package is missing.
     """
-    if path.suffix.lower() not in FORMATS:
-        raise FilmError(f"--video {path}: expected a file that ends with {' or '.join(FORMATS)}")
-    if path.is_dir() or not path.parent.is_dir():
-        raise FilmError(f"--video {path}: expected a file in a folder that is there")
-    if reason := why_not_writable(path.parent):
-        raise FilmError(f"--video {path}: the folder {path.parent} cannot be written to: {reason}")
+    if reason := why_no_file(path, FORMATS):
+        raise FilmError(f"--video {path}: {reason}")
     try:
         import PIL.Image  # noqa: F401
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muzero_wm.basis.errors import UserError
-from muzero_wm.storage.files import why_not_writable
+from muzero_wm.storage.files import why_no_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,12 +54,8 @@ def check_plot(path: Path) -> None:
     Raises:
         PlotError: its format is unknown, its folder is not there or takes no files, or matplotlib is missing.
     """
-    if path.suffix.lower() not in FORMATS:
-        raise PlotError(f"--plot {path}: expected a file that ends with {', '.join(FORMATS[:-1])} or {FORMATS[-1]}")
-    if path.is_dir() or not path.parent.is_dir():
-        raise PlotError(f"--plot {path}: expected a file in a folder that is there")
-    if reason := why_not_writable(path.parent):
-        raise PlotError(f"--plot {path}: the folder {path.parent} cannot be written to: {reason}")
+    if reason := why_no_file(path, FORMATS):
+        raise PlotError(f"--plot {path}: {reason}")
     try:
         import matplotlib  # noqa: F401
     except ImportError as error:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -85,6 +85,21 @@ def why_not_writable(folder: Path) -> str:
             return ""
     except OSError as error:
         return error.strerror or str(error)
+
+
+def why_no_file(path: Path, formats: Sequence[str]) -> str:
+    """Returns why a file of some formats cannot be made, or "" where it can.
+
+    Args:
+        path: the file.
+        formats: how its name may end, at least two, in lower case.
+    """
+    if path.suffix.lower() not in formats:
+        return f"expected a file that ends with {', '.join(formats[:-1])} or {formats[-1]}"
+    if path.is_dir() or not path.parent.is_dir():
+        return "expected a file in a folder that is there"
+    reason = why_not_writable(path.parent)
+    return reason and f"the folder {path.parent} cannot be written to: {reason}"
 
 
 def open_regular(path: Path) -> IO[bytes]:
