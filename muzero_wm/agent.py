@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from torch.overrides import TorchFunctionMode
 
 from muzero_wm.basis.errors import CheckpointError, UserError
 from muzero_wm.config import Config
@@ -250,9 +251,19 @@ def _read(folder: Path, checkpoint: Which) -> tuple[dict[str, torch.Tensor], Any
     return weights, json.dumps(about["config"]), about["environment"], int(about["updates"])
 
 
+class _Unfilled(TorchFunctionMode):
+    """Leaves weights alone that have no memory: to fill them PyTorch would import its compiler, for a second."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func in (torch.Tensor.normal_, torch.nn.init.normal_):
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
 def _build(config: Config, spec: EnvSpec, weights: dict[str, torch.Tensor]) -> WorldModel:
     """Returns the model with its weights; nothing large is allocated before all shapes were compared."""
-    with torch.device("meta"):
+    with torch.device("meta"), _Unfilled():
         expected = WorldModel(config.model, spec).state_dict()
     if wrong := sorted(expected.keys() ^ weights.keys()):
         raise CheckpointError(f"weights: {wrong[0]} is {'missing' if wrong[0] in expected else 'not of this model'}")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from muzero_wm.config import LearningConfig
+from muzero_wm.learning.optimizers import make_optimizer
 from muzero_wm.model.ema import update_teacher
 
 
@@ -52,7 +53,7 @@ class Stepper:
             for buffer in module.buffers()
         ]
         self._before: list[Tensor] = []
-        self.optimizer = _make_optimizer(self._weights, config, device)
+        self.optimizer = make_optimizer(self._weights, config, device)
         self._begin_momentum()
 
     def begin(self, rate: float) -> None:
@@ -128,12 +129,3 @@ class Stepper:
         for weight in self._weights:
             if self.optimizer.state[weight].get("momentum_buffer") is None:
                 self.optimizer.state[weight]["momentum_buffer"] = torch.zeros_like(weight)
-
-
-def _make_optimizer(weights: list[nn.Parameter], config: LearningConfig, device: torch.device) -> torch.optim.Optimizer:
-    rate, decay = config.learning_rate, config.weight_decay
-    if config.optimizer == "adamw":
-        betas = (config.momentum, config.beta2)
-        return torch.optim.AdamW(weights, lr=rate, betas=betas, weight_decay=decay, fused=True)
-    fused = None if device.type == "cpu" else True
-    return torch.optim.SGD(weights, lr=rate, momentum=config.momentum, weight_decay=decay, fused=fused)
