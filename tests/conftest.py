@@ -37,6 +37,17 @@ def _one_thread() -> None:
         torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="module")
+def forked_children() -> Iterator[None]:
+    """Acting processes and environment workers begin with the libraries imported (`tests/forked.py`)."""
+    from muzero_wm.basis import processes
+    from tests import forked
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(processes, "subprocess", forked.INSTEAD)
+        yield
+
+
 @pytest.fixture
 def little_memory() -> Iterator[None]:
     """Half a gigabyte more than there is now, and not a byte beyond."""

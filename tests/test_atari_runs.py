@@ -61,6 +61,7 @@ def test_the_budget_is_that_of_the_benchmark(preset: str) -> None:
     assert config.replay.max_steps == 100_000
 
 
+@pytest.mark.usefixtures("forked_children")
 @pytest.mark.parametrize("process", ["false", "true"])
 def test_a_run_that_is_stopped_and_resumed_learns_the_same(process: str, tmp_path: Path) -> None:
     config = tiny("Breakout", 10, f"acting.process={process}")

@@ -91,7 +91,9 @@ def assert_same(first: Any, second: Any, path: str = "") -> None:
 
 
 @pytest.fixture(params=CASES, scope="module")
-def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Config, dict[str, Any]]:
+def whole(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, forked_children: None
+) -> tuple[Config, dict[str, Any]]:
     """A configuration and the outcome of its run that was never stopped."""
     config = configure(*CASES[request.param])
     folder = tmp_path_factory.mktemp("whole") / "run"

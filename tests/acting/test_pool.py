@@ -28,6 +28,7 @@ def named(env: str = WALK) -> Config:
     return config.model_copy(update={"inference": InferenceConfig(backend="native")})
 
 
+@pytest.mark.usefixtures("forked_children")
 @pytest.mark.parametrize("kind", [InlineActor, ProcessActor])
 def test_several_actors_play_the_games_of_one(kind: type[ActorHandle]) -> None:
     config = named()

@@ -22,6 +22,7 @@ from muzero_wm.evaluation.engines.notation import notation_of
 from muzero_wm.evaluation.engines.position import area, first_position, stones
 from muzero_wm.evaluation.engines.server import GtpServer
 from muzero_wm.training import train
+from tests import forked
 from tests.evaluation.engines.helpers import GO, NO_GNUGO, has_gnugo
 from tests.evaluation.stubs import StubAgent
 from tests.processes import gone
@@ -238,7 +239,7 @@ def command(run: Path, *more: str) -> list[str]:
 
 def test_the_command_answers_with_the_protocol_and_nothing_else(go_run: Path) -> None:
     lines = "1 name\n2 boardsize 5\n3 genmove b\n4 genmove w\n5 muzero_wm-search\n6 quit\n"
-    done = subprocess.run(command(go_run, "--seed", "3"), input=lines, capture_output=True, text=True, timeout=300)
+    done = forked.run(command(go_run, "--seed", "3"), input=lines, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     answers = done.stdout.split("\n\n")
     assert [answer[:2] for answer in answers] == ["=1", "=2", "=3", "=4", "=5", "=6", ""]
@@ -251,7 +252,7 @@ def test_the_command_answers_with_the_protocol_and_nothing_else(go_run: Path) ->
 @pytest.mark.parametrize("how", ["interrupt", "nobody reads", "nobody asks"])
 def test_the_command_ends_quietly(go_run: Path, how: str) -> None:
     pipe = subprocess.PIPE
-    with subprocess.Popen(command(go_run), stdin=pipe, stdout=pipe, stderr=pipe, text=True) as gtp:
+    with forked.Popen(command(go_run), stdin=pipe, stdout=pipe, stderr=pipe, text=True) as gtp:
         assert gtp.stdin and gtp.stdout and gtp.stderr
         gtp.stdin.write("name\n")
         gtp.stdin.flush()
@@ -272,9 +273,7 @@ def test_the_command_ends_quietly(go_run: Path, how: str) -> None:
 
 def test_a_full_disk_is_one_line(go_run: Path) -> None:
     with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            command(go_run), input="name\n", stdout=full, stderr=subprocess.PIPE, text=True, timeout=300
-        )
+        done = forked.run(command(go_run), input="name\n", stdout=full, stderr=subprocess.PIPE, text=True, timeout=300)
     assert (done.returncode, done.stderr) == (2, "muzero-wm: error: No space left on device\n")
 
 
