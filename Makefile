@@ -33,7 +33,7 @@ quickstart: $(VENV)/.installed  ## install, train tic-tac-toe in under 90 second
 		'  $(BIN)/tensorboard --logdir runs                             the curves'
 
 test: $(VENV)/.installed-dev  ## run the tests that take seconds (the marks slow and gpu are left out)
-	$(BIN)/python -m pytest -n 2 -m "not slow and not gpu"
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow and not gpu"
 
 test-native: $(VENV)/.installed-dev  ## the search tests and a short fuzz under bounds checks and under sanitizers
 	$(BIN)/python -m tests.native.checked
@@ -89,7 +89,8 @@ $(VENV)/.installed: $(VENV)/.torch $(BUILD_INPUTS)
 	$(PIP) --constraint constraints.txt --editable .
 	@touch $@
 
-$(VENV)/.installed-dev: $(VENV)/.torch $(BUILD_INPUTS)
-	@echo "Installing muzero_wm with its development tools and building the planner's core ..."
-	$(PIP) --constraint constraints.txt --editable '.[dev]'
-	@touch $(VENV)/.installed $@
+# By its name: what is installed already is not built again.
+$(VENV)/.installed-dev: $(VENV)/.installed
+	@echo "Installing the development tools ..."
+	$(PIP) --constraint constraints.txt 'muzero-wm[dev]'
+	@touch $@
