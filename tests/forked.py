@@ -131,7 +131,7 @@ INSTEAD = SimpleNamespace(**vars(subprocess) | {"Popen": Popen, "run": run})
 
 def _words(command: Sequence[str]) -> list[str] | None:
     """Returns the words behind the interpreter, or None for another program or one with options of Python."""
-    if command[0] != sys.executable or len(command) < 2:
+    if command[0] != sys.executable or len(command) < 2 or any("\0" in word for word in command):
         return None
     words = list(command[1:])
     options = subprocess._args_from_interpreter_flags()  # type: ignore[attr-defined]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
@@ -15,14 +14,8 @@ from tests import forked
 @pytest.fixture(autouse=True)
 def _benchmarks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[1] / "benchmarks/faults"))
-
-
-@pytest.fixture
-def fault_environments(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """The campaign, whose trainings begin with the libraries imported."""
-    campaign = importlib.import_module("fault_environments")
-    monkeypatch.setattr(campaign, "subprocess", forked.INSTEAD)
-    return campaign
+    for name in ("fault_corrupt", "fault_environments", "fault_inputs"):
+        monkeypatch.setattr(importlib.import_module(name), "subprocess", forked.INSTEAD)
 
 
 def test_no_damage_is_loaded_silently(seed: int) -> None:
@@ -59,24 +52,23 @@ def test_every_mistake_at_the_command_line_is_told() -> None:
     "case",
     ["raise/inline", "nan-observation/process", "nan-reward/workers", "shape/process", "mask/inline", "leave/workers"],
 )
-def test_an_environment_that_goes_wrong_is_named_and_the_run_is_saved(
-    case: str, seed: int, fault_environments: ModuleType
-) -> None:
-    report = fault_environments.run(argparse.Namespace(seed=seed, at=70, only=[case], fast=True))
+def test_an_environment_that_goes_wrong_is_named_and_the_run_is_saved(case: str, seed: int) -> None:
+    campaign = importlib.import_module("fault_environments")
+    report = campaign.run(argparse.Namespace(seed=seed, at=70, only=[case], fast=True))
     assert report["failures"] == [] and report["cases"] == 1
 
 
 @pytest.mark.parametrize("case", ["hang/inline", "exit/workers"])
 def test_an_environment_that_takes_its_process_along_is_named_and_the_run_goes_on_without_the_fault(
-    case: str, seed: int, fault_environments: ModuleType
+    case: str, seed: int
 ) -> None:
-    report = fault_environments.run(argparse.Namespace(seed=seed, at=70, only=[case], fast=False))
+    campaign = importlib.import_module("fault_environments")
+    report = campaign.run(argparse.Namespace(seed=seed, at=70, only=[case], fast=False))
     assert report["failures"] == [] and report["cases"] == 1
 
 
-def test_the_campaign_notices_an_environment_that_does_not_go_wrong(
-    seed: int, monkeypatch: pytest.MonkeyPatch, fault_environments: ModuleType
-) -> None:
+def test_the_campaign_notices_an_environment_that_does_not_go_wrong(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    campaign = importlib.import_module("fault_environments")
     monkeypatch.setenv("FAULTY_WORLDS_SOUND", "1")
-    report = fault_environments.run(argparse.Namespace(seed=seed, at=70, only=["raise/inline"], fast=True))
+    report = campaign.run(argparse.Namespace(seed=seed, at=70, only=["raise/inline"], fast=True))
     assert any("exit code 0" in failure for failure in report["failures"])

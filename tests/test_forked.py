@@ -83,3 +83,5 @@ def test_it_ends_as_others_do() -> None:
         assert program.wait(60) == -signal.SIGINT
     with pytest.raises(subprocess.CalledProcessError):
         forked.run([sys.executable, "-c", "raise SystemExit(3)"], check=True)
+    with pytest.raises(ValueError, match="null byte"):
+        forked.run([sys.executable, "-c", "pass", "a\0b"])

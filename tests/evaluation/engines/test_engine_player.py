@@ -26,6 +26,7 @@ from muzero_wm.evaluation.engines.player import EnginePlayer
 from muzero_wm.evaluation.engines.process import EngineFailure, EngineProcess
 from muzero_wm.evaluation.engines.record import moves_so_far
 from muzero_wm.evaluation.opponents import RandomPlayer
+from tests import forked
 from tests.evaluation.engines.helpers import GO, NO_GNUGO, has_gnugo, toy, toy_uci
 from tests.evaluation.stubs import FirstLegalAgent
 from tests.processes import children, gone
@@ -238,7 +239,7 @@ if how in ("terminate", "kill"):
 def test_nothing_is_left_however_the_program_ends(how: str) -> None:
     fault = ("hang", "1") if how == "interrupt" else ()
     command = [sys.executable, "-c", SCRIPT, toy("go(board_size=5)", *fault), GO, how]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+    with forked.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
         assert program.stdout is not None
         pids = {int(word) for word in program.stdout.readline().split()}
         assert pids
