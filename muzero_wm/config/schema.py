@@ -129,6 +129,9 @@ class SearchConfig(Section):
         description="of a searched position, for targets and bootstraps: mean over all visits, or of the improved "
         "policy; auto: improved for one player, mean for two",
     )
+    symmetries: StrictBool = Field(
+        False, description="boards: the mean of the network's opinions of all mirrors and turns, for as many times the work"
+    )
     max_depth: Simulations | None = Field(None, description="longest path in edges; unlimited when empty")
     tree: Literal["auto", "host", "device"] = Field(
         "auto", description="where trees grow: auto takes the device of the network where that is a GPU"
@@ -193,6 +196,9 @@ class ReplayConfig(Section):
         512.0, description="memory bound in MiB of what is stored, unfinished episodes included"
     )
     max_steps: Positive = Field(400_000, description="most recent steps kept")
+    window: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        1.0, description="share of all steps played that is kept, the newest; never fewer than min_steps"
+    )
     min_steps: Positive = Field(4_000, description="steps played before updates are due")
     unroll_steps: Annotated[StrictInt, Field(ge=1, le=1000)] = Field(
         3, description="K, steps the model is unrolled in training"

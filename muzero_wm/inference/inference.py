@@ -173,9 +173,13 @@ class InferenceModel:
         """Returns where the network computes."""
         return self._backend.model.device if isinstance(self._backend, ModuleBackend) else CPU
 
-    def session(self) -> Session:
-        """Returns a new session on these weights; each thread needs one of its own."""
-        native: Callable[[], Any] | None = getattr(self._backend, "session", None)
+    def session(self, *, plain: bool = False) -> Session:
+        """Returns a new session on these weights; each thread needs one of its own.
+
+        Args:
+            plain: its recurrent function is called by Python, not by the planner's own core.
+        """
+        native: Callable[[], Any] | None = None if plain else getattr(self._backend, "session", None)
         return Session(self._backend.worker()) if native is None else native()
 
 

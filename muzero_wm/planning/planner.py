@@ -21,6 +21,7 @@ from muzero_wm.config import SearchConfig
 from muzero_wm.envs.base import EnvSpec
 from muzero_wm.inference.device import DeviceSession
 from muzero_wm.inference.inference import InferenceModel, Session
+from muzero_wm.inference.symmetric import SymmetricModel, SymmetricSession
 from muzero_wm.model.device import CPU
 from muzero_wm.planning.shards import SHARD_ROOTS, run_shards, shard_bounds
 
@@ -55,16 +56,18 @@ class Planner:
         shard_roots: int = SHARD_ROOTS,
     ) -> None:
         """Keeps the arguments; latent pools are made at the first search."""
-        self.network, self.spec, self.config = network, spec, config
+        symmetric = config.symmetries and len(spec.symmetries) > 1
+        self.network = SymmetricModel(network, spec.symmetries) if symmetric else network
+        self.spec, self.config = spec, config
         self.workers, self.shard_roots = workers, shard_roots
         # where players do not alternate strictly, the network knows the signs of edges
         known_opponent = spec.num_players == 2 and spec.alternating
         self.edge_discount = -config.discount if known_opponent else config.discount
-        self._sessions: list[Session] = []
+        self._sessions: list[Session | SymmetricSession] = []
         self._there: DeviceSession | None = None
         # what stands in for a network need not know of devices
         if config.tree == "device" or (config.tree == "auto" and getattr(network, "device", CPU).type == "cuda"):
-            found = network.device_session(self.edge_discount)
+            found = self.network.device_session(self.edge_discount)
             if isinstance(found, DeviceSession):
                 self._there = found
             elif config.tree == "device":
