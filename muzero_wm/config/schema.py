@@ -130,7 +130,8 @@ class SearchConfig(Section):
         "policy; auto: improved for one player, mean for two",
     )
     symmetries: StrictBool = Field(
-        False, description="boards: the mean of the network's opinions of all mirrors and turns, for as many times the work"
+        False,
+        description="boards: the mean of the network's opinions of all mirrors and turns, for as many times the work",
     )
     max_depth: Simulations | None = Field(None, description="longest path in edges; unlimited when empty")
     tree: Literal["auto", "host", "device"] = Field(
@@ -167,6 +168,10 @@ class ActingConfig(Section):
     process: StrictBool = Field(True, description="play in a second process beside the learner (same results)")
     random_openings: Fraction = Field(0.0, description="boards: share of games that start from random moves")
     max_random_plies: Count = Field(0, description="boards: most random moves of such a start")
+    full_search_share: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        1.0, description="share of moves searched in full; the others quickly, without noise, and no policy is learnt"
+    )
+    quick_simulations: Simulations = Field(8, description="simulations of those others")
     ema_weights: StrictBool = Field(True, description="play with the EMA weights")
     random_moves: Annotated[float, Field(ge=0.0, le=0.9)] = Field(
         0.0, description="one player: share of random moves in the last environment; 0.4 falls to 0.0007 in the first"

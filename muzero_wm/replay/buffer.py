@@ -162,6 +162,8 @@ class ReplayBuffer:
         # for an end that did not come, returns end with the value there, as at a truncation
         sampled = to_end >= np.where(cut, max(targets_reach(self.config), 1), 1)
         sampled &= position >= np.repeat(data.lead[part], slots_of)
+        # where there is no policy to learn, a position is seen on the way from the one before
+        sampled &= data.policy[begin:end].any(axis=1)
         self._put("priority", where, np.where(sampled, priority, 0.0))
         if self._rewarding is not None:
             leads = leads_to_reward(data.reward[begin:end], to_end, self.config.unroll_steps)

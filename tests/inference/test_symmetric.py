@@ -107,5 +107,7 @@ def all_sides(
 
 
 def test_games_without_symmetries_are_seen_from_one_side() -> None:
-    planner = Planner(InferenceModel(make_model("pixels"), backend="eager"), make_spec("image-3x21x33"), SearchConfig(symmetries=True))
+    planner = Planner(
+        InferenceModel(make_model("pixels"), backend="eager"), make_spec("image-3x21x33"), SearchConfig(symmetries=True)
+    )
     assert not isinstance(planner.network, SymmetricModel)
