@@ -200,6 +200,7 @@ class Actor:
                     step.legal_actions,
                     keys,
                     explore=True,
+                    states=self.env.states,
                     temperature=temperature,
                     gumbel_scale=noise,
                     tree=False,
