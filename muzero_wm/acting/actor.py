@@ -204,6 +204,7 @@ class Actor:
                     keys,
                     num_simulations=None if full else acting.quick_simulations,
                     explore=full,
+                    states=self.env.states,
                     temperature=temperature,
                     gumbel_scale=noise,
                     tree=False,

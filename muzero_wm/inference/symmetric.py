@@ -1,7 +1,7 @@
 """A network that looks at a board from every side: the mean of its opinions over the symmetries.
 
-What it thinks of a position and of its mirror image differs by chance, so the mean of both errs less than either. Silver et
-al. (2016, Nature 529) average in the same way; the imagined steps of every view are its own here.
+What it thinks of a position and of its mirror image differs by chance, so the mean of both errs less than either.
+Silver et al. (2016, Nature 529) average in the same way; the imagined steps of every side are its own here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muzero_wm.envs.base import Symmetry
+from muzero_wm.envs.boards.board import BoardGame
 from muzero_wm.inference.inference import Arrays, InferenceModel, RecurrentFn, Session
+from muzero_wm.inference.rules import Evaluator, RulesSession
 
 
 class Opinion(NamedTuple):
@@ -39,6 +41,7 @@ class SymmetricModel:
         """Keeps the arguments; see the class for them."""
         self.network = network
         self._views = Views(symmetries)
+        self._sides = Sides(network, self._views)
 
     @property
     def backend(self) -> str:
@@ -59,16 +62,41 @@ class SymmetricModel:
         Returns:
             Logits [B, A] and values [B].
         """
-        out = self.network.initial(self._views.observation(observation))
-        return Opinion(self._views.logits(out.prior_logits, 1), self._views.mean(out.value, 1))
+        return self._sides.initial(observation)
 
     def device_session(self, discount: float) -> str:
         """Returns why no tree grows beside the network on its device."""
         return "the mean over symmetries is taken on the CPU"
 
+    def rules_session(self, game: BoardGame) -> RulesSession:
+        """Returns a new session whose nodes are positions of a game; each thread needs one of its own.
+
+        Args:
+            game: the true rules.
+        """
+        return RulesSession(Sides(self.network.worker(), self._views), game)
+
     def session(self) -> SymmetricSession:
         """Returns a new session; each thread needs one of its own."""
         return SymmetricSession(self.network.session(plain=True), self._views)
+
+
+class Sides:
+    """Evaluates positions from all sides, without imagined steps.
+
+    Args:
+        network: evaluates one side.
+        views: the sides.
+    """
+
+    def __init__(self, network: Evaluator, views: Views) -> None:
+        """Keeps the arguments."""
+        self._network, self._views = network, views
+
+    def initial(self, observation: NDArray) -> Opinion:
+        """Evaluates observations [B, C, H, W]."""
+        out = self._network.initial(self._views.observation(observation))
+        return Opinion(self._views.logits(out.prior_logits, 1), self._views.mean(out.value, 1))
 
 
 class SymmetricSession:
