@@ -56,6 +56,7 @@ class Agent:
         """Returns what it plays, what its network is, how long it has learnt and how it searches."""
         weights = sum(weight.numel() for weight in self.model.parameters())
         search = f"{self.config.search.algorithm}, {self.config.search.num_simulations} simulations"
+        search += " by the rules" if self.config.search.model == "rules" else ""
         network = f"{self.model.torso.name} with {weights:,} weights"
         return f"<Agent of {self.spec.name}: {network}, {self.updates:,} updates; {search}>"
 
@@ -82,6 +83,7 @@ class Agent:
         legal_actions: ArrayLike | None = None,
         num_simulations: int | None = None,
         *,
+        states: NDArray[np.int64] | None = None,
         rng: int | np.random.Generator | NDArray[np.uint64] = 0,
         gumbel_scale: float = 0.0,
         leaves_per_step: int | Literal["auto"] = 1,
@@ -93,6 +95,8 @@ class Agent:
             observations: [n, *observation_shape].
             legal_actions: [n, A] bool; all actions when None.
             num_simulations: per root; the trained number when None.
+            states: [n, W] int64, the true positions that the observations show: what a search by the rules begins with
+                (`search.model`; `env.states` of a board game). Else they are not read.
             rng: seed, generator, or [n] uint64 with one stream per root.
             gumbel_scale: noise of the Gumbel root, 0 is deterministic.
             leaves_per_step: simulations of one root that are evaluated together, faster but each a little less
@@ -106,12 +110,14 @@ class Agent:
 
         Raises:
             ValueError: shapes do not fit the environment, or a row has no legal action.
+            UserError: the agent searches by the rules, and the states are missing, over, or not what is observed.
         """
         observations, legal = self._check(observations, legal_actions)
         return self._planner(len(observations)).search(
             observations,
             legal,
             rng,
+            states=states,
             num_simulations=num_simulations,
             gumbel_scale=gumbel_scale,
             leaves_per_step=leaves_per_step,
@@ -136,7 +142,14 @@ class Agent:
         weights = np.exp(logits - logits.max(1, keepdims=True))
         return (weights / weights.sum(1, keepdims=True)).astype(np.float32), out.value
 
-    def act(self, observation: Any, legal_actions: ArrayLike | None = None, *, info: Any = None) -> Any:
+    def act(
+        self,
+        observation: Any,
+        legal_actions: ArrayLike | None = None,
+        *,
+        info: Any = None,
+        state: NDArray[np.int64] | None = None,
+    ) -> Any:
         """Returns the searched, greedy action for one observation, in the language of the environment.
 
         Args:
@@ -146,6 +159,7 @@ class Agent:
             legal_actions: the environment's mask: [A], or of combined actions the masks of the parts one behind the
                 other. When None, the mask in the observation, else `info["action_mask"]`, else all actions.
             info: what the environment returned beside the observation.
+            state: [W] int64, the true position, for a search by the rules; see `search`.
 
         Returns:
             What its `step` takes: an integer, or an array for MultiDiscrete and MultiBinary. Agents whose checkpoint
@@ -156,7 +170,9 @@ class Agent:
         """
         legal = self._translator.legal_actions(observation, info, legal_actions)
         encoded = self._translator.observation(observation)[None]
-        return self._translator.action(int(self.search(encoded, None if legal is None else legal[None]).action[0]))
+        states = None if state is None else np.asarray(state)[None]
+        found = self.search(encoded, None if legal is None else legal[None], states=states)
+        return self._translator.action(int(found.action[0]))
 
     def save(self, folder: str | Path) -> None:
         """Writes the agent as two files that `load` reads, wherever they are: weights, and what they are.

@@ -37,11 +37,14 @@ class Mover:
 
     def actions(self, env: BatchedEnv, step: Step, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """Returns a move for each of the games `rows`."""
-        return self.choose(step.observation[rows], step.legal_actions[rows])
+        states = None if env.states is None else env.states[rows]
+        return self.choose(step.observation[rows], step.legal_actions[rows], states=states)
 
-    def choose(self, observations: NDArray[Any], legal_actions: NDArray[np.bool_]) -> NDArray[np.int64]:
+    def choose(
+        self, observations: NDArray[Any], legal_actions: NDArray[np.bool_], *, states: NDArray[np.int64] | None
+    ) -> NDArray[np.int64]:
         """Returns a move for each observation."""
-        result = self._agent.search(observations, legal_actions, self._simulations, rng=self._seed)
+        result = self._agent.search(observations, legal_actions, self._simulations, states=states, rng=self._seed)
         survivor = result.action.astype(np.int64)
         best = result.action_weights.argmax(1)
         self.moves += len(best)

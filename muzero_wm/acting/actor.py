@@ -145,9 +145,11 @@ class Actor:
         ends: list[tuple[NDArray[Any], NDArray[np.float32], NDArray[np.int8]]] = []
         done_rows, terminated_rows = [], []
         entropy = value = 0.0
+        searched = 0
         for _ in range(steps):
             tick()
-            result = self._search(self._step)
+            full = self._exploration.in_full(self._moves)
+            result = self._search(self._step, full)
             before = self._step
             action = self._exploration.choose(result.action, self._step.legal_actions, self._moves)
             step = self.env.step(action)
@@ -158,7 +160,7 @@ class Actor:
                     "to_play": before.to_play,
                     "action": action,
                     "reward": step.reward,
-                    "policy": result.action_weights,
+                    "policy": result.action_weights if full else np.zeros_like(result.action_weights),
                     "value": self.planner.stored_value(result),
                 }
             )
@@ -169,8 +171,9 @@ class Actor:
             ends.append(self._ends(step, done))
             done_rows.append(done)
             terminated_rows.append(step.terminated)
-            weights = result.action_weights
-            entropy -= float(np.sum(weights * np.log(np.maximum(weights, 1e-12)))) / len(weights)
+            if full:
+                weights, searched = result.action_weights, searched + 1
+                entropy -= float(np.sum(weights * np.log(np.maximum(weights, 1e-12)))) / len(weights)
             value += float(np.abs(result.root_value).mean())
             self._length = np.where(done, 0, self._length + 1)
             self._exploration.forget(done)
@@ -184,13 +187,13 @@ class Actor:
             final_observation=observation,
             final_value=final_value,
             final_to_play=to_play,
-            stats={"acting/policy_entropy": entropy / steps, "acting/abs_root_value": value / steps},
+            stats={"acting/policy_entropy": entropy / max(searched, 1), "acting/abs_root_value": value / steps},
         )
 
-    def _search(self, step: Step) -> SearchResult:
-        search = self.config.search
+    def _search(self, step: Step, full: bool) -> SearchResult:
+        search, acting = self.config.search, self.config.acting
         keys = stream_keys(self.config.seed, "search", np.asarray(self._slots), self._moves)
-        noise = self._exploration.noise
+        noise = self._exploration.noise * full
         temperature = np.where(self._length < search.temperature_moves, search.temperature * noise, 0.0)
         roots = len(self._slots)
         try:
@@ -199,7 +202,9 @@ class Actor:
                     step.observation,
                     step.legal_actions,
                     keys,
-                    explore=True,
+                    num_simulations=None if full else acting.quick_simulations,
+                    explore=full,
+                    states=self.env.states,
                     temperature=temperature,
                     gumbel_scale=noise,
                     tree=False,

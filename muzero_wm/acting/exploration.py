@@ -67,6 +67,7 @@ class Exploration:
         share = random_shares(config.random_moves, config.num_envs)[self._slots]
         # so many random moves begin that, with their lengths, they make up the share
         self._begin_prob = share / (share + _MEAN_LENGTH * (1.0 - share))
+        self._full_share = config.full_search_share
         self._seed, self._rows = seed, np.arange(len(self._slots))
         self._repeat = np.zeros(len(self._slots), np.int64)
         self._action = np.zeros(len(self._slots), np.int32)
@@ -93,6 +94,18 @@ class Exploration:
         explores = self._repeat > 0
         self._repeat -= explores
         return np.where(explores, self._action, actions)
+
+    def in_full(self, moves: int) -> bool:
+        """Returns whether a move is searched in full, in all environments or in none.
+
+        Source: playout cap randomisation, Wu (arXiv:1902.10565) section 3.1: outcomes of many games teach values, full
+        searches policies.
+
+        Args:
+            moves: number of the move in the run.
+        """
+        share = self._full_share
+        return share == 1.0 or bool(_unit(stream_keys(self._seed, "full search", [0], moves))[0] < share)
 
     def forget(self, done: NDArray[np.bool_]) -> None:
         """Ends the random moves of episodes that are over.

@@ -15,7 +15,7 @@ from rich.text import Text
 from muzero_wm import envs
 from muzero_wm.agent import Agent
 from muzero_wm.basis.errors import UserError
-from muzero_wm.envs import EnvSpec, Step
+from muzero_wm.envs import BatchedEnv, EnvSpec, Step
 
 _STONES = (("X", "bold yellow"), ("O", "bold cyan"))
 _MOST_ROWS = 12
@@ -60,11 +60,11 @@ def play(
         mover = int(step.to_play[0])
         console.print(_board(spec, step.observation[0], mover, step.legal_actions[0]))
         if mover == person:
-            action = _ask_move(agent, step, simulations, console, ask)
+            action = _ask_move(agent, game, step, simulations, console, ask)
             if action is None:
                 return "quit"
         else:
-            action, opinion = _opinion(agent, step, simulations, "The agent")
+            action, opinion = _opinion(agent, game, step, simulations, "The agent")
             console.print(opinion)
             console.print(f"The agent plays {action + 1}.")
         step = game.step(np.array([action]))
@@ -77,7 +77,7 @@ def play(
 
 
 def _ask_move(
-    agent: Agent, step: Step, simulations: int | None, console: Console, ask: Callable[[str], str]
+    agent: Agent, game: BatchedEnv, step: Step, simulations: int | None, console: Console, ask: Callable[[str], str]
 ) -> int | None:
     """Returns a legal action, or None when the person quits."""
     legal = np.flatnonzero(step.legal_actions[0]) + 1
@@ -89,7 +89,7 @@ def _ask_move(
         if text == "q":
             return None
         if text == "h":
-            console.print(_opinion(agent, step, simulations, "In your place the agent")[1])
+            console.print(_opinion(agent, game, step, simulations, "In your place the agent")[1])
         elif not text.isdecimal():
             console.print(f"Expected the number of a move, h or q, got {text!r}.", markup=False)
         elif int(text) not in legal:
@@ -98,9 +98,9 @@ def _ask_move(
             return int(text) - 1
 
 
-def _opinion(agent: Agent, step: Step, simulations: int | None, who: str) -> tuple[int, Group]:
+def _opinion(agent: Agent, game: BatchedEnv, step: Step, simulations: int | None, who: str) -> tuple[int, Group]:
     """Returns the searched move, and what the search thinks of every move."""
-    result = agent.search(step.observation, step.legal_actions, simulations)
+    result = agent.search(step.observation, step.legal_actions, simulations, states=game.states)
     policy, raw_value = agent.policy(step.observation, step.legal_actions)
     visits, weights, qvalues = result.visit_counts[0], result.action_weights[0], result.qvalues[0]
     table = Table("move", "visits", "q", "network", "search", box=box.SIMPLE_HEAD)

@@ -1,6 +1,7 @@
 """From a preset, a file and the command line to one checked `Config`, and back to YAML.
 
 Layers, each over the one before: the defaults, what a file `extends`, the file, `--env`, `--seed`, the budget, `--set`.
+A layer that says `search.model: rules` first puts away what those below say of learned dynamics.
 Every mistake of the result is reported at once, one line each, with its dotted path.
 """
 
@@ -20,6 +21,7 @@ from pydantic import BaseModel, ValidationError
 from muzero_wm.basis.errors import did_you_mean
 from muzero_wm.config import Config, atari
 from muzero_wm.config.plain_yaml import ConfigError, load_yaml, parse_yaml, read_yaml, short
+from muzero_wm.config.schema import WITHOUT_DYNAMICS
 from muzero_wm.storage.checkpoint import CheckpointWarning, load_checkpoint
 from muzero_wm.storage.files import open_regular
 from muzero_wm.storage.folder import RunDirError, new_run_dir, prepare_run_dir
@@ -106,12 +108,21 @@ def _settle(
         layers.append({"seed": seed})
     budget = {"max_minutes": max_minutes, "max_updates": max_updates, "max_steps": max_steps}
     layers.append({"learning": {key: value for key, value in budget.items() if value is not None}})
-    layers.extend(_parse_override(text) for text in overrides)
+    said: dict[str, Any] = {}
+    for text in overrides:
+        said = _merge(said, _parse_override(text))
 
     merged = Config().model_dump()
-    for layer in layers:
+    for layer in (*layers, said):
+        if _searches_by_rules(layer):  # what the layers below say of dynamics is void; what this one says counts
+            merged = _merge(merged, WITHOUT_DYNAMICS)
         merged = _merge(merged, layer)
     return _validate(merged, where)
+
+
+def _searches_by_rules(layer: Mapping[Any, Any]) -> bool:
+    search = layer.get("search")
+    return isinstance(search, Mapping) and search.get("model") == "rules"
 
 
 def plan_run(
@@ -322,6 +333,7 @@ def _validate(merged: dict[Any, Any], where: str, check_env: bool = True) -> Con
             if config is not None:
                 lines += _misfits(config, name, players)
                 check_workers(name, config.acting.env_workers, config.acting.env_timeout_seconds)
+                lines += _without_rules(config, name)
         except envs.EnvError as error:
             lines.append(f"env: {error}")
     if len(lines) > _MAX_LINES:
@@ -352,6 +364,19 @@ def _misfits(config: Config, env: str, players: int) -> list[str]:
             f"{short(best)}{did_you_mean(str(best), STRENGTH[players])}"
         )
     return lines
+
+
+def _without_rules(config: Config, env: str) -> list[str]:
+    """Returns a line where a search by the rules does not know them."""
+    from muzero_wm.envs import EnvError, board_game
+
+    if config.search.model != "rules":
+        return []
+    try:
+        board_game(env)
+    except EnvError as error:
+        return [f"search.model: rules needs them: {error}; use learned"]
+    return []
 
 
 def _explain(problem: Mapping[str, Any]) -> str:

@@ -34,6 +34,14 @@ Transform = Literal[False, True, "symlog"]
 MAX_SYMLOG = 40.0  # e^40 and what is computed with it are far from the end of float32
 
 
+WITHOUT_DYNAMICS: dict[str, dict[str, Any]] = {
+    "model": {"dynamics_blocks": 0, "continues": False},
+    "replay": {"unroll_steps": 0, "terminal_fraction": 0.0, "reward_fraction": 0.0, "reanalyze_fraction": 0.0},
+    "learning": {"reward_weight": 0.0, "self_prediction_weight": 0.0},
+}
+"""What `search.model: rules` leaves of the settings of learned dynamics."""
+
+
 class Section(BaseModel):
     """Refuses unknown keys, infinities and later changes."""
 
@@ -85,8 +93,8 @@ class ModelConfig(Section):
     representation_blocks: Annotated[StrictInt, Field(ge=0, le=1000)] = Field(
         1, description="residual blocks from observation to latent (pixels: in each of its stages)"
     )
-    dynamics_blocks: Annotated[StrictInt, Field(ge=1, le=1000)] = Field(
-        1, description="residual blocks from latent and action to the next latent"
+    dynamics_blocks: Annotated[StrictInt, Field(ge=0, le=1000)] = Field(
+        1, description="residual blocks from latent and action to the next latent; 0 with search.model rules: nothing"
     )
     prediction_blocks: Annotated[StrictInt, Field(ge=0, le=1000)] = Field(
         1, description="residual blocks shared by the heads"
@@ -122,12 +130,21 @@ class SearchConfig(Section):
     """Tree search, while acting and by default at evaluation."""
 
     algorithm: Literal["gumbel", "puct"] = "gumbel"
+    model: Literal["learned", "rules"] = Field(
+        "learned",
+        description="what the search looks ahead with: the learned dynamics, or the true rules of a board game, and "
+        "then no dynamics are learnt (docs/rules.md)",
+    )
     num_simulations: Simulations = Field(32, description="simulations per move")
     max_num_considered_actions: Simulations = Field(16, description="gumbel: actions sampled at the root")
     stored_value: Literal["auto", "mean", "improved"] = Field(
         "auto",
         description="of a searched position, for targets and bootstraps: mean over all visits, or of the improved "
         "policy; auto: improved for one player, mean for two",
+    )
+    symmetries: StrictBool = Field(
+        False,
+        description="boards: the mean of the network's opinions of all mirrors and turns, for as many times the work",
     )
     max_depth: Simulations | None = Field(None, description="longest path in edges; unlimited when empty")
     tree: Literal["auto", "host", "device"] = Field(
@@ -164,6 +181,10 @@ class ActingConfig(Section):
     process: StrictBool = Field(True, description="play in a second process beside the learner (same results)")
     random_openings: Fraction = Field(0.0, description="boards: share of games that start from random moves")
     max_random_plies: Count = Field(0, description="boards: most random moves of such a start")
+    full_search_share: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        1.0, description="share of moves searched in full; the others quickly, without noise, and no policy is learnt"
+    )
+    quick_simulations: Simulations = Field(8, description="simulations of those others")
     ema_weights: StrictBool = Field(True, description="play with the EMA weights")
     random_moves: Annotated[float, Field(ge=0.0, le=0.9)] = Field(
         0.0, description="one player: share of random moves in the last environment; 0.4 falls to 0.0007 in the first"
@@ -193,9 +214,12 @@ class ReplayConfig(Section):
         512.0, description="memory bound in MiB of what is stored, unfinished episodes included"
     )
     max_steps: Positive = Field(400_000, description="most recent steps kept")
+    window: Annotated[float, Field(gt=0.0, le=1.0)] = Field(
+        1.0, description="share of all steps played that is kept, the newest; never fewer than min_steps"
+    )
     min_steps: Positive = Field(4_000, description="steps played before updates are due")
-    unroll_steps: Annotated[StrictInt, Field(ge=1, le=1000)] = Field(
-        3, description="K, steps the model is unrolled in training"
+    unroll_steps: Annotated[StrictInt, Field(ge=0, le=1000)] = Field(
+        3, description="K, steps the model is unrolled in training; 0 with search.model rules"
     )
     n_step: Count = Field(
         0, description="bootstrap horizon; 0: until the end of the episode, which is waited for (long ones: set it)"
@@ -354,6 +378,27 @@ class Config(Section):
     learning: LearningConfig = LearningConfig(max_minutes=10.0)
     inference: InferenceConfig = InferenceConfig()
     run: RunConfig = RunConfig()
+
+    @model_validator(mode="after")
+    def _fits_the_model(self) -> Config:
+        rules = self.search.model == "rules"
+        if rules:
+            for section, settings in WITHOUT_DYNAMICS.items():
+                for name, value in settings.items():
+                    if (got := getattr(getattr(self, section), name)) != value:
+                        raise ValueError(
+                            f"{section}.{name}: expected {value} with search.model rules, where no steps are imagined, "
+                            f"got {got}; leave it out"
+                        )
+            if self.search.tree == "device":
+                raise ValueError("search.tree: device is for search.model learned, rules are not known there; use auto")
+        for name, count in (
+            ("model.dynamics_blocks", self.model.dynamics_blocks),
+            ("replay.unroll_steps", self.replay.unroll_steps),
+        ):
+            if not rules and count == 0:
+                raise ValueError(f"{name}: expected 1 or more with search.model learned, got 0")
+        return self
 
     @model_validator(mode="after")
     def _enough_steps(self) -> Config:

@@ -207,11 +207,13 @@ class BatchedEnv(ABC):
         spec: what a model must know.
         num_envs: n.
         not_restored: why the last `restore` had to give up episodes, "" when it gave up none.
+        states: [n, W] int64, the true positions of board games, which a search by the rules begins with; else None.
     """
 
     spec: EnvSpec
     num_envs: int
     not_restored: str = ""
+    states: NDArray[np.int64] | None = None
 
     @abstractmethod
     def reset(self) -> Step:

@@ -100,7 +100,9 @@ def board_game(name: str) -> BoardGame:
     """
     found = find(name)
     if callable(found):
-        raise EnvError(f"{name} is no board game with rules of its own")
+        raise EnvError(
+            f"{name} is no board game with rules of its own, as {', '.join(names())} and a BoardGame of yours are"
+        )
     return found
 
 

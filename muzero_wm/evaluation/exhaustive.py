@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from muzero_wm.envs import board_game
 
-Choose = Callable[[NDArray[Any], NDArray[np.bool_]], NDArray[np.integer[Any]]]
+
+class Choose(Protocol):
+    """Is what moves here."""
+
+    def __call__(
+        self, observations: NDArray[Any], legal_actions: NDArray[np.bool_], *, states: NDArray[np.int64]
+    ) -> NDArray[np.integer[Any]]:
+        """Returns one move [n] for each of n positions; states [n, W] are the same positions as rows of the rules."""
+        ...
 
 
 def play_every_reply(env_name: str, choose: Choose) -> dict[str, Any]:
@@ -20,7 +27,7 @@ def play_every_reply(env_name: str, choose: Choose) -> dict[str, Any]:
 
     Args:
         env_name: a board game small enough to enumerate, tictactoe.
-        choose: from observations [n, ...] and legal moves [n, A] to one move each [n].
+        choose: from observations [n, ...] and legal moves [n, A] to one move each [n]; `states` says the same exactly.
 
     Returns:
         games, wins, draws, losses (over both seats) and losing_lines, the moves of every game lost.
@@ -39,7 +46,7 @@ def play_every_reply(env_name: str, choose: Choose) -> dict[str, Any]:
             if mine:
                 unique, place = np.unique(states, axis=0, return_inverse=True)
                 observations, legal, _ = game.look(unique)
-                moves = np.asarray(choose(observations, legal), np.int64)[place.reshape(-1)]
+                moves = np.asarray(choose(observations, legal, states=unique), np.int64)[place.reshape(-1)]
                 parents = np.arange(len(states))
             else:
                 parents, moves = np.nonzero(game.legal_actions(states))

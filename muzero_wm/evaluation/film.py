@@ -20,7 +20,7 @@ from muzero_wm.basis.errors import UserError, one_line
 from muzero_wm.basis.seeding import stream_keys
 from muzero_wm.envs import BatchedEnv, EnvSpec
 from muzero_wm.envs.registry import as_evaluated, as_rendered
-from muzero_wm.evaluation.players import SearchingAgent
+from muzero_wm.evaluation.players import SearchingAgent, positions
 from muzero_wm.evaluation.scene import Scene, Shot, shown
 from muzero_wm.storage.files import why_no_file
 
@@ -182,7 +182,8 @@ def _moments(
             yield Shot(picture, count, to_play, result, False)
             return
         keys = stream_keys(seed, "evaluation/search", np.zeros(1, np.int64), count + 1)
-        found: Any = agent.search(step.observation, step.legal_actions, simulations, rng=keys)
+        options = positions(agent, env.states)
+        found: Any = agent.search(step.observation, step.legal_actions, simulations, rng=keys, **options)
         policy, _ = agent.policy(step.observation, step.legal_actions)
         action = int(found.action[0])
         yield Shot(

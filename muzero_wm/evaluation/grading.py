@@ -86,7 +86,8 @@ def grade_solved(
     values: dict[str, list[NDArray[np.float32]]] = {"search": [], "raw_policy": []}
     for start in range(0, len(legal), _AT_ONCE):
         part = slice(start, start + _AT_ONCE)
-        found = searched.search(observations[part], legal[part], np.arange(len(legal))[part])
+        ids = np.arange(len(legal))[part]
+        found = searched.search(observations[part], legal[part], ids, states=solved.states[part])
         moves["search"].append(np.asarray(found.action, np.int64))
         values["search"].append(np.asarray(found.root_value))
         moves["raw_policy"].append(raw.choose(observations[part], legal[part]))

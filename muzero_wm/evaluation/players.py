@@ -41,6 +41,7 @@ class SearchingAgent(Protocol):
         *,
         rng: Any = 0,
         gumbel_scale: float = 0.0,
+        states: NDArray[np.int64] | None = None,
     ) -> SearchOutcome:
         """Plans a move for every observation."""
 
@@ -89,6 +90,11 @@ class Player(Protocol):
         """
 
 
+def positions(agent: SearchingAgent, states: NDArray[np.int64] | None) -> dict[str, Any]:
+    """Returns true positions as an argument of `search`, for an agent that searches by the rules; else nothing."""
+    return {"states": states} if agent.config.search.model == "rules" else {}
+
+
 class AgentPlayer:
     """Plays what the agent's search prefers, without noise."""
 
@@ -111,9 +117,10 @@ class AgentPlayer:
         legal_actions: NDArray[np.bool_],
         ids: ArrayLike = 0,
         counter: int = 0,
+        states: NDArray[np.int64] | None = None,
     ) -> NDArray[np.int64]:
         """Returns the moves [n] of `search`, which has the same arguments."""
-        return np.asarray(self.search(observations, legal_actions, ids, counter).action, np.int64)
+        return np.asarray(self.search(observations, legal_actions, ids, counter, states).action, np.int64)
 
     def search(
         self,
@@ -121,6 +128,7 @@ class AgentPlayer:
         legal_actions: NDArray[np.bool_],
         ids: ArrayLike = 0,
         counter: int = 0,
+        states: NDArray[np.int64] | None = None,
     ) -> SearchOutcome:
         """Returns what the search finds, without noise.
 
@@ -130,17 +138,22 @@ class AgentPlayer:
             ids: [n] or scalar, which random stream each search takes; the same observation on the same stream always
                 gives the same move.
             counter: the part of those streams to take.
+            states: [n, W] int64, the true positions, which an agent wants that searches by the rules.
 
         Returns:
             Moves and values [n].
         """
         keys = stream_keys(self._seed, "evaluation/search", np.broadcast_to(ids, len(observations)), counter)
-        return self._agent.search(observations, legal_actions, self._num_simulations, rng=keys, gumbel_scale=0.0)
+        options = positions(self._agent, states)
+        return self._agent.search(
+            observations, legal_actions, self._num_simulations, rng=keys, gumbel_scale=0.0, **options
+        )
 
     def actions(self, env: BatchedEnv, step: Step, rows: Rows) -> NDArray[np.int64]:
         """Returns the searched move for each of the games `rows`."""
         self._moves += 1
-        return self.choose(step.observation[rows], step.legal_actions[rows], rows, self._moves)
+        states = None if env.states is None else env.states[rows]
+        return self.choose(step.observation[rows], step.legal_actions[rows], rows, self._moves, states)
 
 
 class RawPolicyPlayer:
@@ -150,7 +163,12 @@ class RawPolicyPlayer:
         """Seats an agent's network."""
         self._agent = agent
 
-    def choose(self, observations: NDArray[Any], legal_actions: NDArray[np.bool_]) -> NDArray[np.int64]:
+    def choose(
+        self,
+        observations: NDArray[Any],
+        legal_actions: NDArray[np.bool_],
+        states: NDArray[np.int64] | None = None,
+    ) -> NDArray[np.int64]:
         """Returns the most probable legal moves [n] for observations [n, ...] and legal_actions [n, A]."""
         probs, _ = self._agent.policy(observations, legal_actions)
         return np.where(legal_actions, probs, -1.0).argmax(axis=1)

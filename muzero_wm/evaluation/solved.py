@@ -96,7 +96,10 @@ def share_kept(
     player, network = AgentPlayer(agent, num_simulations, seed), RawPolicyPlayer(agent)
     parts = [slice(start, start + _BATCH) for start in range(0, count, _BATCH)]
     ids = np.arange(count)
-    searched = np.concatenate([player.choose(observations[part], legal[part], ids[part]) for part in parts])
+    states = positions.states
+    searched = np.concatenate(
+        [player.choose(observations[part], legal[part], ids[part], states=states[part]) for part in parts]
+    )
     raw = np.concatenate([network.choose(observations[part], legal[part]) for part in parts])
     return {
         "positions": count,

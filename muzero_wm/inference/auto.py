@@ -61,7 +61,7 @@ class Measured(NamedTuple):
     Attributes:
         name: for example "fused-bf16".
         evals_per_second: imagined steps per second in batches of the size in use, on one thread; 0 if not measured.
-            One call at a time: a native evaluator is faster within a search.
+            One call at a time: a native evaluator is faster within a search. Observations, where nothing is imagined.
         errors: the larger of the gate's two measurements; None if it could not be built.
         passed: it may be used.
         reason: why not; empty when it may.
@@ -107,7 +107,7 @@ def probe_observations(model: WorldModel, rows: int) -> NDArray[np.float32]:
 
 
 def unroll(backend: Backend, model: WorldModel, rows: int = _GATE_ROWS, steps: int = _GATE_STEPS) -> list[Inference]:
-    """Returns what a backend says about the probe observations and a few imagined steps from there.
+    """Returns what a backend says about the probe observations and a few imagined steps from there, if it imagines.
 
     Args:
         backend: evaluates.
@@ -123,7 +123,7 @@ def unroll(backend: Backend, model: WorldModel, rows: int = _GATE_ROWS, steps: i
     out = worker.initial(probe_observations(model, rows))
     seen = [out]
     latent = out.latent
-    for action in actions:
+    for action in actions if model.imagines else ():
         following = torch.empty_like(latent)
         out = worker.recurrent(latent.clone(), action, following)
         seen.append(out.copied(following))
@@ -136,14 +136,14 @@ def compare(model: WorldModel, reference: list[Inference], candidate: list[Infer
     value = _scalar_error(model.value_support, [(a.value, b.value) for a, b in zip(reference, candidate, strict=True)])
     # the reward of a root means nothing
     rewards = [(a.reward, b.reward) for a, b in zip(reference[1:], candidate[1:], strict=True)]
-    reward = _scalar_error(model.reward_support, rewards)
+    reward = _scalar_error(model.reward_support, rewards) if rewards else 0.0
     distances = [
         np.abs(_softmax(a.prior_logits) - _softmax(b.prior_logits)).sum(1).mean() / 2.0
         for a, b in zip(reference, candidate, strict=True)
     ]
     # neither does the sign of an edge into a root
     turns = [_turn_error(a.edge_sign, b.edge_sign) for a, b in zip(reference[1:], candidate[1:], strict=True)]
-    return Errors(*(_known(error) for error in (value, reward, float(np.mean(distances)), float(np.mean(turns)))))
+    return Errors(*(_known(error) for error in (value, reward, float(np.mean(distances)), float(np.mean(turns or 0)))))
 
 
 def choose(
@@ -172,7 +172,7 @@ def choose(
         if found[name].passed:
             ready[name] = backend
     # a backend with sessions of its own runs a whole search without Python: single calls say nothing about it
-    best = next((name for name, backend in ready.items() if hasattr(backend, "session")), "")
+    best = next((name for name, backend in ready.items() if hasattr(backend, "session") and model.imagines), "")
     fixed = bool(best)
     for name, speed in _speeds(ready, model, batch_size).items():
         found[name] = found[name]._replace(evals_per_second=speed)
@@ -244,7 +244,10 @@ def _speeds(backends: dict[str, Backend], model: WorldModel, batch_size: int) ->
     for name, backend in backends.items():
         worker = backend.worker()
         latent = worker.initial(observation).latent
-        calls[name] = _call(worker.recurrent, latent.clone(), action, torch.empty_like(latent))
+        if model.imagines:
+            calls[name] = _call(worker.recurrent, latent.clone(), action, torch.empty_like(latent))
+        else:
+            calls[name] = _call(worker.initial, observation)
         calls[name]()  # allocates, and may compile
         best[name] = _seconds(calls[name], 1)
     bound = _HOPELESS * min(best.values(), default=0.0)

@@ -58,7 +58,7 @@ class Description:
         num_actions: A.
         limits: of observations, which are clipped to them first; None where they are not.
         representation: from observations to latents; what else is done to observations is part of the first layer.
-        dynamics: from latents and actions to the next latents.
+        dynamics: from latents and actions to the next latents; empty where nothing is imagined.
         prediction: from latents to logits, those of all readouts side by side.
         readouts: what is made of the logits, by name, in their order: prior_logits, value, reward, and edge_sign where
             turns are learnt.
@@ -129,7 +129,7 @@ def describe(model: WorldModel) -> Description:
         num_actions=model.num_actions,
         limits=model.observation.limits(),
         representation=(first._replace(weight=weight, bias=bias), *rest, scaled),
-        dynamics=(*model.dynamics.layers(), scaled),
+        dynamics=(*model.dynamics.layers(), scaled) if model.imagines else (),
         prediction=(*heads, Affine(output.weight[:searched], output.bias[:searched])),
         readouts=readouts,
     )
@@ -145,6 +145,8 @@ def undescribed(model: WorldModel) -> str | None:
     """Returns why a model has no description, in a few words; None where it has one."""
     name, layout = model.torso.name, model.torso.layout
     for stage in ("representation", "dynamics", "heads"):
+        if stage == "dynamics" and not model.imagines:
+            continue
         if not hasattr(getattr(model, stage), "layers"):
             return f"the {stage} of the torso {name!r} do{'' if stage == 'heads' else 'es'} not say what layers it has"
     if layout.channels("scaled") != tuple(range(layout.shape[0])):

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from muzero_wm.envs.boards.board import BoardGame
 from muzero_wm.inference import auto
 from muzero_wm.inference.auto import Errors, Measured
 from muzero_wm.inference.backends import Backend, BackendError, Inference, make_backend, names_for, resolve_name
@@ -22,6 +23,7 @@ from muzero_wm.inference.backends.base import Worker, remember, split_name
 from muzero_wm.inference.backends.module import ModuleBackend
 from muzero_wm.inference.description import undescribed
 from muzero_wm.inference.device import DeviceSession, why_not_on
+from muzero_wm.inference.rules import RulesSession
 from muzero_wm.model.device import CPU
 from muzero_wm.model.precision import resolve_precision, short_name
 from muzero_wm.model.world_model import WorldModel
@@ -173,10 +175,26 @@ class InferenceModel:
         """Returns where the network computes."""
         return self._backend.model.device if isinstance(self._backend, ModuleBackend) else CPU
 
-    def session(self) -> Session:
-        """Returns a new session on these weights; each thread needs one of its own."""
-        native: Callable[[], Any] | None = getattr(self._backend, "session", None)
-        return Session(self._backend.worker()) if native is None else native()
+    def worker(self) -> Worker:
+        """Returns what evaluates with these weights; each thread needs one of its own."""
+        return self._backend.worker()
+
+    def rules_session(self, game: BoardGame) -> RulesSession:
+        """Returns a new session whose nodes are positions of a game; each thread needs one of its own.
+
+        Args:
+            game: the true rules.
+        """
+        return RulesSession(self.worker(), game)
+
+    def session(self, *, plain: bool = False) -> Session:
+        """Returns a new session on these weights; each thread needs one of its own.
+
+        Args:
+            plain: its recurrent function is called by Python, not by the planner's own core.
+        """
+        native: Callable[[], Any] | None = None if plain else getattr(self._backend, "session", None)
+        return Session(self.worker()) if native is None else native()
 
 
 class Session:

@@ -119,7 +119,7 @@ def build_mlp(model: WorldModel, instruction_set: str | None = None) -> mcts.Res
         value_support=_support(net.support("value")),
         reward_support=_support(net.support("reward")),
         latent_norm=model.config.latent_norm,
-        change_sides=isinstance(net.dynamics[0], Exchange),
+        change_sides=isinstance(next(iter(net.dynamics), None), Exchange),
         instruction_set=instruction_set,
     )
 
@@ -133,7 +133,7 @@ def mlp_weights(net: Description) -> mcts.MLPWeights | None:
     Returns:
         Arrays, which may share memory with the description.
     """
-    dynamics = net.dynamics
+    dynamics = net.dynamics or _standstill(net)
     if isinstance(dynamics[0], Exchange) and dynamics[0].by == net.latent_shape[0] // 2:
         dynamics = dynamics[1:]
     match net.representation, dynamics, net.prediction:
@@ -156,6 +156,17 @@ def mlp_weights(net: Description) -> mcts.MLPWeights | None:
                 output=_arrays(output),
             )
     return None
+
+
+def _standstill(net: Description) -> tuple[Layer, ...]:
+    """Returns dynamics of zeros for a network that has none: the evaluator wants some, and nobody asks it for them."""
+    (width,) = net.latent_shape
+    block = Block(
+        Affine(torch.zeros(1, width), torch.zeros(1)),
+        Affine(torch.zeros(width, 1), torch.zeros(width)),
+        by_action=torch.zeros(net.num_actions, 1),
+    )
+    return block, Normalize("rms")
 
 
 def _expected(net: Description) -> mcts.MLPWeights:

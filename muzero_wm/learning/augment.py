@@ -6,6 +6,7 @@ learnt from, and nothing but them: playing, reanalyze, bootstraps and evaluation
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any, Generic, NamedTuple
 
@@ -43,7 +44,7 @@ def apply_symmetries(batch: Batch[NDArray[Any]], symmetries: tuple[Symmetry, ...
 
 
 def _turn_planes(planes: NDArray, cells: NDArray, leading: int) -> NDArray:
-    flat = planes.reshape(*planes.shape[:-2], -1)
+    flat = planes.reshape(*planes.shape[:-2], math.prod(planes.shape[-2:]))
     index = cells.reshape(len(cells), *(1,) * leading, cells.shape[-1])
     return np.take_along_axis(flat, index, -1).reshape(planes.shape)
 

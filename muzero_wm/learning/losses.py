@@ -69,7 +69,7 @@ def unrolled_loss(
     Args:
         model: being trained.
         teacher: slow weights; looks at the real next observations.
-        batch: B samples of K steps.
+        batch: B samples of K steps; with K = 0 nothing but policies and values of the roots is learnt.
         config: weights of the standard terms; a weight of 0 leaves the term out of the graph.
         cells: [c] int64, the cells of a board that self-prediction compares; None for all.
         own: terms of one's own with their weights, by name (`terms_of`).
@@ -92,7 +92,7 @@ def unrolled_loss(
     weighted = {term.name: (term, _weight(term, config)) for term in STANDARD if term.when(model, config)}
     weighted |= {name: pair for name, pair in (own or {}).items() if pair[0].when(model, config)}
     said = {name: term.loss(unroll) for name, (term, _) in weighted.items()}
-    step_weight = torch.full((unroll_steps + 1, 1), 1.0 / unroll_steps, device=batch.weight.device)
+    step_weight = torch.full((unroll_steps + 1, 1), 1.0 / max(unroll_steps, 1), device=batch.weight.device)
     step_weight[0] = 1.0
 
     parts: dict[str, Tensor] = {}

@@ -129,7 +129,8 @@ class Tally:
         numbers = outcome.logs | {f"loss/{name}": part for name, part in outcome.parts.items()}
         numbers |= {"loss/total": outcome.total, "loss/gradient_norm": outcome.gradient_norm}
         numbers["value/outside"] = model.value_support.outside(self._possible(targets.value))
-        numbers["reward/outside"] = model.reward_support.outside(targets.reward)
+        if model.imagines:
+            numbers["reward/outside"] = model.reward_support.outside(targets.reward)
         numbers["value/abs_mean"] = float(np.abs(outcome.td_error + targets.value[:, 0]).mean())
         for name, number in numbers.items():
             self._totals[name] = self._totals.get(name, 0.0) + number

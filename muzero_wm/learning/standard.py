@@ -76,19 +76,24 @@ def _yes_or_no(logits: Tensor, truth: Tensor, known: Tensor) -> tuple[Tensor, Te
 STANDARD: tuple[Term, ...] = (
     Term("policy", _policy, weight=lambda config: config.policy_weight),
     Term("value", _value, weight=lambda config: config.value_weight),
-    Term("reward", _reward, weight=lambda config: config.reward_weight),
-    Term("turn", _turn, weight=lambda config: config.turn_weight, when=lambda model, _: model.learns_turns),
+    Term("reward", _reward, weight=lambda config: config.reward_weight, when=lambda model, _: model.imagines),
+    Term(
+        "turn",
+        _turn,
+        weight=lambda config: config.turn_weight,
+        when=lambda model, _: model.learns_turns and model.imagines,
+    ),
     Term(
         "self_prediction",
         _self_prediction,
         weight=lambda config: config.self_prediction_weight,
-        when=lambda _, config: config.self_prediction_weight > 0.0,
+        when=lambda model, config: model.imagines and config.self_prediction_weight > 0.0,
     ),
     Term(
         "continues",
         _continues,
         weight=lambda config: config.continues_weight,
-        when=lambda model, _: model.learns_continues,
+        when=lambda model, _: model.learns_continues and model.imagines,
     ),
 )
 """In the order in which they are added up."""

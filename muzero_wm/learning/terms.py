@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from muzero_wm.config import LearningConfig
 from muzero_wm.model.world_model import Prediction, WorldModel
 from muzero_wm.replay.batch import Batch
-from muzero_wm.replay.stored import Stored
+from muzero_wm.replay.stored import Stored, TermError
 
 
 @dataclass
@@ -57,7 +57,13 @@ class Unroll:
 
     @cached_property
     def imagined(self) -> Tensor:
-        """Latents of the K imagined positions, [K B, *latent_shape], position-major."""
+        """Latents of the K imagined positions, [K B, *latent_shape], position-major.
+
+        Raises:
+            TermError: the search goes by the rules, so that there are none.
+        """
+        if not self.model.imagines:
+            raise TermError("learning.terms: a term reads imagined steps, and with search.model rules there are none")
         return torch.cat(self.latents[1:])
 
     @cached_property

@@ -36,6 +36,9 @@ class WorldModel(nn.Module):
     Between two players who do not alternate strictly, whose turn follows a move is one more prediction: the sign of the
     edge. Elsewhere the sign is known and nothing is added.
 
+    With `model.dynamics_blocks` 0 nothing is imagined: there are no dynamics, and nothing for self-prediction. The
+    logits of rewards stay where every reader of the output layer expects them.
+
     Args:
         config: sizes.
         spec: the environment's shapes.
@@ -43,6 +46,7 @@ class WorldModel(nn.Module):
     Attributes:
         torso: what kind of network it is, and how its latents are laid out.
         latent_shape: [channels] or [channels, H, W].
+        imagines: there are dynamics.
         learns_turns: whose turn follows a move is predicted.
         learns_continues: whether the episode goes on is predicted.
     """
@@ -64,7 +68,8 @@ class WorldModel(nn.Module):
         self.observation = Observation(config, spec, self.torso.spatial)
         # modules, of whatever kind the torso makes
         self.representation: Any = self.torso.representation()
-        self.dynamics: Any = self.torso.dynamics()
+        self.imagines = config.dynamics_blocks > 0
+        self.dynamics: Any = self.torso.dynamics() if self.imagines else None
         self.heads: Any = self.torso.heads(tuple(sizes))
         self._promise(config.initial_value)
         width = config.projection_width
@@ -74,8 +79,9 @@ class WorldModel(nn.Module):
         self.q_scale: Tensor
         self.register_buffer("q_scale", torch.zeros(()))
         foreseen = layout.channels("foreseen")
-        self.projector = nn.Linear(len(foreseen), width)
-        self.predictor = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
+        if self.imagines:
+            self.projector = nn.Linear(len(foreseen), width)
+            self.predictor = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, width))
         self._scaled: Tensor | None  # channels; None for all
         self._foreseen: Tensor | None
         for name, channels in (("_scaled", layout.channels("scaled")), ("_foreseen", foreseen)):

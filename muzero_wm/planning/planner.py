@@ -1,6 +1,7 @@
 """The planner joins the network to the tree search.
 
-The search speaks in indices; the network's sessions own the latents. Large batches are searched in shards, see
+The search speaks in indices; the network's sessions own the latents, or the positions where the rules are the model.
+Large batches are searched in shards, see
 `muzero_wm.planning.shards`.
 """
 
@@ -21,6 +22,8 @@ from muzero_wm.config import SearchConfig
 from muzero_wm.envs.base import EnvSpec
 from muzero_wm.inference.device import DeviceSession
 from muzero_wm.inference.inference import InferenceModel, Session
+from muzero_wm.inference.rules import RulesSession, checked_states, rules_of
+from muzero_wm.inference.symmetric import SymmetricModel, SymmetricSession
 from muzero_wm.model.device import CPU
 from muzero_wm.planning.shards import SHARD_ROOTS, run_shards, shard_bounds
 
@@ -32,7 +35,7 @@ _LONGEST_GRAPH = 800  # simulations; a graph of more takes long to record, and a
 
 
 class Planner:
-    """Searches batches of observations with a learned model.
+    """Searches batches of observations with a learned model, or of positions by the rules of their game.
 
     Args:
         network: evaluates observations and imagined steps.
@@ -42,8 +45,11 @@ class Planner:
         shard_roots: about how many roots make a shard; the shapes that the network sees depend on it, and so does the
             last digit of the results.
 
+    Attributes:
+        game: the rules that are the model; None with a learned one.
+
     Raises:
-        UserError: `search.tree` is device, and trees cannot be there.
+        UserError: `search.tree` is device, and trees cannot be there; or `search.model` is rules, and they are unknown.
     """
 
     def __init__(
@@ -55,16 +61,20 @@ class Planner:
         shard_roots: int = SHARD_ROOTS,
     ) -> None:
         """Keeps the arguments; latent pools are made at the first search."""
-        self.network, self.spec, self.config = network, spec, config
+        symmetric = config.symmetries and len(spec.symmetries) > 1
+        self.network = SymmetricModel(network, spec.symmetries) if symmetric else network
+        self.spec, self.config = spec, config
         self.workers, self.shard_roots = workers, shard_roots
         # where players do not alternate strictly, the network knows the signs of edges
         known_opponent = spec.num_players == 2 and spec.alternating
         self.edge_discount = -config.discount if known_opponent else config.discount
-        self._sessions: list[Session] = []
+        self.game = rules_of(spec) if config.model == "rules" else None
+        self._sessions: list[Session | SymmetricSession | RulesSession] = []
         self._there: DeviceSession | None = None
         # what stands in for a network need not know of devices
         if config.tree == "device" or (config.tree == "auto" and getattr(network, "device", CPU).type == "cuda"):
-            found = network.device_session(self.edge_discount)
+            rules = "positions are played on the CPU with search.model rules"
+            found = rules if self.game is not None else self.network.device_session(self.edge_discount)
             if isinstance(found, DeviceSession):
                 self._there = found
             elif config.tree == "device":
@@ -76,6 +86,7 @@ class Planner:
         legal_actions: NDArray[np.bool_],
         rng: int | np.random.Generator | NDArray[np.uint64],
         *,
+        states: NDArray[np.int64] | None = None,
         num_simulations: int | None = None,
         explore: bool = False,
         temperature: float | NDArray[np.float64] = 0.0,
@@ -89,6 +100,7 @@ class Planner:
             observations: [B, *observation_shape].
             legal_actions: [B, A] bool, at least one True per row.
             rng: seed, generator, or [B] uint64 with one stream per root.
+            states: [B, W] int64, the true positions that are observed, with `search.model: rules`; else not read.
             num_simulations: per root; the configured number when None.
             explore: draw the noise of self-play (Gumbel or Dirichlet) at the root.
             temperature: scalar or [B], PUCT only: of the action drawn from the visits, 0 is greedy.
@@ -99,7 +111,12 @@ class Planner:
 
         Returns:
             The planner's SearchResult.
+
+        Raises:
+            UserError: the rules are the model, and the states are missing or not positions in play.
         """
+        if self.game is not None:
+            legal_actions = checked_states(self.game, states, observations, legal_actions)
         batch = len(observations)
         simulations = self.config.num_simulations if num_simulations is None else num_simulations
         leaves = leaves_for(batch, simulations) if leaves_per_step == "auto" else leaves_per_step
@@ -113,12 +130,14 @@ class Planner:
         bounds = shard_bounds(max(batch, 1), self.shard_roots)
         workers = min(self.workers, len(bounds))
         while len(self._sessions) < workers:
-            self._sessions.append(self.network.session())
+            made = self.network.session() if self.game is None else self.network.rules_session(self.game)
+            self._sessions.append(made)
+        seen: NDArray = observations if states is None or self.game is None else states
 
         def search_shard(shard: int, worker: int) -> SearchResult:
             rows = slice(*bounds[shard])
             logits, value, recurrent_fn = self._sessions[worker].start(
-                observations[rows], max(simulations, 0) + 1, self.edge_discount, leaves
+                seen[rows], max(simulations, 0) + 1, self.edge_discount, leaves
             )
             policy, options, per_search = self._policy(explore, noises[rows], temperatures[rows])
             if leaves != 1:

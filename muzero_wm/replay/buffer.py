@@ -131,21 +131,19 @@ class ReplayBuffer:
             start = stop
         self.total_steps += data.num_steps
         self.total_episodes += int((~data.cut).sum())
+        wanted = max(self.config.min_steps, self.config.window * self.total_steps)
+        while self._num_steps > wanted:
+            oldest = self._oldest()
+            if self._steps_in(oldest) > self._num_steps - wanted:
+                break
+            self._evict(oldest)
 
     def _write(
         self, data: Trajectories, part: slice, slots_of: NDArray[np.int64], begin: int, end: int, priority: float
     ) -> None:
         count = end - begin
-        tail = (self._head - self._used) % self.capacity
         while self._used + count > self.capacity:
-            evicted = self._segments.popleft()
-            gone = (tail + np.arange(evicted)) % self.capacity
-            self._num_steps -= int((self._tree.get(gone) > 0.0).sum())
-            for name in self._trees():
-                self._put(name, gone, np.zeros(evicted))
-            tail = (tail + evicted) % self.capacity
-            self._used -= evicted
-            self._packs.evict(evicted)
+            self._evict(self._oldest())
         where = (self._head + np.arange(count)) % self.capacity
         for name in ("observation", "legal_actions", "to_play", "action", "reward", "policy", "value"):
             self._put(name, where, getattr(data, name)[begin:end])
@@ -164,6 +162,8 @@ class ReplayBuffer:
         # for an end that did not come, returns end with the value there, as at a truncation
         sampled = to_end >= np.where(cut, max(targets_reach(self.config), 1), 1)
         sampled &= position >= np.repeat(data.lead[part], slots_of)
+        # where there is no policy to learn, a position is seen on the way from the one before
+        sampled &= data.policy[begin:end].any(axis=1)
         self._put("priority", where, np.where(sampled, priority, 0.0))
         if self._rewarding is not None:
             leads = leads_to_reward(data.reward[begin:end], to_end, self.config.unroll_steps)
@@ -173,6 +173,23 @@ class ReplayBuffer:
         self._packs.append(where)
         self._head = (self._head + count) % self.capacity
         self._used += count
+
+    def _oldest(self) -> NDArray[np.int64]:
+        """Returns the slots of the oldest segment."""
+        return (self._head - self._used + np.arange(self._segments[0])) % self.capacity
+
+    def _steps_in(self, slots: NDArray[np.int64]) -> int:
+        """Returns how many of the slots can be sampled."""
+        return int((self._tree.get(slots) > 0.0).sum())
+
+    def _evict(self, oldest: NDArray[np.int64]) -> None:
+        """Takes the oldest segment out."""
+        self._segments.popleft()
+        self._num_steps -= self._steps_in(oldest)
+        for name in self._trees():
+            self._put(name, oldest, np.zeros(len(oldest)))
+        self._used -= len(oldest)
+        self._packs.evict(len(oldest))
 
     def sample_slots(self, count: int, rng: np.random.Generator) -> Draws:
         """Draws steps in proportion to their priorities, a share of `reward_fraction` where a reward follows.

@@ -34,7 +34,7 @@ class Targets(Generic[A]):
         value: [B, K + 1] float32, seen by the player to move.
         value_mask: [B, K + 1] float32.
         policy: [B, K + 1, A] float32.
-        policy_mask: [B, K + 1] float32; 0 from the final observation on.
+        policy_mask: [B, K + 1] float32; 0 where no full search was made, and from the final observation on.
         next_mask: [B, K] float32; 1 where the observation after action k exists.
         same_player: [B, K] float32; 1 where the player who took action k is to move after it, else 0.
         same_player_mask: [B, K] float32; 0 past the end and on the move that ends a game: nobody is to move there.
@@ -140,9 +140,10 @@ def _fill(  # type: ignore[no-untyped-def]
                 z = n_step_return(s, to_end, to_play, reward, bootstrap, n_step, discount, clip)
                 out_value[b, k] = outcome_weight * z + (1.0 - outcome_weight) * value[s]
                 out_value_mask[b, k] = 1.0
-                out_policy_mask[b, k] = 1.0
                 for a in range(policy.shape[1]):
                     out_policy[b, k, a] = policy[s, a]
+                    if policy[s, a] > 0.0:  # all 0: no full search was made there
+                        out_policy_mask[b, k] = 1.0
             elif k == remaining:
                 out_value[b, k] = bootstrap[s]
                 out_value_mask[b, k] = 1.0

@@ -15,8 +15,9 @@ from muzero_wm.acting.actor import Actor
 from muzero_wm.acting.episodes import OpenEpisodes
 from muzero_wm.acting.pool import ActorPool
 from muzero_wm.acting.worker import ActingError
-from muzero_wm.config import ActingConfig, Config, InferenceConfig, ModelConfig, SearchConfig
+from muzero_wm.config import ActingConfig, Config, InferenceConfig, ModelConfig, ReplayConfig, SearchConfig
 from muzero_wm.model.world_model import WorldModel
+from muzero_wm.replay.buffer import ReplayBuffer
 from muzero_wm.replay.room import share_room
 from muzero_wm.replay.trajectory import Trajectories
 from tests.acting.faulty import Walk
@@ -245,3 +246,37 @@ def test_rows_hold_long_episodes_whole_where_targets_wait_for_the_end() -> None:
     assert data.lengths.tolist() == [300]
     assert data.observation[:, 0].tolist() == list(range(301))
     assert rows.length.tolist() == [300, 0]
+
+
+def test_a_share_of_the_moves_is_searched_in_full_and_the_rest_quickly_and_without_noise() -> None:
+    config = small("connect4", full_search_share=0.3, quick_simulations=3)
+    actor = Actor(config, model_for(config))
+    visits, search = [], actor.planner.search
+
+    def watched(*args: object, **options: object) -> object:
+        result = search(*args, **options)  # type: ignore[arg-type]
+        visits.append((int(result.visit_counts.sum(1).max()), bool(np.any(options["gumbel_scale"]))))
+        return result
+
+    actor.planner.search = watched  # type: ignore[method-assign, assignment]
+    played = actor.play(200)
+    known = played.steps["policy"].any(axis=2)
+    assert (known.all(1) | ~known.any(1)).all(), "a move is searched in full everywhere or nowhere"
+    assert 0.2 < known[:, 0].mean() < 0.4
+    assert visits == [(8, True) if full else (3, False) for full in known[:, 0]]
+    np.testing.assert_allclose(played.steps["policy"].sum(2)[known], 1.0, atol=1e-5)
+    assert played.stats["acting/policy_entropy"] > 0.0
+
+
+def test_positions_without_a_full_search_are_learnt_from_on_the_way_only() -> None:
+    """They are not drawn, their policies are masked, and their values count."""
+    config = small("connect4", full_search_share=0.3)
+    buffer = ReplayBuffer(envs.spec("connect4"), ReplayConfig(max_steps=4000), 1.0)
+    data = play(config, 120)
+    buffer.extend(data)
+    drawn = buffer.sample_slots(2000, np.random.default_rng(0)).slot
+    assert buffer.ring["policy"][drawn].any(1).all() and buffer.num_steps == data.policy.any(1).sum()
+    targets = buffer.batch(drawn, 1.0, np.random.default_rng(0)).targets
+    known = buffer.ring["policy"][targets.slot].any(2)
+    assert np.array_equal(targets.policy_mask > 0, known) and not known.all()
+    assert (targets.value_mask[~known & (buffer.ring["to_end"][targets.slot] > 0)] == 1.0).all()

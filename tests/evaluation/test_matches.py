@@ -184,8 +184,11 @@ def test_exhaustive_play_agrees_with_plain_recursion(seed: int) -> None:
 def test_exhaustive_play_asks_for_each_position_once() -> None:
     asked: list[int] = []
 
-    def choose(observations: NDArray[np.uint8], legal: NDArray[np.bool_]) -> NDArray[np.int64]:
+    def choose(
+        observations: NDArray[np.uint8], legal: NDArray[np.bool_], *, states: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
         assert len(np.unique(observations, axis=0)) == len(observations)
+        assert np.array_equal(envs.board_game("tictactoe").look(states)[0], observations)
         asked.append(len(observations))
         return legal.argmax(axis=1)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.util
+from typing import Any
 
 import numpy as np
 import pytest
@@ -56,9 +57,10 @@ def make_spec(name: str) -> EnvSpec:
     return dataclasses.replace(envs.spec("tictactoe"), observation_shape=(3, height, width), num_actions=height * width)
 
 
-def make_model(case: str, seed: int = 0) -> WorldModel:
+def make_model(case: str, seed: int = 0, **changes: Any) -> WorldModel:
     """Returns a model whose blocks are far from the identity, with batch norm statistics of its own."""
     env, settings = CASES[case]
+    settings = settings | changes
     torch.manual_seed(seed)
     config = ModelConfig(**{"width": 16, "head_width": 24, "projection_width": 8, **settings})
     model = WorldModel(config, make_spec(env))

@@ -40,6 +40,25 @@ def test_newest_episodes_are_kept_whole(seed: int) -> None:
     assert np.all(buffer.ring["action"][drawn] >= 0), "a final observation was drawn"
 
 
+@pytest.mark.parametrize("min_steps", [1, 40])
+@pytest.mark.parametrize("window", [0.25, 0.5])
+def test_a_window_keeps_the_newest_share_of_all_that_was_played(seed: int, window: float, min_steps: int) -> None:
+    rng = np.random.default_rng(seed)
+    buffer = ReplayBuffer(make_spec(2), ReplayConfig(max_steps=10_000, window=window, min_steps=min_steps), 1.0)
+    lengths: list[int] = []
+    for tag in range(80):
+        lengths.append(int(rng.integers(1, 30)))
+        buffer.extend(make_episode([0.0] * lengths[-1], players=2, tag=tag))
+        kept, wanted = 0, max(window * sum(lengths), min_steps)
+        oldest = len(lengths)
+        while oldest and kept < wanted:  # whole episodes, as few of the newest as make up the share
+            oldest -= 1
+            kept += lengths[oldest]
+        assert buffer.num_steps == kept
+        drawn = buffer.sample_slots(50, rng).slot
+        assert buffer.ring["observation"][drawn][:, 0].min() >= oldest
+
+
 def test_every_step_is_drawn_equally_often(seed: int) -> None:
     buffer, _ = filled(seed)
     drawn = buffer.sample_slots(50 * buffer.num_steps, np.random.default_rng(seed)).slot
@@ -178,11 +197,19 @@ def test_a_loaded_ring_draws_the_same_slots(seed: int) -> None:
     assert same(buffer.state_dict(), again.state_dict())
 
 
-@given(st.integers(0, 2**32 - 1), st.integers(0, 30), st.lists(st.sampled_from("epr"), max_size=8))
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 30),
+    st.lists(st.sampled_from("epr"), max_size=8),
+    st.sampled_from([1.0, 0.2]),
+)
 @settings(deadline=None, max_examples=60)
-def test_rewind_undoes_whatever_happened_since_the_mark(seed: int, before: int, changes: list[str]) -> None:
+def test_rewind_undoes_whatever_happened_since_the_mark(
+    seed: int, before: int, changes: list[str], window: float
+) -> None:
     rng = np.random.default_rng(seed)
-    buffer = ReplayBuffer(make_spec(2), ReplayConfig(max_steps=64, priority_exponent=0.6), 1.0)
+    config = ReplayConfig(max_steps=64, priority_exponent=0.6, window=window, min_steps=10)
+    buffer = ReplayBuffer(make_spec(2), config, 1.0)
     for tag in range(before):
         buffer.extend(make_episode([0.0] * int(rng.integers(1, 9)), players=2, tag=tag))
     buffer.mark()

@@ -159,6 +159,8 @@ class BoardEnv(BatchedEnv):
         states: [n, W] int64, the true state of every game; copy it to keep it.
     """
 
+    states: States
+
     def __init__(
         self,
         game: BoardGame,

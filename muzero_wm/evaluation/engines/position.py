@@ -37,6 +37,10 @@ class Position(Protocol):
         """What the player to move sees."""
 
     @property
+    def state(self) -> NDArray[np.int64] | None:
+        """[1, W] the true position of a board, None elsewhere."""
+
+    @property
     def legal(self) -> NDArray[np.bool_]:
         """[A] which actions are legal, none where the game is over."""
 
@@ -103,6 +107,10 @@ class _BoardPosition:
         self._look()
 
     @property
+    def state(self) -> NDArray[np.int64]:
+        return self._states[-1]
+
+    @property
     def board(self) -> str:
         seats = np.full(self.observation.shape[1:], ".")
         for plane, seat in enumerate((self.to_play, 1 - self.to_play)):
@@ -112,6 +120,8 @@ class _BoardPosition:
 
 class _OpenSpielPosition:
     """A game of OpenSpiel; see `Position`."""
+
+    state = None
 
     def __init__(self, env: OpenSpielEnv) -> None:
         self._envs = [env]

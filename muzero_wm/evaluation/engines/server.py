@@ -202,7 +202,9 @@ class GtpServer:
     def _search(self) -> Any:
         position = self._position
         keys = stream_keys(self._seed, "gtp/search", [0], len(position.moves))
-        return self._agent.search(position.observation[None], position.legal[None], self._num_simulations, rng=keys)
+        return self._agent.search(
+            position.observation[None], position.legal[None], self._num_simulations, states=position.state, rng=keys
+        )
 
     def _info(self, result: Any) -> str:
         """Returns what a search thinks of the moves that it looked at, in the words of Leela Zero's `lz-analyze`.

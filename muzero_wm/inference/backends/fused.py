@@ -125,7 +125,7 @@ class FusedBackend:
     def _take(self, net: Description) -> None:
         self.limits = net.limits
         *representation, _ = net.representation  # what comes last is the scaling of the latent
-        *dynamics, _ = net.dynamics
+        dynamics = net.dynamics[:-1]
         *prediction, output = net.prediction
         assert isinstance(output, Affine)
         self.weights = _Weights(

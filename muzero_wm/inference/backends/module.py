@@ -54,7 +54,8 @@ class ModuleBackend:
         if self.folded:
             fold_batch_norm(snapshot)
             for part in (snapshot.representation, snapshot.dynamics, snapshot.heads):
-                part.to(self.latent_dtype)
+                if part is not None:
+                    part.to(self.latent_dtype)
             snapshot.heads.output.float()
             if snapshot.torso.spatial:
                 snapshot.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

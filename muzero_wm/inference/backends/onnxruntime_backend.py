@@ -73,7 +73,7 @@ class OnnxRuntimeBackend:
 
     def _make_sessions(self, net: Description) -> None:
         self.root = _session(root_graph(net, frozen=self._frozen))
-        self.step = _session(step_graph(net, frozen=self._frozen))
+        self.step: Any = _session(step_graph(net, frozen=self._frozen)) if net.dynamics else None
 
 
 def _session(model: bytes) -> Any:

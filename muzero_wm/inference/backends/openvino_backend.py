@@ -113,7 +113,7 @@ class OpenVinoBackend:
 
     def _read(self, net: Description) -> None:
         self.root = self._compile(self._core.read_model(root_graph(net, frozen=self._frozen)))
-        self._step_bytes = step_graph(net, frozen=self._frozen)
+        self._step_bytes = step_graph(net, frozen=self._frozen) if net.dynamics else b""
         self._steps: dict[int, Any] = {}
 
     def _compiled_step(self, rows: int) -> Any:
