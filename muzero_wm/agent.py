@@ -174,6 +174,14 @@ class Agent:
         found = self.search(encoded, None if legal is None else legal[None], states=states)
         return self._translator.action(int(found.action[0]))
 
+    def by_rules(self) -> Agent:
+        """Returns an agent with the same network that searches by the rules of its game, whatever it was trained with.
+
+        What it plays better is what the learned dynamics cost. It is there to be compared, and cannot be saved.
+        """
+        search = self.config.search.model_copy(update={"model": "rules", "tree": "auto"})
+        return Agent(self.config.model_copy(update={"search": search}), self.spec, self.model, self.updates)
+
     def save(self, folder: str | Path) -> None:
         """Writes the agent as two files that `load` reads, wherever they are: weights, and what they are.
 
@@ -181,9 +189,12 @@ class Agent:
             folder: made when missing. model.safetensors is what others know, model.json is plain.
 
         Raises:
-            SaveError: the folder is one of a run, which has its own, or cannot be written.
+            SaveError: the folder is one of a run, which has its own, or cannot be written; or this agent is one of
+                `by_rules`.
         """
         path = Path(os.path.expanduser(folder))
+        if self.config.search.model == "rules" and self.model.imagines:
+            raise SaveError(f"{path}: an agent of `by_rules` is for comparisons; save the one it was made from")
         if (path / "checkpoints").exists():
             raise SaveError(f"{path}: is a run folder, which has the files of its newest checkpoint; name another")
         try:

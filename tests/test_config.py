@@ -90,6 +90,8 @@ BAD_SETTINGS = [
     ("acting.random_openings=2", "acting.random_openings: expected less than or equal to 1, got 2"),
     ("acting.process=maybe", "acting.process: expected a valid boolean, got 'maybe'"),
     ("replay.max_mib=0", "replay.max_mib: expected greater than or equal to 0.1, got 0"),
+    ("search.model=rule", "search.model: expected 'learned' or 'rules', got 'rule', did you mean 'rules'?"),
+    ("model.dynamics_blocks=0", "model.dynamics_blocks: expected 1 or more with search.model learned, got 0"),
     ("replay.unroll_steps=0", "replay.unroll_steps: expected 1 or more with search.model learned, got 0"),
     ("replay.terminal_fraction=1.0", "replay.terminal_fraction: expected less than 1, got 1.0"),
     ("learning.learning_rate=fast", "learning.learning_rate: expected a valid number, got 'fast'"),
@@ -110,6 +112,32 @@ BAD_SETTINGS = [
     ("model.width=[1", "--set model.width=[1:1: not plain YAML"),
     ("model.width=!!python/name:os.system", "not plain YAML: could not determine a constructor for the tag"),
 ]
+
+
+def test_settings_of_dynamics_beside_rules_are_told_in_one_line() -> None:
+    """In whatever order they are said; what a layer below says is put away."""
+    for order in (1, -1):
+        said = ["replay.unroll_steps=3", "search.model=rules", "replay.reward_fraction=0.5"][::order]
+        with pytest.raises(ConfigError) as caught:
+            load_config("connect4", overrides=said)
+        (line,) = caught.value.lines
+        assert "leave out replay.unroll_steps (got 3, expected 0), replay.reward_fraction (got 0.5" in line
+    with pytest.raises(ConfigError, match=r"search\.tree: device is for search\.model learned"):
+        load_config("connect4", overrides=["search.model=rules", "search.tree=device"])
+
+
+def test_a_search_by_rules_needs_rules() -> None:
+    with pytest.raises(ConfigError, match=r"search\.model: rules needs them: gym:CartPole-v1 is no board game"):
+        load_config("cartpole", overrides=["search.model=rules"])
+
+
+def test_a_file_that_extends_a_preset_may_say_rules(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("extends: connect4\nsearch:\n  model: rules\n")
+    assert load_config(tmp_path / "mine.yaml").replay.unroll_steps == 0
+    (tmp_path / "mine.yaml").write_text("extends: connect4\nsearch:\n  model: rules\nreplay:\n  unroll_steps: 2\n")
+    with pytest.raises(ConfigError, match=r"leave out replay\.unroll_steps"):
+        load_config(tmp_path / "mine.yaml")
+    assert load_config(tmp_path / "mine.yaml", overrides=["search.model=learned", "model.dynamics_blocks=1"])
 
 
 @pytest.mark.parametrize(("setting", "expected"), BAD_SETTINGS)

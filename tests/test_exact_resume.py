@@ -32,6 +32,7 @@ PRIORITIES = ("replay.priority_exponent=0.6",)
 REANALYZE = ("replay.reanalyze_fraction=0.25",)
 CONV = ("model.torso=conv", "model.width=8", "model.batch_norm=true")
 IMAGES = ("model.torso=pixels", "model.width=8", "learning.random_shift=3", "learning.random_intensity=0.1")
+RULES = ("search.model=rules",)
 PROCESS = ("acting.process=true",)
 OPENINGS = ("acting.random_openings=0.5", "acting.max_random_plies=4")
 EXPLORATION = ("acting.random_moves=0.9", "acting.min_noise=0")
@@ -40,6 +41,7 @@ CASES = {
     "board-mlp-priorities": ("tictactoe", (*PRIORITIES, "search.algorithm=puct", "learning.optimizer=sgd")),
     "board-conv-everything": ("connect4", (*CONV, *PRIORITIES, *REANALYZE, *OPENINGS)),
     "board-process": ("tictactoe", (*PROCESS, *PRIORITIES, *REANALYZE)),
+    "board-rules": ("connect4", (*PROCESS, *PRIORITIES, *OPENINGS, *REANALYZE, *RULES)),
     "gym-mlp": ("gym:CartPole-v1", ()),
     "gym-exploration": ("gym:CartPole-v1", (*PRIORITIES, *EXPLORATION, "replay.bootstrap=teacher", "replay.n_step=3")),
     "gym-workers": ("gym:CartPole-v1", (*PROCESS, "acting.env_workers=2", "acting.env_timeout_seconds=60")),

@@ -207,7 +207,9 @@ def test_reanalyze_renews_the_sampled_positions_and_only_them() -> None:
     to_end, unroll = buffer.ring["to_end"], config.replay.unroll_steps
     expected = {int(slot) + k for slot in slots for k in range(min(unroll + 1, to_end[slot]))}
 
-    def search(observations: np.ndarray, legal: np.ndarray, rng: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def search(
+        observations: np.ndarray, legal: np.ndarray, rng: np.ndarray, states: None
+    ) -> tuple[np.ndarray, np.ndarray]:
         assert len(observations) == len(legal) == len(rng)
         stones = observations[:, :2].sum((1, 2, 3))
         return (legal / legal.sum(1, keepdims=True)).astype(np.float32), (stones / 10 + 0.05).astype(np.float32)

@@ -151,6 +151,7 @@ class Actor:
             full = self._exploration.in_full(self._moves)
             result = self._search(self._step, full)
             before = self._step
+            states = self.env.states.copy() if self._stored and self.env.states is not None else None
             action = self._exploration.choose(result.action, self._step.legal_actions, self._moves)
             step = self.env.step(action)
             rows.append(
@@ -165,7 +166,7 @@ class Actor:
                 }
             )
             if self._stored:
-                moment = Moment(before, result, action, step)
+                moment = Moment(before, result, action, step, states)
                 rows[-1] |= {each.name: each.take(moment, self.env.spec) for each in self._stored}
             done = step.terminated | step.truncated
             ends.append(self._ends(step, done))

@@ -32,7 +32,7 @@ from muzero_wm.envs.naming.handover import Handover, handover
 from muzero_wm.envs.naming.imports import MAIN
 from muzero_wm.model.device import resolve_device
 from muzero_wm.model.world_model import WorldModel
-from muzero_wm.replay.stored import Stored, TermError, stored_by
+from muzero_wm.replay.stored import Stored, TermError, stored_for
 
 Weights = dict[str, torch.Tensor]
 
@@ -84,7 +84,7 @@ class ActorHandle(ABC):
     def __init__(self, config: Config, slots: range, state: Mapping[str, Any] | None = None) -> None:
         """Keeps the arguments."""
         self._config, self._slots, self._border = config, slots, state
-        self._stored = stored_by(config.learning.terms)
+        self._stored = stored_for(config)
         self._lost = np.zeros(len(slots), np.bool_)
         self._notes: list[str] = []
 

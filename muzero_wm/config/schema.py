@@ -36,7 +36,7 @@ MAX_SYMLOG = 40.0  # e^40 and what is computed with it are far from the end of f
 
 WITHOUT_DYNAMICS: dict[str, dict[str, Any]] = {
     "model": {"dynamics_blocks": 0, "continues": False},
-    "replay": {"unroll_steps": 0, "terminal_fraction": 0.0, "reward_fraction": 0.0, "reanalyze_fraction": 0.0},
+    "replay": {"unroll_steps": 0, "terminal_fraction": 0.0, "reward_fraction": 0.0},
     "learning": {"reward_weight": 0.0, "self_prediction_weight": 0.0},
 }
 """What `search.model: rules` leaves of the settings of learned dynamics."""
@@ -382,16 +382,16 @@ class Config(Section):
     @model_validator(mode="after")
     def _fits_the_model(self) -> Config:
         rules = self.search.model == "rules"
-        if rules:
-            for section, settings in WITHOUT_DYNAMICS.items():
-                for name, value in settings.items():
-                    if (got := getattr(getattr(self, section), name)) != value:
-                        raise ValueError(
-                            f"{section}.{name}: expected {value} with search.model rules, where no steps are imagined, "
-                            f"got {got}; leave it out"
-                        )
-            if self.search.tree == "device":
-                raise ValueError("search.tree: device is for search.model learned, rules are not known there; use auto")
+        kept = [
+            f"{section}.{name} (got {got}, expected {value})"
+            for section, settings in WITHOUT_DYNAMICS.items()
+            for name, value in settings.items()
+            if (got := getattr(getattr(self, section), name)) != value
+        ]
+        if rules and kept:
+            raise ValueError(f"search.model: rules leaves no steps to imagine; leave out {', '.join(kept)}")
+        if rules and self.search.tree == "device":
+            raise ValueError("search.tree: device is for search.model learned, rules are played on the CPU; use auto")
         for name, count in (
             ("model.dynamics_blocks", self.model.dynamics_blocks),
             ("replay.unroll_steps", self.replay.unroll_steps),

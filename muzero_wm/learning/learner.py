@@ -292,11 +292,14 @@ class Learner:
         planner = self._refreshed_planner()
 
         def search(
-            observations: NDArray[Any], legal_actions: NDArray[np.bool_], rng: NDArray[np.uint64]
+            observations: NDArray[Any],
+            legal_actions: NDArray[np.bool_],
+            rng: NDArray[np.uint64],
+            states: NDArray[np.int64] | None,
         ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
             tick()
             try:
-                result = planner.search(observations, legal_actions, rng, explore=True, tree=False)
+                result = planner.search(observations, legal_actions, rng, states=states, explore=True, tree=False)
             except ValueError as error:
                 arrays = {"observation": observations, "legal_actions": legal_actions}
                 self.guard.bad(self.updates, f"reanalyze: the search stopped: {error}", arrays, "stop")

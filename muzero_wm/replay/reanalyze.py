@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from muzero_wm.replay.buffer import ReplayBuffer
+from muzero_wm.replay.stored import STATE
 
 MAX_ROOTS = 1024
 
@@ -20,9 +21,16 @@ class SearchFn(Protocol):
     """Is what reanalyze needs of a planner."""
 
     def __call__(
-        self, observations: NDArray, legal_actions: NDArray[np.bool_], rng: NDArray[np.uint64]
+        self,
+        observations: NDArray,
+        legal_actions: NDArray[np.bool_],
+        rng: NDArray[np.uint64],
+        states: NDArray[np.int64] | None,
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Searches a batch of observations; returns policy targets [B, A] and root values [B]."""
+        """Searches a batch of observations; returns policy targets [B, A] and root values [B].
+
+        `states` are the true positions [B, W] int64, None where they are not stored.
+        """
         ...
 
 
@@ -46,9 +54,9 @@ def reanalyze(buffer: ReplayBuffer, slots: NDArray[np.int64], search: SearchFn, 
     positions = np.unique(((slots[:, None] + offsets[None, :]) % buffer.capacity)[inside])
     for begin in range(0, len(positions), MAX_ROOTS):
         part = positions[begin : begin + MAX_ROOTS]
-        policy, value = search(
-            buffer.observations(part), buffer.ring["legal_actions"][part], keys[begin : begin + len(part)]
-        )
+        states = buffer.ring[STATE.name][part] if STATE.name in buffer.ring else None
+        mask = buffer.ring["legal_actions"][part]
+        policy, value = search(buffer.observations(part), mask, keys[begin : begin + len(part)], states)
         buffer.renew(part, policy, value)
     return len(positions)
 

@@ -10,7 +10,7 @@ import numpy as np
 from muzero_wm.basis.errors import UserError
 from muzero_wm.config import Config, ReplayConfig
 from muzero_wm.envs.base import EnvSpec
-from muzero_wm.replay.stored import Layout, Stored, TermError, stored_by
+from muzero_wm.replay.stored import Layout, Stored, TermError, stored_for
 
 # New steps of a segment for every step it repeats: a fifth of a ring of segments is there twice.
 _NEW_PER_REPEATED = 4
@@ -155,7 +155,7 @@ def share_room(spec: EnvSpec, config: Config) -> Room:
         UserError: not even what the targets of one step need fits in.
         TermError: a term of the loss is not known.
     """
-    stored = stored_by(config.learning.terms)
+    stored = stored_for(config)
     replay, rows, round_steps = config.replay, config.acting.num_envs, config.acting.steps_per_round
     budget, column = int(replay.max_mib * _MIB), _COPIES * rows * layout_bytes(step_layout(spec, stored))
     reach, lead = targets_reach(replay), spec.frames - 1

@@ -17,8 +17,10 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from muzero_wm.basis.errors import UserError, did_you_mean, one_line
 from muzero_wm.basis.processes import only_importing
+from muzero_wm.config import Config
 from muzero_wm.envs.base import EnvError, EnvSpec, Step
 from muzero_wm.envs.naming.imports import check_module
+from muzero_wm.envs.registry import board_game
 
 Layout = dict[str, tuple[tuple[int, ...], Any]]
 
@@ -38,12 +40,14 @@ class Moment:
         result: the search's, `mcts.SearchResult` over the n roots.
         action: [n] int32, the moves made.
         after: what the environments answered; where an episode ended, its observation is that of the next one.
+        states: [n, W] int64, the true positions before the moves of a board game; None elsewhere.
     """
 
     before: Step
     result: Any
     action: NDArray[np.int32]
     after: Step
+    states: NDArray[np.int64] | None = None
 
 
 @dataclass(frozen=True)
@@ -150,3 +154,29 @@ def stored_by(terms: Iterable[str]) -> tuple[Stored, ...]:
             if found.setdefault(each.name, each) != each:
                 raise TermError(f"learning.terms: two terms store different things as {each.name!r}")
     return tuple(found.values())
+
+
+def _states(moment: Moment) -> ArrayLike:
+    assert moment.states is not None
+    return moment.states
+
+
+def _state_shape(spec: EnvSpec) -> tuple[int, ...]:
+    return (board_game(spec.name).state_width,)
+
+
+STATE = Stored("state", _states, _state_shape, np.int64)
+"""True positions: what a search by the rules begins with."""
+
+
+def stored_for(config: Config) -> tuple[Stored, ...]:
+    """Returns what a run stores of every step besides: what its terms want, and positions that are searched again.
+
+    Args:
+        config: of the run.
+
+    Raises:
+        TermError: a term is not known, or two of them store different things under one name.
+    """
+    again = config.search.model == "rules" and config.replay.reanalyze_fraction > 0.0
+    return stored_by(config.learning.terms) + ((STATE,) if again else ())

@@ -211,7 +211,9 @@ def test_reanalyze_and_bootstraps_see_stacks(seed: int) -> None:
             ring.extend(handed)
     seen: list[np.ndarray] = []
 
-    def search(observations: np.ndarray, legal: np.ndarray, keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def search(
+        observations: np.ndarray, legal: np.ndarray, keys: np.ndarray, states: None
+    ) -> tuple[np.ndarray, np.ndarray]:
         seen.append(observations)
         return np.full((len(observations), 3), 1 / 3, np.float32), np.zeros(len(observations), np.float32)
 
