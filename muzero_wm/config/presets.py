@@ -182,7 +182,7 @@ def _try_out(env: str, tell: Callable[[str], None] | None) -> None:
     from muzero_wm import envs
     from muzero_wm.envs.naming.guess import unlike_the_protocol
 
-    if env not in envs.names():
+    if not envs.is_built_in(env):
         if tell is not None:
             if difference := unlike_the_protocol(env):
                 tell(difference)
