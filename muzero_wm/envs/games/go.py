@@ -97,36 +97,57 @@ def _grow(group, within, size):
 
 
 @njit
+def _widen(group, stones, i, size):
+    """Lets a chain grow into one line, and returns whether it did."""
+    line = (group[i] | _near(group, i, size)) & stones[i]
+    if line == group[i]:
+        return False
+    while line != group[i]:
+        group[i] = line
+        line = (line | (line << 1) | (line >> 1)) & stones[i]
+    return True
+
+
+@njit
 def _chain(stones, y, x, size, group):
-    """Fills in the chain of the stone at a point."""
+    """Fills in the chain of the stone at a point, and returns its first and last line: most chains are small."""
     group[:] = 0
     group[y] = 1 << x
-    _grow(group, stones, size)
+    low, high = y, y
+    growing = True
+    while growing:
+        growing = False
+        i = max(low - 1, 0)
+        while i < min(high + 2, size):
+            if _widen(group, stones, i, size):
+                growing, low, high = True, min(low, i), max(high, i)
+            i += 1
+        i = min(high + 1, size - 1)
+        while i >= max(low - 1, 0):
+            if _widen(group, stones, i, size):
+                growing, low, high = True, min(low, i), max(high, i)
+            i -= 1
+    return low, high
 
 
 @njit
-def _liberties(group, mine, theirs, size):
-    """Returns how many free points a chain has, and the number of the last of them."""
-    count, last = 0, -1
-    for i in range(size):
+def _liberties(group, low, high, mine, theirs, size):
+    """Returns how many free points a chain has, 2 where it has more."""
+    found = 0
+    for i in range(max(low - 1, 0), min(high + 2, size)):
         free = _near(group, i, size) & ~(mine[i] | theirs[i])
-        while free:
-            count += 1
-            bit = free & -free
-            free ^= bit
-            x = 0
-            while bit > 1:
-                bit >>= 1
-                x += 1
-            last = i * size + x
-    return count, last
+        if free:
+            if found or free & (free - 1):
+                return 2
+            found = 1
+    return found
 
 
 @njit
-def _hash(group, seat, size):
+def _hash(group, low, high, seat, size):
     """Returns the hash of stones of one player."""
     total = 0
-    for i in range(size):
+    for i in range(low, high + 1):
         for x in range(size):
             if (group[i] >> x) & 1:
                 total ^= _mix(2 * (i * size + x) + seat)
@@ -134,40 +155,53 @@ def _hash(group, seat, size):
 
 
 @njit
-def _may_play(row, seat, y, x, size, positions, history, group):
-    """Returns whether a free point may be played, that may be suicide or repeat a position; `group` is scratch."""
-    mine = row[STONES + size * seat : STONES + size * (seat + 1)]
+def _in_atari(row, owner, y, x, size, known, group):
+    """Returns whether the chain of a stone has one liberty.
+
+    `known` [2, 2, size] holds the chains that have been looked at: of each player those with more, and those with one.
+    """
+    if not ((known[owner, 0, y] | known[owner, 1, y]) >> x) & 1:
+        stones = row[STONES + size * owner : STONES + size * (owner + 1)]
+        others = row[STONES + size * (1 - owner) : STONES + size * (2 - owner)]
+        low, high = _chain(stones, y, x, size, group)
+        one = 1 if _liberties(group, low, high, stones, others, size) == 1 else 0
+        for i in range(low, high + 1):
+            known[owner, one, i] |= group[i]
+    return (known[owner, 1, y] >> x) & 1 == 1
+
+
+@njit
+def _repeats(row, seat, y, x, size, positions, history, known, group):
+    """Returns whether a stone at a free point brings an earlier position back."""
     theirs = row[STONES + size * (1 - seat) : STONES + size * (2 - seat)]
-    ever = row[STONES + 4 * size : STONES + 5 * size]
-    point = y * size + x
-    alive = False
-    after = row[history + positions - 1] ^ _mix(2 * point + seat)
+    taken = np.zeros(size, np.int64)
+    after = row[history + positions - 1] ^ _mix(2 * (y * size + x) + seat)
+    for side in range(4):
+        ny, nx = y + (side == 0) - (side == 1), x + (side == 2) - (side == 3)
+        if not (0 <= ny < size and 0 <= nx < size) or not ((theirs[ny] & ~taken[ny]) >> nx) & 1:
+            continue
+        if _in_atari(row, 1 - seat, ny, nx, size, known, group):
+            low, high = _chain(theirs, ny, nx, size, group)
+            after ^= _hash(group, low, high, 1 - seat, size)
+            for i in range(low, high + 1):
+                taken[i] |= group[i]
+    return (row[history : history + positions] == after).any()
+
+
+@njit
+def _is_suicide(row, seat, y, x, size, known, group):
+    """Returns whether a stone at a free point would have no liberty, and take nothing that gives it one."""
     for side in range(4):
         ny, nx = y + (side == 0) - (side == 1), x + (side == 2) - (side == 3)
         if not (0 <= ny < size and 0 <= nx < size):
             continue
-        if (theirs[ny] >> nx) & 1:
-            _chain(theirs, ny, nx, size, group)
-            if _liberties(group, mine, theirs, size)[0] == 1:
-                alive = True
-                # a chain that touches the point twice is taken once: at the side that comes last
-                again = False
-                for other in range(side + 1, 4):
-                    oy, ox = y + (other == 0) - (other == 1), x + (other == 2) - (other == 3)
-                    again |= 0 <= oy < size and 0 <= ox < size and (group[oy] >> ox) & 1 == 1
-                if not again:
-                    after ^= _hash(group, 1 - seat, size)
-        elif (mine[ny] >> nx) & 1:
-            _chain(mine, ny, nx, size, group)
-            alive |= _liberties(group, mine, theirs, size)[0] > 1
-        else:
-            alive = True
-    if not alive:
-        return False
-    if (ever[y] >> x) & 1:  # elsewhere no earlier position had a stone
-        for i in range(positions):
-            if row[history + i] == after:
+        if (row[STONES + size * seat + ny] >> nx) & 1:
+            if not _in_atari(row, seat, ny, nx, size, known, group):
                 return False
+        elif not (row[STONES + size * (1 - seat) + ny] >> nx) & 1 or _in_atari(
+            row, 1 - seat, ny, nx, size, known, group
+        ):
+            return False
     return True
 
 
@@ -176,17 +210,23 @@ def _find_legal(row, size, positions, history):
     """Writes into the row which points may be played."""
     lines = row[STONES + 5 * size : STONES + 6 * size]
     seat = row[PLIES] & 1
+    known = np.zeros((2, 2, size), np.int64)
     group = np.empty(size, np.int64)
     free = np.empty(size, np.int64)
     for i in range(size):
         free[i] = ~(row[STONES + i] | row[STONES + size + i]) & ((1 << size) - 1)
     for y in range(size):
         lines[y] = free[y]
-        doubtful = free[y] & (~_near(free, y, size) | row[STONES + 4 * size + y])
-        if doubtful:
-            for x in range(size):
-                if (doubtful >> x) & 1 and not _may_play(row, seat, y, x, size, positions, history, group):
-                    lines[y] ^= 1 << x
+        closed, again = free[y] & ~_near(free, y, size), row[STONES + 4 * size + y]
+        doubtful = free[y] & (closed | again)  # where no position has had a stone, none comes again
+        for x in range(size if doubtful else 0):
+            if not (doubtful >> x) & 1:
+                continue
+            forbidden = (closed >> x) & 1 and _is_suicide(row, seat, y, x, size, known, group)
+            if not forbidden and (again >> x) & 1:
+                forbidden = _repeats(row, seat, y, x, size, positions, history, known, group)
+            if forbidden:
+                lines[y] ^= 1 << x
 
 
 @compiled(types.int64(ROW, types.int64))
@@ -222,9 +262,9 @@ def _play(row, point, size, positions, history):
     for side in range(4):
         ny, nx = y + (side == 0) - (side == 1), x + (side == 2) - (side == 3)
         if 0 <= ny < size and 0 <= nx < size and (theirs[ny] >> nx) & 1:
-            _chain(theirs, ny, nx, size, group)
-            if _liberties(group, mine, theirs, size)[0] == 0:
-                after ^= _hash(group, 1 - seat, size)
+            low, high = _chain(theirs, ny, nx, size, group)
+            if _liberties(group, low, high, mine, theirs, size) == 0:
+                after ^= _hash(group, low, high, 1 - seat, size)
                 for i in range(size):
                     theirs[i] &= ~group[i]
     row[history + positions] = row[history + positions - 1] ^ after
