@@ -47,9 +47,9 @@ def test_random_games_are_those_of_plain_rules(name: str, seed: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["othello(board_size=6)", "gomoku(rows=5, columns=8, k=4)", "hex(board_size=5)"])
-def test_ten_thousand_games_are_those_of_plain_rules(name: str, seed: int) -> None:
+def test_a_thousand_games_are_those_of_plain_rules(name: str, seed: int) -> None:
     makes = {"othello": lambda: Othello(6), "gomoku": lambda: Gomoku(5, 8, 4), "hex": lambda: Hex(5)}
-    compare(name, makes[name.partition("(")[0]], 10_000, seed)
+    compare(name, makes[name.partition("(")[0]], 1_000, seed)
 
 
 def compare(name: str, make: Callable[[], Plain], count: int, seed: int) -> None:
@@ -97,7 +97,8 @@ def test_random_games_are_those_of_openspiel(name: str, seed: int) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OPENSPIEL)
 def test_ten_thousand_games_are_those_of_openspiel(name: str, seed: int) -> None:
-    compare_with_openspiel(name, 10_000, seed)
+    for part in range(10):  # masks of ten thousand games of Gomoku would be half a gigabyte
+        compare_with_openspiel(name, 1_000, seed + 100 * part)
 
 
 def compare_with_openspiel(name: str, count: int, seed: int) -> None:
