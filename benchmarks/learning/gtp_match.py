@@ -45,7 +45,7 @@ class Recorded:
         """Returns a move for each of the games `rows`."""
         chosen = self._player.actions(env, step, rows)
         for row, action in zip(rows.tolist(), chosen.tolist(), strict=True):
-            self._games[row] = moves_so_far(env, step, row) + ([] if action == GIVEN_UP else [action])
+            self._games[row] = moves_so_far(env, row) + ([] if action == GIVEN_UP else [action])
         return chosen
 
 

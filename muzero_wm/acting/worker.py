@@ -177,7 +177,7 @@ class ProcessActor(ActorHandle):
         super().__init__(config, slots, state)
         self._restarts = 0
         here = not config.acting.env_workers and config.acting.env_timeout_seconds is None
-        blame = here and config.env not in envs.names()
+        blame = here and not envs.is_built_in(config.env)
         self._hint = "; if it is the environment, acting.env_workers=1 names its seed and step" if blame else ""
         self._task: tuple[dict[str, NDArray[Any]], int] = ({}, 0)
         self._along = handover(config.env, config.model.torso)

@@ -54,7 +54,7 @@ def bench_environment(name: str, seed: int = 0) -> dict[str, Any]:
 
 def _steps_per_second(config: Config, seed: int) -> float:
     """Returns the speed of random play, resets included; those that are stepped in turn are all alike."""
-    count = config.acting.num_envs if config.env in envs.names() else 2
+    count = config.acting.num_envs if envs.is_built_in(config.env) else 2
     env, rng = envs.make(config.env, count, seed), np.random.default_rng(seed)
     rates = []
     try:

@@ -57,7 +57,7 @@ def _foresee(report: Report, spec: EnvSpec) -> None:
         report.findings.insert(0, finding)
     report.facts["training"] = {
         "chosen": speed.pop("chosen"),
-        "expected": expect(report.facts, spec.name in envs.names(), available_cores()),
+        "expected": expect(report.facts, envs.is_built_in(spec.name), available_cores()),
     }
 
 

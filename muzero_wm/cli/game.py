@@ -49,7 +49,7 @@ def play(
         PlayError: the environment is not a built-in board game.
     """
     spec = agent.spec
-    if spec.name not in envs.names():  # others may show their boards in any way
+    if not envs.is_built_in(spec.name):  # others may show their boards in any way
         raise PlayError(f"play: {spec.name} is not a built-in board game; try `muzero-wm evaluate`")
     console = console or Console(highlight=False)
     person = ("first", "second").index(seat)

@@ -146,10 +146,11 @@ def environments() -> list[dict[str, Any]]:
     """Returns one row for each built-in environment."""
     from muzero_wm import envs
     from muzero_wm.envs import games
+    from muzero_wm.envs.registry import game_options
 
     rows: list[dict[str, Any]] = []
     for name in envs.names():
-        spec = envs.spec(name)
+        spec, options = envs.spec(name), game_options(name)
         about = importlib.import_module(f"{games.__name__}.{name}").__doc__ or ""
         rows.append(
             {
@@ -158,6 +159,10 @@ def environments() -> list[dict[str, Any]]:
                 "observation": list(spec.observation_shape),
                 "actions": spec.num_actions,
                 "longest_episode": spec.max_episode_steps,
+                "options": {
+                    key: {"default": option.default, "values": option.values, "about": option.about}
+                    for key, option in options.items()
+                },
                 "about": " ".join(about.split("\n\n")[0].split()),
             }
         )
@@ -201,6 +206,9 @@ def print_environments(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         shape = " x ".join(map(str, row["observation"]))
         about = f"{_players(row['players'])}, observation {shape}, {row['actions']} actions\n{row['about']}"
+        for key, option in row["options"].items():
+            default = str(option["default"]).lower()
+            about += f"\n{key}={default}: {option['about']}, {option['values']}"
         table.add_row(Text(row["env"], "bold"), Text(about))
     for kind in KINDS:
         players, about = _KINDS[kind]

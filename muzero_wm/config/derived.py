@@ -149,7 +149,7 @@ def _choose_for_two(derived: Derived, spec: EnvSpec, seen: Glimpse) -> None:
         model={"value_support": _support(low, high), "reward_support": _support(low, high)},
         search={"discount": 1.0, "value_scale": 0.4, "rescale_floor": (high - low) / 2.0},
     )
-    built_in = spec.name in envs.names()
+    built_in = envs.is_built_in(spec.name)
     derived.choose(
         f"random games last {length:.0f} moves",
         acting={

@@ -174,14 +174,15 @@ def _meant(
     source: str | Path | None, env: str | None, tell: Callable[[str], None] | None
 ) -> tuple[str | Path | None, str | None]:
     """Returns preset and environment as they were probably meant, and tells where that is not what was said."""
-    from muzero_wm.envs.registry import full_name
+    from muzero_wm.envs.registry import full_name, is_built_in
 
     if env is not None or source is None:
         return source, full_name(env, tell) if env is not None else None
     text = str(source)
     if isinstance(source, Path) or text in preset_names() or text.endswith((".yaml", ".yml")) or Path(text).exists():
         return source, None
-    if not re.match(r"[A-Za-z_][\w.]+:", text) and full_name(text) == text:
+    named = re.match(r"[A-Za-z_][\w.]+:", text) or is_built_in(text)
+    if not named and full_name(text) == text:
         return source, None
     if tell is not None:
         tell(f"{text} is an environment, no preset: taken as --env {full_name(text)}.")
@@ -193,7 +194,7 @@ def _try_out(env: str, tell: Callable[[str], None] | None) -> None:
     from muzero_wm import envs
     from muzero_wm.envs.naming.guess import unlike_the_protocol
 
-    if env not in envs.names():
+    if not envs.is_built_in(env):
         if tell is not None:
             if difference := unlike_the_protocol(env):
                 tell(difference)

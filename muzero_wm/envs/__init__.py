@@ -10,6 +10,17 @@ Example:
 """
 
 from muzero_wm.envs.base import BatchedEnv, EnvError, EnvSpec, Step, Symmetry
-from muzero_wm.envs.registry import board_game, make, names, spec
+from muzero_wm.envs.registry import board_game, is_built_in, make, names, spec
 
-__all__ = ["BatchedEnv", "EnvError", "EnvSpec", "Step", "Symmetry", "board_game", "make", "names", "spec"]
+__all__ = [
+    "BatchedEnv",
+    "EnvError",
+    "EnvSpec",
+    "Step",
+    "Symmetry",
+    "board_game",
+    "is_built_in",
+    "make",
+    "names",
+    "spec",
+]

@@ -1,9 +1,9 @@
 """Finds an environment by its name.
 
-`tictactoe`, `connect4`, ...: the files of `games/`. `gym:ID`: anything registered with Gymnasium. `openspiel:GAME`,
-`pettingzoo:ID`, `minatar:GAME`, `ale:GAME`: what these libraries have. `package.module:factory`: what a function of an
-installed module makes. What a name needs is imported when the name is used, so that asking for a board game does not
-load Gymnasium.
+`tictactoe`, `othello(board_size=6)`, ...: the files of `games/`. `gym:ID`: anything registered with Gymnasium.
+`openspiel:GAME`, `pettingzoo:ID`, `minatar:GAME`, `ale:GAME`: what these libraries have. `package.module:factory`: what
+a function of an installed module makes. What a name needs is imported when the name is used, so that asking for a board
+game does not load Gymnasium.
 
 Options stand in parentheses. Some are taken here: `frame_stack=k`, for every kind but board games, shows the last k
 observations at once (four of `ale:`, where nothing is said); `channels=first` or `channels=last` says how images are
@@ -17,6 +17,7 @@ import math
 import pkgutil
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from muzero_wm.basis.errors import did_you_mean
@@ -31,6 +32,7 @@ from muzero_wm.envs.naming.naming import EnvName, parse_name, with_options
 
 if TYPE_CHECKING:
     from muzero_wm.envs.boards.board import BoardGame
+    from muzero_wm.envs.boards.options import Options
     from muzero_wm.envs.slots.single import SingleEnv
 
 KINDS = ("gym:ID", "openspiel:GAME", "pettingzoo:ID", "minatar:GAME", "ale:GAME", "package.module:factory")
@@ -50,8 +52,51 @@ _READ_HERE = ("gym", "pettingzoo")  # and what factories make: the others say th
 
 
 def names() -> list[str]:
-    """Returns the names of the built-in environments, sorted; `KINDS` come on top of them."""
-    return sorted(module.name for module in pkgutil.iter_modules(games.__path__))
+    """Returns the names of the built-in environments, sorted, options left out; `KINDS` come on top of them."""
+    return list(_built_in_names())
+
+
+def is_built_in(name: str) -> bool:
+    """Returns whether a name, with options or without, is that of a built-in environment.
+
+    Args:
+        name: as for `spec`; whether its options are right is not asked.
+    """
+    try:
+        parsed = parse_name(name)
+    except EnvError:
+        return False
+    return not parsed.kind and parsed.target in _built_in_names()
+
+
+def game_options(target: str) -> Options:
+    """Returns the options of a built-in game.
+
+    Args:
+        target: one of `names()`.
+    """
+    options: Options = importlib.import_module(f"{games.__name__}.{target}").OPTIONS
+    return options
+
+
+def option_values(name: str) -> dict[str, Any]:
+    """Returns what the options of a built-in game are, those that its name leaves out too.
+
+    Args:
+        name: one of `names()`, with options or without.
+
+    Raises:
+        EnvError: there is no such game, or an option is impossible.
+    """
+    return _option_values(parse_name(name))
+
+
+def _option_values(name: EnvName) -> dict[str, Any]:
+    from muzero_wm.envs.boards.options import checked_options
+
+    if name.kind or name.target not in _built_in_names():
+        raise _unknown(name)
+    return checked_options(name, game_options(name.target))
 
 
 def full_name(name: str, tell: Callable[[str], None] | None = None) -> str:
@@ -64,7 +109,7 @@ def full_name(name: str, tell: Callable[[str], None] | None = None) -> str:
     Returns:
         "gym:CartPole-v1" for "CartPole-v1"; whatever is built in or unknown stays as it is.
     """
-    full = None if name in names() else known_to_gymnasium(name)
+    full = None if is_built_in(name) else known_to_gymnasium(name)
     if full is not None and tell is not None:
         tell(f"{name} is one of Gymnasium's environments: taken as {full}.")
     return full or name
@@ -237,7 +282,7 @@ def check_workers(name: str, workers: int, timeout: float | None) -> None:
         raise EnvError(f"timeout must be a positive number of seconds, got {timeout}")
     if not workers and timeout is None:
         return
-    if parse_name(name).target in names() and not parse_name(name).kind:
+    if is_built_in(name):
         raise EnvError(
             f"{name} is built in and steps thousands of games at once: it takes no workers and no time-out (leave "
             "acting.env_workers 0 and acting.env_timeout_seconds null)"
@@ -279,10 +324,20 @@ def _find(name: EnvName) -> Callable[[], SingleEnv] | BoardGame:
 
         _check_kind(name)
         return make_from_factory(name)
-    if name.options or name.target not in names():
-        raise _unknown(name.text)
-    game: BoardGame = importlib.import_module(f"{games.__name__}.{name.target}").GAME
-    return game
+    return _board_game(name.target, tuple(_option_values(name).items()))
+
+
+@cache
+def _board_game(target: str, values: tuple[tuple[str, Any], ...]) -> BoardGame:
+    from muzero_wm.envs.boards.options import canonical_name
+
+    game: BoardGame = importlib.import_module(f"{games.__name__}.{target}").make(**dict(values))
+    return replace(game, name=canonical_name(target, dict(values), game_options(target)))
+
+
+@cache
+def _built_in_names() -> tuple[str, ...]:
+    return tuple(sorted(module.name for module in pkgutil.iter_modules(games.__path__)))
 
 
 def _source(name: EnvName) -> object:
@@ -321,7 +376,7 @@ def _known() -> str:
     return ", ".join((*names(), *KINDS))
 
 
-def _unknown(name: str) -> EnvError:
-    meant = known_to_gymnasium(name)
-    hint = f", did you mean {meant!r}?" if meant else did_you_mean(name, names())
-    return EnvError(f"unknown environment {name!r} (known: {_known()}){hint}")
+def _unknown(name: EnvName) -> EnvError:
+    meant = known_to_gymnasium(name.text)
+    hint = f", did you mean {meant!r}?" if meant else did_you_mean(name.target, names())
+    return EnvError(f"unknown environment {name.text!r} (known: {_known()}){hint}")

@@ -20,6 +20,7 @@ from muzero_wm.evaluation.opponents import MctsPlayer, RandomPlayer
 SECONDS = 60.0  # that an opponent may think, in all games together
 _PLAYOUTS = (1000, 500, 200, 100, 50, 20)
 _TRIED = 10  # playouts that are timed
+_QUICK = ("tictactoe", "connect4")  # there is always time for it there
 _PATIENT_MOVES, _PATIENT_SECONDS = 500, 2.0
 
 
@@ -30,7 +31,7 @@ def default_opponent(env_name: str) -> str:
 
 def quick_opponent(env_name: str) -> str:
     """Returns the opponent that can be met in seconds, whatever the environment."""
-    return "mcts:100" if env_name in envs.names() else "random"
+    return "mcts:100" if envs.is_built_in(env_name) else "random"
 
 
 def affordable_opponent(spec: EnvSpec, games: int, tell: Callable[[str], None], seconds: float = SECONDS) -> str:
@@ -43,11 +44,11 @@ def affordable_opponent(spec: EnvSpec, games: int, tell: Callable[[str], None], 
         seconds: that the opponent may think in all.
 
     Returns:
-        The usual one for games that are built in, else "mcts:N" with as many playouts as there is time for, or
+        The usual one for tictactoe and connect4, else "mcts:N" with as many playouts as there is time for, or
         "random".
     """
     usual = default_opponent(spec.name)
-    if spec.name in envs.names():
+    if spec.name in _QUICK:
         return usual
     try:
         playout, moves = _measured(spec)

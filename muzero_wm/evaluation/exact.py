@@ -111,7 +111,7 @@ def exact_game(name: str) -> ExactGame:
     """
     if name == "connect4":
         return ExactGame(envs.board_game(name), _connect4_scores())
-    if name not in envs.names() or envs.spec(name).num_players != 2:
+    if not envs.is_built_in(name):
         raise UserError(f"{name} is not solved: exact scores are known of connect4 and tictactoe")
     table = minimax_table(name)
     return ExactGame(envs.board_game(name), lambda states: table.move_scores[table.index(states)].astype(np.int64))

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from muzero_wm.envs import EnvSpec, names
+from muzero_wm.envs import EnvSpec, is_built_in
 
 HEIGHT, PANEL = 416, 288  # even, as films want them
 _MOST_BARS = 18
@@ -61,7 +61,7 @@ def shown(spec: EnvSpec, observation: NDArray[Any], to_play: int = 0) -> NDArray
     if len(bright) in (1, 3) and spec.observation_bounds is not None and high > 1.0:
         return np.moveaxis(np.broadcast_to(bright, (3, *bright.shape[1:])) * 255.0, 0, -1).astype(np.uint8)
     picture = np.full((*bright.shape[1:], 3), 40.0)
-    if spec.name in names():  # stones of mine and of yours; what else there is says nothing more
+    if is_built_in(spec.name):  # stones of mine and of yours; what else there is says nothing more
         bright = bright[1::-1] if to_play == 1 else bright[:2]
     for plane, level in enumerate(bright):
         picture += level[..., None] * (np.array(_HUES[plane % len(_HUES)]) - picture)

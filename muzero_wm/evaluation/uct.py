@@ -13,15 +13,14 @@ from muzero_wm.envs.boards.board import BoardGame, States
 from muzero_wm.envs.boards.kernels import (
     IN_PLAY,
     LEGAL,
-    LOST,
     PLIES,
     RANDOM,
     STATUS,
     STEP,
-    WON,
     compiled,
     next_random,
     pointer,
+    result_of,
 )
 
 EXPLORATION = math.sqrt(2.0)
@@ -138,7 +137,7 @@ def _search(step, legal, draw, states, streams, num_simulations, children, visit
                     break
             plies_at_leaf = row[PLIES]
             _rollout(step, legal, draw, streams, i, row, mask)
-            result = 1.0 if row[STATUS] == WON else (-1.0 if row[STATUS] == LOST else 0.0)
+            result = result_of(row)
             if (row[PLIES] - plies_at_leaf) & 1:
                 result = -result
             while depth >= 0:

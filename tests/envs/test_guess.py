@@ -9,6 +9,7 @@ import gymnasium
 import pytest
 
 from muzero_wm import envs
+from muzero_wm.basis.errors import UserError
 from muzero_wm.cli import main as cli
 from muzero_wm.config import presets
 from muzero_wm.envs import EnvError
@@ -44,6 +45,7 @@ def test_a_name_in_a_file_is_not_changed_but_the_message_knows_better() -> None:
         ("CartPole-v1", None, "gym:CartPole-v1", "an environment, no preset: taken as --env gym:CartPole-v1."),
         (None, "CartPole-v1", "gym:CartPole-v1", "one of Gymnasium's environments: taken as gym:CartPole-v1."),
         (None, "connect4", "connect4", None),
+        ("othello", None, "othello", "othello is an environment, no preset: taken as --env othello."),
     ],
 )
 def test_train_takes_what_was_meant_and_says_so(
@@ -55,6 +57,11 @@ def test_train_takes_what_was_meant_and_says_so(
     assert config.env == taken
     assert folder.parent.name == "runs" and folder.name.startswith(taken.replace(":", "-"))
     assert any(said in line for line in told) if said else not any("taken as" in line for line in told)
+
+
+def test_train_names_a_wrong_option_of_a_built_in_game() -> None:
+    with pytest.raises(UserError, match=r"unknown option 'bord_size'.*did you mean 'board_size'"):
+        presets.plan_run("othello(bord_size=6)", max_updates=1)
 
 
 def test_files_and_presets_come_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,12 +9,19 @@ from muzero_wm.envs.boards.kernels import (
     OBSERVE,
     PLIES,
     RESET,
+    SCORED,
     STATUS,
     STEP,
+    UNIT,
     WON,
     kernel,
 )
-from muzero_wm.envs.boards.symmetries import mirror_symmetries, square_symmetries
+from muzero_wm.envs.boards.symmetries import (
+    diagonal_symmetries,
+    mirror_symmetries,
+    rectangle_symmetries,
+    square_symmetries,
+)
 
 __all__ = [
     "DRAWN",
@@ -24,12 +31,16 @@ __all__ = [
     "OBSERVE",
     "PLIES",
     "RESET",
+    "SCORED",
     "STATUS",
     "STEP",
+    "UNIT",
     "WON",
     "BoardEnv",
     "BoardGame",
+    "diagonal_symmetries",
     "kernel",
     "mirror_symmetries",
+    "rectangle_symmetries",
     "square_symmetries",
 ]

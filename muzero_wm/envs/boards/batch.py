@@ -8,21 +8,21 @@ from numba import njit, types
 from muzero_wm.envs.boards.kernels import (
     IN_PLAY,
     LEGAL,
-    LOST,
     OBSERVE,
     PLIES,
     RANDOM,
     RESET,
     STATUS,
     STEP,
-    WON,
     compiled,
     pointer,
+    result_of,
 )
 
 _ROWS = types.int64[:, ::1]
 _MASKS = types.boolean[:, ::1]
 _PLANES = types.uint8[:, :, :, ::1]
+_MOVES = types.int32[:, ::1]
 
 
 @njit
@@ -54,8 +54,8 @@ def _random_move(legal, draw, row, mask, streams, i):
 
 
 @njit
-def _new_game(reset, step, legal, draw, row, mask, streams, i, opening_share, max_random_plies):
-    """Sets up one row: the start, or with probability `opening_share` a position after random moves."""
+def _new_game(reset, step, legal, draw, row, mask, moves, streams, i, opening_share, max_random_plies):
+    """Sets up one row: the start, or with probability `opening_share` what follows random moves, kept in `moves`."""
     reset(row)
     if opening_share <= 0.0 or _uniform(draw, streams, i) >= opening_share:
         return
@@ -63,7 +63,10 @@ def _new_game(reset, step, legal, draw, row, mask, streams, i, opening_share, ma
         # A length is drawn again after a game that ended, so that this cannot go on for ever.
         plies = 1 + _below(draw, streams, i, max_random_plies)
         while plies > 0 and row[STATUS] == IN_PLAY:
-            step(row, _random_move(legal, draw, row, mask, streams, i))
+            move, ply = _random_move(legal, draw, row, mask, streams, i), row[PLIES]
+            if 0 <= ply < moves.shape[0]:
+                moves[ply] = move
+            step(row, move)
             plies -= 1
         if row[STATUS] == IN_PLAY:
             return
@@ -73,13 +76,13 @@ def _new_game(reset, step, legal, draw, row, mask, streams, i, opening_share, ma
 @compiled(
     types.void(
         pointer(RESET), pointer(STEP), pointer(LEGAL), pointer(RANDOM),
-        _ROWS, _MASKS, types.uint64[::1], types.float64, types.int64,
+        _ROWS, _MASKS, _MOVES, types.uint64[::1], types.float64, types.int64,
     )
 )  # fmt: skip
-def new_games(reset, step, legal, draw, states, masks, streams, opening_share, max_random_plies):
-    """Sets up every row; `masks` is scratch of the legal moves' shape."""
+def new_games(reset, step, legal, draw, states, masks, moves, streams, opening_share, max_random_plies):
+    """Sets up every row and the moves that led there; `masks` is scratch of the legal moves' shape."""
     for i in range(states.shape[0]):
-        _new_game(reset, step, legal, draw, states[i], masks[i], streams, i, opening_share, max_random_plies)
+        _new_game(reset, step, legal, draw, states[i], masks[i], moves[i], streams, i, opening_share, max_random_plies)
 
 
 @compiled(types.void(pointer(LEGAL), pointer(OBSERVE), _ROWS, _MASKS, _PLANES, types.int8[::1]))
@@ -102,24 +105,25 @@ def play(step, legal, states, actions, masks, reward, terminated):
             return i
     for i in range(states.shape[0]):
         step(states[i], actions[i])
-        status = states[i, STATUS]
-        terminated[i] = status != IN_PLAY
-        reward[i] = 1.0 if status == WON else (-1.0 if status == LOST else 0.0)
+        terminated[i] = states[i, STATUS] != IN_PLAY
+        reward[i] = result_of(states[i])
     return -1
 
 
 @compiled(
     types.void(
         pointer(RESET), pointer(STEP), pointer(LEGAL), pointer(OBSERVE), pointer(RANDOM),
-        _ROWS, types.boolean[::1], _MASKS, _PLANES, types.uint64[::1], types.float64, types.int64,
+        _ROWS, types.boolean[::1], _MASKS, _PLANES, _MOVES, types.uint64[::1], types.float64, types.int64,
     )
 )  # fmt: skip
 def next_games(
     reset, step, legal, observe, draw,
-    states, terminated, masks, final_observation, streams, opening_share, max_random_plies,
+    states, terminated, masks, final_observation, moves, streams, opening_share, max_random_plies,
 ):  # fmt: skip
     """Shows the last position of every game that ended and sets up the next; `masks` is scratch."""
     for i in range(states.shape[0]):
         if terminated[i]:
             observe(states[i], final_observation[i])
-            _new_game(reset, step, legal, draw, states[i], masks[i], streams, i, opening_share, max_random_plies)
+            _new_game(
+                reset, step, legal, draw, states[i], masks[i], moves[i], streams, i, opening_share, max_random_plies
+            )

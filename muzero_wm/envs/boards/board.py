@@ -12,9 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 from muzero_wm.basis.seeding import stream_keys
 from muzero_wm.envs.base import BatchedEnv, EnvError, EnvSpec, Step, Symmetry, checked_openings, illegal_action
 from muzero_wm.envs.boards import batch
-from muzero_wm.envs.boards.kernels import IN_PLAY, LOST, PLIES, STATUS, WON, next_random
+from muzero_wm.envs.boards.kernels import IN_PLAY, LOST, PLIES, SCORED, STATUS, UNIT, WON, next_random
 
 States = NDArray[np.int64]
+PLANES = ("stones of the player to move", "stones of the opponent", "empty cells")
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class BoardGame:
     The methods work on [n, state_width] int64 rows (see `kernels.py` for the layout) and change none of them.
 
     Attributes:
-        name: name in the registry.
+        name: what finds it again, options included.
         height: rows of the observation planes.
         width: columns of the observation planes.
         num_actions: A.
@@ -34,8 +35,11 @@ class BoardGame:
         reset: kernel (row): the first position.
         step: kernel (row, action): plays a legal move of a game in play and sets PLIES and STATUS.
         legal: kernel (row, out [A] bool): writes every entry; the game is in play.
-        observe: kernel (row, out [3, height, width] uint8): writes every entry: stones of the player to move, stones of
-            the opponent, empty cells; row 0 is the top row.
+        observe: kernel (row, out [C, height, width] uint8): writes every entry, 0 or 1; row 0 is the top row. It is
+            called for games that are over too.
+        planes: what each of the C planes of an observation shows to the player to move. The first two are the stones
+            of that player and those of the opponent.
+        passing: the move that passes, None where the game has none.
     """
 
     name: str
@@ -49,12 +53,14 @@ class BoardGame:
     step: Any
     legal: Any
     observe: Any
+    planes: tuple[str, ...] = PLANES
+    passing: int | None = None
 
     def spec(self) -> EnvSpec:
         """Returns what a model must know about the game."""
         return EnvSpec(
             name=self.name,
-            observation_shape=(3, self.height, self.width),
+            observation_shape=(len(self.planes), self.height, self.width),
             observation_dtype=np.dtype(np.uint8),
             num_actions=self.num_actions,
             num_players=2,
@@ -67,8 +73,8 @@ class BoardGame:
         """Returns [n, W] rows of the first position."""
         states = np.zeros((n, self.state_width), np.int64)
         masks = np.empty((n, self.num_actions), np.bool_)
-        streams = np.zeros(n, np.uint64)
-        batch.new_games(self.reset, self.step, self.legal, next_random, states, masks, streams, 0.0, 0)
+        moves, streams = np.empty((n, 0), np.int32), np.zeros(n, np.uint64)
+        batch.new_games(self.reset, self.step, self.legal, next_random, states, masks, moves, streams, 0.0, 0)
         return states
 
     def look(self, states: States) -> tuple[NDArray[np.uint8], NDArray[np.bool_], NDArray[np.int8]]:
@@ -78,11 +84,11 @@ class BoardGame:
             states: [n, W] rows.
 
         Returns:
-            Observations [n, 3, H, W] uint8, legal moves [n, A] bool (meaningless where the game is over), seat to move
+            Observations [n, C, H, W] uint8, legal moves [n, A] bool (meaningless where the game is over), seat to move
             [n] int8.
         """
         n = len(states)
-        observation = np.empty((n, 3, self.height, self.width), np.uint8)
+        observation = np.empty((n, len(self.planes), self.height, self.width), np.uint8)
         legal_actions = np.empty((n, self.num_actions), np.bool_)
         to_play = np.empty(n, np.int8)
         batch.look(self.legal, self.observe, self._rows(states), legal_actions, observation, to_play)
@@ -114,11 +120,13 @@ class BoardGame:
     def outcome(self, states: States) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
         """Returns which games are over [n] bool and the result [n] float32 for the player who moved last.
 
-        The result is 1 for a win, -1 for a loss, 0 for a draw or a game in play.
+        The result is 1 for a win, -1 for a loss, 0 for a draw or a game in play, and what the rules say it is for a
+        game that is scored.
         """
         status = states[:, STATUS]
-        result = np.select([status == WON, status == LOST], [1.0, -1.0], 0.0).astype(np.float32)
-        return status != IN_PLAY, result
+        scores = np.clip(states[:, -1] / UNIT, -1.0, 1.0)
+        result = np.select([status == WON, status == LOST, status == SCORED], [1.0, -1.0, scores], 0.0)
+        return status != IN_PLAY, result.astype(np.float32)
 
     def play_in_place(
         self, states: States, actions: NDArray[np.int64]
@@ -157,6 +165,7 @@ class BoardEnv(BatchedEnv):
     Attributes:
         game: the true rules.
         states: [n, W] int64, the true state of every game; copy it to keep it.
+        moves: [n, P] int32, the moves that led there, as many as `states` says; -1 those before a `restore`.
     """
 
     states: States
@@ -187,6 +196,7 @@ class BoardEnv(BatchedEnv):
         self._openings = checked_openings(self.spec, random_openings, max_random_plies)
         self.num_envs = num_envs
         self.states = game.first_states(num_envs)
+        self.moves = np.full((num_envs, game.max_plies), -1, np.int32)
         self._streams = stream_keys(seed, f"env/{game.name}", np.arange(num_envs))
 
     def reset(self) -> Step:
@@ -198,8 +208,9 @@ class BoardEnv(BatchedEnv):
         game = self.game
         masks = np.empty((self.num_envs, game.num_actions), np.bool_)
         batch.new_games(
-            game.reset, game.step, game.legal, next_random, self.states, masks, self._streams, *self._openings
-        )
+            game.reset, game.step, game.legal, next_random,
+            self.states, masks, self.moves, self._streams, *self._openings,
+        )  # fmt: skip
         return self._quiet_step()
 
     def step(self, actions: NDArray[np.integer[Any]]) -> Step:
@@ -215,13 +226,16 @@ class BoardEnv(BatchedEnv):
             EnvError: a move is illegal or the array has the wrong shape or dtype; nothing has been played.
         """
         game = self.game
-        mover = (self.states[:, PLIES] % 2).astype(np.int8)
-        reward, terminated = game.play_in_place(self.states, self._checked_actions(actions))
+        plies, checked = self.states[:, PLIES].copy(), self._checked_actions(actions)
+        mover = (plies % 2).astype(np.int8)
+        reward, terminated = game.play_in_place(self.states, checked)
+        kept = np.flatnonzero((plies >= 0) & (plies < game.max_plies))
+        self.moves[kept, plies[kept]] = checked[kept]
         final_observation = np.zeros((self.num_envs, *self.spec.observation_shape), np.uint8)
         masks = np.empty((self.num_envs, game.num_actions), np.bool_)
         batch.next_games(
             game.reset, game.step, game.legal, game.observe, next_random,
-            self.states, terminated, masks, final_observation, self._streams, *self._openings,
+            self.states, terminated, masks, final_observation, self.moves, self._streams, *self._openings,
         )  # fmt: skip
         observation, legal_actions, to_play = game.look(self.states)
         truncated = np.zeros(self.num_envs, np.bool_)
@@ -252,6 +266,7 @@ class BoardEnv(BatchedEnv):
         """
         checked = self._checked_snapshot(snapshot, {"states": self.states, "streams": self._streams})
         self.states[:], self._streams[:] = checked["states"], checked["streams"]
+        self.moves[:] = -1
         self.not_restored = "" if keep_episodes else "unfinished games were given up"
         return self._quiet_step() if keep_episodes else self.reset(), np.full(self.num_envs, keep_episodes)
 

@@ -4,7 +4,14 @@ A game is one int64 row and four kernels over it (`games/` holds one file for ea
 row mean the same in all games; the rest is the game's own:
 
     row[PLIES]    moves played so far; its parity is the seat to move
-    row[STATUS]   IN_PLAY, or how the game ended for the player who moved last: WON, LOST, DRAWN
+    row[STATUS]   IN_PLAY, or how the game ended for the player who moved last: WON, LOST, DRAWN, or SCORED, and then
+                  the last entry of the row is the result in millionths, from -UNIT to UNIT
+
+Where an observation has the player's stones, they are plane 0, and the opponent's plane 1. Where moves are cells, their
+numbers are row * width + column; a pass has the number height * width, further moves come behind it. A pass is a move
+like others: turns alternate strictly. Whatever else the rules must remember (earlier positions, for a ko) stands in the
+row. Rows come back from checkpoints, so a kernel uses no entry as an index that it has not bounded; sizes are constants
+of a kernel that is made for one size (`games/othello.py` shows how), which is also faster.
 
 Kernels reach the batch code (`batch.py` and others) as typed function pointers, not as closures: the batch code is
 compiled once for all games, a new game compiles only its own few lines, and machine code cached on disk cannot go stale
@@ -21,7 +28,8 @@ from numba import cfunc, njit, types
 from muzero_wm.basis.compiling import Function, cached
 
 PLIES, STATUS = 0, 1
-IN_PLAY, WON, LOST, DRAWN = 0, 1, -1, 2
+IN_PLAY, WON, LOST, DRAWN, SCORED = 0, 1, -1, 2, 3
+UNIT = 1_000_000
 
 ROW = types.int64[::1]
 RESET = types.void(ROW)
@@ -60,6 +68,15 @@ def compiled(signature: Any) -> Callable[[Function], Any]:
         A decorator.
     """
     return cached(njit, signature, nogil=True)
+
+
+@njit
+def result_of(row):  # type: ignore[no-untyped-def]
+    """Returns what the player who moved last has won, in [-1, 1]; 0 for a game in play."""
+    status = row[STATUS]
+    if status == SCORED:
+        return min(max(row[row.shape[0] - 1] / UNIT, -1.0), 1.0)
+    return 1.0 if status == WON else (-1.0 if status == LOST else 0.0)
 
 
 @kernel(RANDOM)

@@ -1,1 +1,1 @@
-"""One file of Numba kernels for each game, ending in `GAME`; the registry finds the files by their names."""
+"""One file of Numba kernels for each game, with `OPTIONS` and `make`; the registry finds the files by their names."""

@@ -7,7 +7,10 @@ from numba import njit
 
 from muzero_wm.envs.boards.board import BoardGame
 from muzero_wm.envs.boards.kernels import DRAWN, IN_PLAY, LEGAL, OBSERVE, PLIES, RESET, STATUS, STEP, WON, kernel
+from muzero_wm.envs.boards.options import Options
 from muzero_wm.envs.boards.symmetries import mirror_symmetries
+
+OPTIONS: Options = {}
 
 # Bit 7x + h of a set of stones is column x at height h (0 is the bottom). Bit 7x + 6 stays empty, so that a line cannot
 # run from the top of a column into the bottom of the next. MINE holds the stones of the player to move.
@@ -79,3 +82,8 @@ GAME = BoardGame(
     legal=legal,
     observe=observe,
 )
+
+
+def make() -> BoardGame:
+    """Returns the rules."""
+    return GAME

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 from muzero_wm.envs.boards.board import BoardGame
 from muzero_wm.envs.boards.kernels import DRAWN, IN_PLAY, LEGAL, OBSERVE, PLIES, RESET, STATUS, STEP, WON, kernel
+from muzero_wm.envs.boards.options import Options
 from muzero_wm.envs.boards.symmetries import square_symmetries
+
+OPTIONS: Options = {}
 
 # Bit a of a set of stones is cell a. MINE holds the stones of the player to move.
 MINE, THEIRS = 2, 3
@@ -63,3 +66,8 @@ GAME = BoardGame(
     legal=legal,
     observe=observe,
 )
+
+
+def make() -> BoardGame:
+    """Returns the rules."""
+    return GAME

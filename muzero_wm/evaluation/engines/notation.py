@@ -9,11 +9,13 @@ from typing import Any, Protocol
 
 from muzero_wm.basis.errors import UserError
 from muzero_wm.envs.naming.naming import EnvName, parse_name
+from muzero_wm.envs.registry import is_built_in, option_values
 
 _WITHOUT_I = "ABCDEFGHJKLMNOPQRSTUVWXYZ"  # as GTP has it
 _WITH_I = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _VERTEX = re.compile(r"([A-Z])([1-9][0-9]?)?")
-_KNOWN = "tictactoe, connect4 and openspiel:go, othello, hex, connect_four, tic_tac_toe, gomoku, mnk and chess"
+_KNOWN = "the built-in boards and openspiel:go, othello, hex, connect_four, tic_tac_toe, gomoku, mnk and chess"
+_SWAP = "swap-pieces"  # as the Hex Text Protocol has it: the stone changes colour and is mirrored
 
 
 class Notation(Protocol):
@@ -58,6 +60,7 @@ class BoardNotation:
         letters: of the columns.
         from_below: row 1 is the last row of the actions, not the first.
         falling: an action is a column, and the number of the row follows from the stones in it.
+        swapping: the action that takes over the first stone; None where there is none.
     """
 
     game: str
@@ -68,11 +71,14 @@ class BoardNotation:
     falling: bool = False
     komi: float | None = None
     passing: int | None = None
+    swapping: int | None = None
 
     def word(self, action: int, before: Sequence[int]) -> str:
-        """Returns the vertex of an action, or "pass"."""
+        """Returns the vertex of an action, or "pass", or "swap-pieces"."""
         if action == self.passing:
             return "pass"
+        if action == self.swapping:
+            return _SWAP
         if self.falling:
             return f"{self.letters[action]}{list(before).count(action) + 1}"
         row, column = divmod(action, self.width)
@@ -83,13 +89,15 @@ class BoardNotation:
         return [self.word(action, moves[:ply]) for ply, action in enumerate(moves)]
 
     def action(self, word: str, before: Sequence[int]) -> int | None:
-        """Returns the action of a vertex in upper or lower case, or of "pass".
+        """Returns the action of a vertex in upper or lower case, of "pass" or of "swap-pieces".
 
         Where stones fall the column alone is enough, and a vertex at which no stone comes to lie is none.
         """
         word = word.upper()
         if word == "PASS":
             return self.passing
+        if word == _SWAP.upper():
+            return self.swapping
         found = _VERTEX.fullmatch(word)
         if found is None or found[1] not in self.letters[: self.width]:
             return None
@@ -156,7 +164,7 @@ def notation_of(env_name: str) -> Notation:
         EnvError: there is no such environment.
     """
     name = parse_name(env_name)
-    notation = _built_in(name) if name.kind == "" else _openspiel(name) if name.kind == "openspiel" else None
+    notation = _built_in(name) if is_built_in(env_name) else _openspiel(name) if name.kind == "openspiel" else None
     if notation is None:
         raise UserError(f"{env_name}: no notation of its moves is known, so engines cannot play it (known: {_KNOWN})")
     if isinstance(notation, BoardNotation) and notation.width > len(notation.letters):
@@ -167,7 +175,24 @@ def notation_of(env_name: str) -> Notation:
 
 
 def _built_in(name: EnvName) -> Notation | None:
-    return {"tictactoe": _line(3, 3), "connect4": _falling(7, 6)}.get(name.target)
+    known = option_values(name.text)
+    match name.target:
+        case "tictactoe":
+            return _line(3, 3)
+        case "connect4":
+            return _falling(7, 6)
+        case "gomoku":
+            return _line(known["columns"], known["rows"])
+        case "othello":
+            size = known["board_size"]
+            return BoardNotation("othello", size, size, passing=size * size)
+        case "hex":
+            size = known["board_size"]
+            return BoardNotation("hex", size, size, _WITH_I, swapping=size * size if known["swap"] else None)
+        case "go":
+            size = known["board_size"]
+            return BoardNotation("go", size, size, from_below=True, komi=known["komi"], passing=size * size)
+    return None
 
 
 def _openspiel(name: EnvName) -> Notation | None:

@@ -63,7 +63,7 @@ class EnginePlayer:
         Raises:
             UserError: the environment does not say what was played in it.
         """
-        moves = [moves_so_far(env, step, row) for row in rows.tolist()]
+        moves = [moves_so_far(env, row) for row in rows.tolist()]
         chosen = np.full(len(rows), GIVEN_UP, np.int64)
         reasons = [""] * len(rows)
 

@@ -52,6 +52,10 @@ class Position(Protocol):
     def board(self) -> str:
         """The board as lines of text."""
 
+    @property
+    def stones(self) -> NDArray[np.int64]:
+        """[H, W] whose stones stand on a built-in board, Go's or Othello's: 0, 1, or -1 for none; the top row first."""
+
     def play(self, action: int) -> None:
         """Plays a legal action."""
 
@@ -112,10 +116,14 @@ class _BoardPosition:
 
     @property
     def board(self) -> str:
-        seats = np.full(self.observation.shape[1:], ".")
+        return "\n".join(" ".join("XO."[seat] for seat in row) for row in self.stones.tolist())
+
+    @property
+    def stones(self) -> NDArray[np.int64]:
+        seats = np.full(self.observation.shape[1:], -1)
         for plane, seat in enumerate((self.to_play, 1 - self.to_play)):
-            seats[self.observation[plane] > 0] = "XO"[seat]
-        return "\n".join(" ".join(row) for row in seats.tolist())
+            seats[self.observation[plane] > 0] = seat
+        return seats
 
 
 class _OpenSpielPosition:
@@ -156,6 +164,11 @@ class _OpenSpielPosition:
     def board(self) -> str:
         return self._envs[-1].board
 
+    @property
+    def stones(self) -> NDArray[np.int64]:
+        rows = [found[1].replace(" ", "") for line in self.board.split("\n") if (found := _ROW.fullmatch(line))]
+        return np.array([["-xo".index({"+": "-"}.get(cell, cell.lower())) for cell in row] for row in rows]) - 1
+
     def play(self, action: int) -> None:
         seat, env = self.to_play, self._envs[-1].clone()
         moment = env.step(action)
@@ -168,19 +181,13 @@ class _OpenSpielPosition:
             kept.pop()
 
 
-def stones(position: Position) -> NDArray[np.int64]:
-    """Returns [H, W] whose stones stand on a board of Go or Othello, 0 or 1, -1 where none does; the top row first."""
-    rows = [found[1].replace(" ", "") for line in position.board.split("\n") if (found := _ROW.fullmatch(line))]
-    return np.array([["-xo".index({"+": "-"}.get(cell, cell.lower())) for cell in row] for row in rows]) - 1
-
-
 def area(seats: NDArray[np.int64]) -> int:
     """Returns how much more of a Go board is seat 0's than seat 1's: stones, and empty points that reach only them.
 
     Source: Tromp and Taylor's rules; every stone on the board is alive.
 
     Args:
-        seats: [H, W] as `stones` returns them.
+        seats: [H, W] as `Position.stones`.
     """
     height, width = seats.shape
     total, seen = int((seats == 0).sum() - (seats == 1).sum()), seats >= 0
@@ -216,8 +223,8 @@ def score(position: Position, notation: Notation, komi: float) -> float | None:
         Points in Go, discs in Othello; elsewhere 1, 0 or -1, and None until the game is over.
     """
     if notation.game == "go":
-        return area(stones(position)) - komi
+        return area(position.stones) - komi
     if notation.game == "othello":
-        seats = stones(position)
+        seats = position.stones
         return float((seats == 0).sum() - (seats == 1).sum())
     return position.result if position.over else None

@@ -338,7 +338,7 @@ def test_gnugo_plays_the_same_games_however_many_processes() -> None:
             step = env.step(other if ply % 2 else player.actions(env, step, np.arange(3)))
         assert player.forfeits == []
         player.close()
-        return [moves_so_far(env, step, row) for row in range(3)]
+        return [moves_so_far(env, row) for row in range(3)]
 
     assert games(1, 5) == games(2, 5)
 

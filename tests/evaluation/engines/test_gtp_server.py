@@ -19,7 +19,7 @@ from muzero_wm.basis.errors import UserError
 from muzero_wm.config.presets import load_config
 from muzero_wm.evaluation.engines.gtp import GtpEngine
 from muzero_wm.evaluation.engines.notation import notation_of
-from muzero_wm.evaluation.engines.position import area, first_position, stones
+from muzero_wm.evaluation.engines.position import area, first_position
 from muzero_wm.evaluation.engines.server import GtpServer
 from muzero_wm.training import train
 from tests import forked
@@ -188,7 +188,7 @@ def test_areas_are_counted_as_openspiel_counts_them(komi: float, seed: int) -> N
         while not position.over:
             position.play(rng.choice(np.flatnonzero(position.legal).tolist()))
         if position.result:  # 0 is a superko, or even
-            assert np.sign(area(stones(position)) - komi) == position.result
+            assert np.sign(area(position.stones) - komi) == position.result
 
 
 def test_known_scores() -> None:

@@ -49,6 +49,14 @@ KNOWN = [
     ("openspiel:gomoku(size=15)", 14, "P15"),
     ("openspiel:mnk(m=5, n=4, k=4)", 19, "E1"),
     ("connect4", 3, "D1"),
+    ("go", 0, "A9"),  # upper left
+    ("go(board_size=19)", 360, "T1"),
+    ("go(board_size=5)", 25, "pass"),
+    ("othello(board_size=6)", 35, "F6"),  # row 1 is the first
+    ("othello(board_size=6)", 36, "pass"),
+    ("hex", 8, "I1"),
+    ("hex(swap=true)", 121, "swap-pieces"),
+    ("gomoku(rows=6, columns=9, k=4)", 53, "J1"),
     ("openspiel:connect_four", 6, "G1"),
 ]
 
@@ -60,7 +68,9 @@ def test_known_vertices(env: str, action: int, word: str) -> None:
     assert notation.action(word.lower(), []) == action
 
 
-@pytest.mark.parametrize("word", ["", "I1", "A0", "A10", "K1", "Z9", "A-1", "A01", "A1A1", "1A", "É1", "swap", "A¹"])
+@pytest.mark.parametrize(
+    "word", ["", "I1", "A0", "A10", "K1", "Z9", "A-1", "A01", "A1A1", "1A", "É1", "swap", "swap-pieces", "A¹"]
+)
 def test_words_that_are_no_vertices_of_nine_lines(word: str) -> None:
     assert notation_of("openspiel:go(board_size=9)").action(word, []) is None
 
@@ -99,15 +109,15 @@ def test_boards_with_more_columns_than_letters_are_refused() -> None:
         notation_of("openspiel:mnk(m=30, n=4, k=4)")
 
 
-@pytest.mark.parametrize("env_name", ["connect4", "tictactoe"])
-def test_moves_found_from_stones_lead_to_the_same_position(env_name: str, seed: int) -> None:
+@pytest.mark.parametrize("env_name", ["connect4", "tictactoe", "othello(board_size=6)", "go(board_size=5, komi=0.5)"])
+def test_kept_moves_lead_to_the_same_position(env_name: str, seed: int) -> None:
     env = envs.make(env_name, 50, seed)
     assert isinstance(env, BoardEnv)
     step, rng = env.reset(), np.random.default_rng(seed)
     for _ in range(60):
         for row in range(0, 50, 7):
             states = env.game.first_states(1)
-            for action in moves_so_far(env, step, row):
+            for action in moves_so_far(env, row):
                 states = env.game.play(states, [action])
             assert (states == env.states[row]).all()
         step = env.step(np.array([rng.choice(np.flatnonzero(legal)) for legal in step.legal_actions]))
@@ -120,4 +130,21 @@ def test_moves_of_openspiel_are_those_that_were_played() -> None:
         actions = step.legal_actions.argmax(axis=1)
         played.append(int(actions[1]))
         step = env.step(actions)
-    assert moves_so_far(env, step, 1) == played
+    assert moves_so_far(env, 1) == played
+
+
+def test_a_game_that_was_restored_does_not_know_its_moves() -> None:
+    env = envs.make("othello(board_size=6)", 2, 0)
+    step = env.reset()
+    step = env.step(step.legal_actions.argmax(axis=1))
+    assert len(moves_so_far(env, 1)) == 1
+    step, _ = env.restore(env.snapshot())
+    with pytest.raises(UserError, match="was restored does not know its moves"):
+        moves_so_far(env, 1)
+
+
+def test_hex_stones_are_swapped_in_the_words_of_its_protocol() -> None:
+    notation = notation_of("hex(board_size=5, swap=true)")
+    assert notation.words([1, 25, 3]) == ["B1", "swap-pieces", "D1"]
+    assert notation.action("swap-pieces", [1]) == 25
+    assert notation_of("hex(board_size=5)").action("swap-pieces", [1]) is None
