@@ -169,7 +169,7 @@ def test_a_mistake_in_a_process_of_its_own(call: str) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("command", ["", "train", "evaluate", "compare", "play", "envs", "check-env"])
+@pytest.mark.parametrize("command", ["", "train", "evaluate", "compare", "play", "agents", "envs", "check-env"])
 def test_help_names_an_example_that_parses(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([*shlex.split(command), "--help"]) == 0
     examples = re.findall(r"^  (muzero-wm .*)$", capsys.readouterr().out, re.MULTILINE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from muzero_wm.cli.arguments import Command, CommandParser, integer, run_argument, run_folder
+from muzero_wm.cli.arguments import Command, CommandParser, integer, run_argument, run_or_shipped
 
 
 def _declare(parser: CommandParser) -> None:
@@ -19,11 +19,11 @@ def _declare(parser: CommandParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
-    word = run_folder(args.run)
+    word = run_or_shipped(args.run)
     from muzero_wm import agent
     from muzero_wm.cli.game import play
 
     play(agent.load(word), seat=args.seat, simulations=args.simulations)
 
 
-COMMAND = Command("play against an agent in the terminal", "muzero-wm play runs/quickstart --seat second", _declare, _run)
+COMMAND = Command("play against an agent in the terminal", "muzero-wm play connect4 --seat second", _declare, _run)
