@@ -105,7 +105,7 @@ def standing(values: Sequence[float], signs: Signs) -> Text:
         "\nyou ",
         (signs.bar[0] * full, "bold green"),
         (signs.bar[1] * (_BAR - full), "dim"),
-        f" agent {values[-1]:+.2f} for you\n",
+        f" agent {values[-1]:+.2f}\n",
         ("so far ", "dim"),
         "".join(signs.steps[level] for level in levels),
     )
