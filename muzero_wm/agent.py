@@ -12,6 +12,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch.overrides import TorchFunctionMode
 
+from muzero_wm.agents import shipped
 from muzero_wm.basis.errors import CheckpointError, UserError
 from muzero_wm.config import Config
 from muzero_wm.config.presets import parse_config
@@ -182,11 +183,12 @@ class Agent:
         search = self.config.search.model_copy(update={"model": "rules", "tree": "auto"})
         return Agent(self.config.model_copy(update={"search": search}), self.spec, self.model, self.updates)
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, *, half: bool = False) -> None:
         """Writes the agent as two files that `load` reads, wherever they are: weights, and what they are.
 
         Args:
             folder: made when missing. model.safetensors is what others know, model.json is plain.
+            half: round the weights to half precision, which halves the file.
 
         Raises:
             SaveError: the folder is one of a run, which has its own, or cannot be written; or this agent is one of
@@ -199,7 +201,7 @@ class Agent:
             raise SaveError(f"{path}: is a run folder, which has the files of its newest checkpoint; name another")
         try:
             path.mkdir(parents=True, exist_ok=True)
-            write_agent(path, self.model.state_dict(), about(self.config, self.spec, self.updates))
+            write_agent(path, self.model.state_dict(), about(self.config, self.spec, self.updates), half=half)
         except OSError as error:
             raise SaveError(f"{path}: cannot be saved to: {error.strerror or error}") from error
 
@@ -234,7 +236,9 @@ def load(run_dir: str | Path, checkpoint: Which = "last", *, device: str = "auto
     """Loads an agent: numbers only, no code, and no environment is imported.
 
     Args:
-        run_dir: a run folder as `train` leaves it, or one with the two files of an agent (`Agent.save`).
+        run_dir: a run folder as `train` leaves it, or one with the two files of an agent (`Agent.save`); or the name of
+            a shipped agent, such as "connect4", where no such folder is there. "shipped:connect4" is always the shipped
+            one, "./connect4" and a `Path` always the folder.
         checkpoint: "last" for the newest intact one, "best" by `run.keep_best`, or a number of updates.
         device: where the network computes, wherever it was trained: "auto", "cpu", "cuda" or "cuda:N".
 
@@ -245,7 +249,10 @@ def load(run_dir: str | Path, checkpoint: Which = "last", *, device: str = "auto
         DeviceError: there is no such device.
         CheckpointError: the folder is neither, or no checkpoint in it can be read.
     """
-    folder = Path(run_dir)
+    name = None if isinstance(run_dir, Path) else shipped.named(run_dir)
+    if name is not None and checkpoint != "last":
+        raise CheckpointError(shipped.without_a_run(name, f"no checkpoint {checkpoint}"))
+    folder = Path(run_dir) if name is None else shipped.folder(name)
     try:
         weights, settings, env, updates = _read(folder, checkpoint)
         config = parse_config(settings, where=f"{folder}: configuration in the checkpoint")
@@ -270,7 +277,7 @@ def _read(folder: Path, checkpoint: Which) -> tuple[dict[str, torch.Tensor], Any
     if not (folder / ABOUT).exists():
         raise CheckpointError(
             f"{folder}: not a run folder, checkpoints/ is missing (train one with `muzero-wm train`), and no agent, "
-            f"{ABOUT} is missing"
+            f"{ABOUT} is missing{shipped.hint(str(folder))}"
         )
     if checkpoint != "last":
         raise CheckpointError(f"{folder}: holds one agent and no checkpoints, so there is no {checkpoint!r}")

@@ -9,7 +9,6 @@ import re
 import shlex
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,15 +16,11 @@ import pytest
 from rich.console import Console
 
 import muzero_wm
-from muzero_wm import envs
-from muzero_wm.agent import Agent
 from muzero_wm.cli import arguments as cli_arguments
 from muzero_wm.cli import main as cli
-from muzero_wm.cli.game import PlayError, play
 from muzero_wm.cli.reports import print_evaluation, progress_bar
 from muzero_wm.config.presets import load_config
 from muzero_wm.envs.registry import KINDS
-from muzero_wm.model.world_model import WorldModel
 
 ROOT = Path(__file__).parents[1]
 
@@ -174,7 +169,7 @@ def test_a_mistake_in_a_process_of_its_own(call: str) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
-@pytest.mark.parametrize("command", ["", "train", "evaluate", "compare", "play", "envs", "check-env"])
+@pytest.mark.parametrize("command", ["", "train", "evaluate", "compare", "play", "agents", "envs", "check-env"])
 def test_help_names_an_example_that_parses(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([*shlex.split(command), "--help"]) == 0
     examples = re.findall(r"^  (muzero-wm .*)$", capsys.readouterr().out, re.MULTILINE)
@@ -336,55 +331,3 @@ def test_ctrl_c_is_130_and_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pyt
     monkeypatch.setitem(cli.COMMANDS, "envs", cli.COMMANDS["envs"]._replace(run=interrupted))
     assert cli.main(["envs"]) == 130
     assert capsys.readouterr().err == "muzero-wm: interrupted\n"
-
-
-def _game(agent: muzero_wm.Agent, answers: list[str], **options: object) -> tuple[str, str]:
-    """Plays with typed answers, then with every number until the game ends; returns the result and the screen."""
-    console = Console(width=100, record=True, highlight=False, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
-    typed = iter([*answers, *(str(move) for _ in range(9) for move in range(1, 10))])
-    result = play(agent, console=console, ask=lambda prompt: next(typed), **options)  # type: ignore[arg-type]
-    return result, console.export_text()
-
-
-@pytest.mark.parametrize("seat", ["first", "second"])
-def test_a_game_runs_to_its_end(debug_run: Path, seat: str) -> None:
-    result, screen = _game(muzero_wm.load(debug_run), [], seat=seat, simulations=3)
-    assert result in ("win", "draw", "loss")
-    last = {"win": "You win.", "draw": "A draw.", "loss": "The agent wins."}[result]
-    assert screen.rstrip().endswith(last)
-    final = screen.rstrip().splitlines()[-5:-2]
-    lines = [*final, *zip(*final, strict=True)]
-    assert len(final) == 3
-    person = "X" if seat == "first" else "O"
-    winner = {"win": person, "loss": "XO".replace(person, ""), "draw": None}[result]
-    cells = [row.split() for row in final]
-    lines = [*cells, *zip(*cells, strict=True), [cells[i][i] for i in range(3)], [cells[i][2 - i] for i in range(3)]]
-    complete = {line[0] for line in map(list, lines) if len(set(line)) == 1 and line[0] in "XO"}
-    assert complete == ({winner} if winner else set())
-
-
-def test_what_a_person_types_is_checked(debug_run: Path) -> None:
-    agent = muzero_wm.load(debug_run)
-    result, screen = _game(agent, ["x", "", "0", "10", "-1", "1.5", "5", "5", "h", "q"], simulations=2)
-    assert result == "quit"
-    assert screen.count("Expected the number of a move") == 4
-    assert "0 is not a legal move; legal are 1, 2, 3" in screen
-    assert "10 is not a legal move" in screen
-    assert "5 is not a legal move" in screen
-    assert "The agent expects" in screen
-    assert "In your place the agent expects" in screen
-
-
-def test_only_built_in_boards_are_drawn() -> None:
-    # Three planes of another kind of board need not be stones.
-    config, spec = load_config("debug"), replace(envs.spec("tictactoe"), name="openspiel:othello")
-    agent = Agent(config, spec, WorldModel(config.model, spec), 0)
-    with pytest.raises(PlayError, match="openspiel:othello is not a built-in board game"):
-        play(agent, console=Console(quiet=True))
-
-
-def test_the_end_of_the_input_quits(debug_run: Path) -> None:
-    def ended(prompt: str) -> str:
-        raise EOFError
-
-    assert play(muzero_wm.load(debug_run), console=Console(quiet=True), ask=ended) == "quit"

@@ -16,7 +16,10 @@ from pathlib import Path
 import numpy
 import pytest
 
+from muzero_wm.agents import shipped
+from muzero_wm.agents.shipped import CARD, TEXT
 from muzero_wm.config.presets import preset_names
+from muzero_wm.storage.exported import ABOUT, WEIGHTS
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
@@ -116,6 +119,8 @@ def test_a_wheel_of_it_is_complete_and_searches_with_numpy_only(archive: Path, t
     stubs = {str(path.relative_to(ROOT)) for path in (ROOT / "mcts").glob("*.pyi")}
     assert {"mcts/_native.h", "mcts/py.typed", "muzero_wm/py.typed"} | stubs <= names
     assert {f"muzero_wm/configs/{name}.yaml" for name in preset_names()} <= names
+    of_agents = {f"muzero_wm/agents/{name}/{file}" for name in shipped.names() for file in (WEIGHTS, ABOUT, CARD, TEXT)}
+    assert of_agents and of_agents <= names
     assert {name for name in names if name.endswith((".c", ".h", ".pyx", ".pxd"))} == {"mcts/_native.h"}
 
     presets = (

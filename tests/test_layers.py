@@ -19,6 +19,7 @@ FLOORS = (
     ("replay", "inference"),
     ("model",),
     ("config",),
+    ("agents",),
     ("storage",),
     ("envs",),
     ("basis",),

@@ -15,6 +15,8 @@ PLAYER is one of
                   for every one that is kept
   RUN:64          with 64 simulations a move, RUN:0 by the network alone; also
                   RUN@2000:64
+  connect4        a shipped agent (`muzero-wm agents` lists them), also connect4:64;
+                  a folder of that name wins, shipped:connect4 is never one
   random, perfect, mcts:N, or an opponent of your own
   gtp:COMMAND, uci:COMMAND
                   a program, for example "gtp:gnugo --mode gtp"
@@ -82,8 +84,13 @@ def _run(args: argparse.Namespace) -> None:
         from muzero_wm.evaluation.plots import check_plot
 
         check_plot(args.plot)
+    from muzero_wm.agents import shipped
     from muzero_wm.evaluation.ratings.arena import arena
+    from muzero_wm.evaluation.ratings.pool import agent_of
 
+    for word in args.players:
+        if line := shipped.which(agent_of(word) or ""):
+            tell(line)
     keep = None if args.json is None else games_file(args.json)
     try:
         with progress_bar("games", "moves side by side") as progress:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from muzero_wm import __version__
 from muzero_wm.basis.errors import did_you_mean
-from muzero_wm.cli.lines import shown
+from muzero_wm.cli.lines import shown, tell
 
 OK, BROKEN, MISTAKE = 0, 1, 2
 """Exit codes."""
@@ -67,7 +67,7 @@ def build_parser(commands: Mapping[str, Command]) -> CommandParser:
     parser = CommandParser(
         prog="muzero-wm",
         description="Trains, evaluates and plays MuZero-style agents.",
-        epilog="Start with:\n  muzero-wm train quickstart --run-dir runs/first\n  muzero-wm play runs/first",
+        epilog="Start with:\n  muzero-wm play connect4\n  muzero-wm train quickstart --run-dir runs/first",
     )
     parser.add_argument("--version", action="version", version=f"muzero-wm {__version__}")
     parser.set_defaults(command=None, parser=parser)
@@ -97,7 +97,31 @@ def add_parser(words: Any, name: str, what: str, example: str) -> CommandParser:
 
 def run_argument(parser: CommandParser) -> None:
     """Adds the run that a command is about."""
-    parser.add_argument("run", metavar="RUN", help="a run folder, or one with the two files of an agent")
+    parser.add_argument(
+        "run",
+        metavar="RUN",
+        help="a run folder, one with the two files of an agent, or a shipped agent such as connect4 (`muzero-wm "
+        "agents` lists them); a folder wins, ./connect4 is always one and shipped:connect4 never",
+    )
+
+
+def run_or_shipped(text: str, say: Callable[[str], None] = tell) -> str | Path:
+    """Returns what `load` takes for the run that a person named, and says what was taken where that could be two.
+
+    Args:
+        text: a run folder, or a shipped agent.
+        say: called with that line.
+
+    Raises:
+        RunDirError: it is neither.
+    """
+    from muzero_wm.agents import shipped
+
+    if line := shipped.which(text):
+        say(line)
+    if (name := shipped.named(text)) is not None:
+        return shipped.PREFIX + name
+    return run_folder(text)
 
 
 def run_folder(text: str) -> Path:
@@ -106,19 +130,25 @@ def run_folder(text: str) -> Path:
     Raises:
         RunDirError: there is none.
     """
+    from muzero_wm.agents import shipped
     from muzero_wm.storage.folder import RunDirError
 
     folder = Path(text)
     if folder.is_file():
         raise RunDirError(f"{text}: is a file, expected the folder of a run or of an agent")
-    if not any((folder / name).is_file() for name in ("config.yaml", "model.json")):
+    if not shipped.is_run(folder):
+        found = re.fullmatch(r"(.+?)([@:])(\w+)", text)
+        if found is not None and (name := shipped.named(found[1])) is not None:
+            if found[2] == "@":
+                raise RunDirError(shipped.without_a_run(name, "no checkpoints"))
+            raise RunDirError(f"{text}: simulations are an option here: {found[1]} --simulations {found[3]}")
         there = [str(path.parent) for path in Path("runs").glob("*/config.yaml")]
         reason = (
             "has no config.yaml and no model.json, so it is neither run nor agent"
             if folder.exists()
             else "there is no such run"
         )
-        raise RunDirError(f"{text}: {reason}{did_you_mean(text, there)}")
+        raise RunDirError(f"{text}: {reason}{shipped.hint(text, there)}")
     return folder
 
 

@@ -56,6 +56,8 @@ def grouped(words: Sequence[str]) -> dict[str, list[Path]]:
     Raises:
         UserError: a run is not there, comes twice, or a name stands for nothing.
     """
+    from muzero_wm.agents import shipped
+
     pairs: list[tuple[str, Path]] = []
     for word in words:
         name, equals, folders = word.partition("=")
@@ -64,6 +66,9 @@ def grouped(words: Sequence[str]) -> dict[str, list[Path]]:
         if (named and not name) or not all(parts):
             raise UserError(f"{word!r}: expected RUN or NAME=RUN,RUN, for example wide=runs/wide-0,runs/wide-1")
         for part in parts:
+            if (known := shipped.named(part)) is not None:
+                what = shipped.without_a_run(known, "no learning curve")
+                raise UserError(f"{what}; `muzero-wm arena {part} RUN` rates it beside runs")
             folder = run_folder(part)
             if any(folder.resolve() == other.resolve() for _, other in pairs):
                 raise UserError(f"{part}: comes twice, and every run counts once")

@@ -13,7 +13,7 @@ from muzero_wm.cli.arguments import (
     integer,
     json_argument,
     run_argument,
-    run_folder,
+    run_or_shipped,
     simulations_argument,
 )
 from muzero_wm.cli.lines import tell
@@ -73,7 +73,7 @@ def _checkpoint(text: str) -> Any:
 def _run(args: argparse.Namespace) -> None:
     from muzero_wm.cli.reports import check_writable, progress_bar, write_json
 
-    folder = run_folder(args.run)
+    word = run_or_shipped(args.run)
     check_writable(args.json)
     if args.video is not None:
         from muzero_wm.evaluation.film import check_film
@@ -85,10 +85,10 @@ def _run(args: argparse.Namespace) -> None:
         from muzero_wm.cli.positions import check_options, measure_positions
 
         check_options(args)
-        trained = agent.load(folder, args.checkpoint, device=args.device)
+        trained = agent.load(word, args.checkpoint, device=args.device)
         report = measure_positions(args, trained)
     else:
-        trained = agent.load(folder, args.checkpoint, device=args.device)
+        trained = agent.load(word, args.checkpoint, device=args.device)
         report = _play(args, trained)
     write_json(args.json, report)
     if args.video is not None:

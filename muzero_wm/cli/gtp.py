@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 
-from muzero_wm.cli.arguments import Command, CommandParser, integer, run_argument, run_folder, simulations_argument
+from muzero_wm.cli.arguments import Command, CommandParser, integer, run_argument, run_or_shipped, simulations_argument
 
 
 def _declare(parser: CommandParser) -> None:
@@ -16,7 +16,7 @@ def _declare(parser: CommandParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> None:
-    folder = run_folder(args.run)
+    word = run_or_shipped(args.run, lambda line: print(line, file=sys.stderr))
     # Standard output belongs to the protocol: what libraries print goes the way of complaints.
     sys.stdout.flush()
     protocol = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
@@ -30,7 +30,7 @@ def _run(args: argparse.Namespace) -> None:
 
     try:
         with open(sys.stdin.fileno(), encoding="utf-8", errors="replace", closefd=False) as commands:
-            GtpServer(agent.load(folder), args.simulations, args.seed).serve(commands, write)
+            GtpServer(agent.load(word), args.simulations, args.seed).serve(commands, write)
     except BrokenPipeError:  # whoever asked has gone, and closing must not complain
         os.dup2(os.open(os.devnull, os.O_WRONLY), protocol.fileno())
     finally:

@@ -15,7 +15,7 @@ from typing import Any
 
 from muzero_wm.basis.errors import UserError
 from muzero_wm.basis.planner_package import check_planner
-from muzero_wm.cli import arena, bench, check_env, compare, doctor, envs, evaluate, gtp, play, train
+from muzero_wm.cli import agents, arena, bench, check_env, compare, doctor, envs, evaluate, gtp, play, train
 from muzero_wm.cli.arguments import MISTAKE, OK, build_parser
 from muzero_wm.cli.lines import shown
 
@@ -27,6 +27,7 @@ COMMANDS = {
     "arena": arena.COMMAND,
     "play": play.COMMAND,
     "gtp": gtp.COMMAND,
+    "agents": agents.COMMAND,
     "envs": envs.COMMAND,
     "check-env": check_env.COMMAND,
     "doctor": doctor.COMMAND,

@@ -18,6 +18,7 @@ from typing import Any, get_args
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from muzero_wm.agents import shipped
 from muzero_wm.basis.errors import did_you_mean
 from muzero_wm.config import Config, atari
 from muzero_wm.config.plain_yaml import ConfigError, load_yaml, parse_yaml, read_yaml, short
@@ -153,6 +154,8 @@ def plan_run(
         EnvError: the environment of a new run fails a quick check.
         RunDirError: the run folder cannot be used.
     """
+    if resume:
+        _refuse_shipped(source if run_dir is None else run_dir)
     source, env = _meant(source, env, tell)
     if resume and run_dir is None:
         raise RunDirError("resume: name the run to go on with by its run folder (--run-dir)")
@@ -187,6 +190,12 @@ def _meant(
     if tell is not None:
         tell(f"{text} is an environment, no preset: taken as --env {full_name(text)}.")
     return None, full_name(text)
+
+
+def _refuse_shipped(run: str | Path | None) -> None:
+    """Refuses to go on with a shipped agent, which has nothing to go on from."""
+    if run is not None and not Path(run).exists() and (name := shipped.named(str(run))) is not None:
+        raise RunDirError(f"resume: {shipped.without_a_run(name, 'no checkpoint to go on from')}")
 
 
 def _try_out(env: str, tell: Callable[[str], None] | None) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from muzero_wm import __version__
 from muzero_wm.basis.errors import CheckpointError
+from muzero_wm.storage.checkpoint import SaveError
 from muzero_wm.storage.files import open_regular, write_atomic
 
 if TYPE_CHECKING:
@@ -27,16 +28,18 @@ FORMAT = 1
 _MOST_TEXT, _MOST_WEIGHTS = 64 << 20, 16 << 30
 
 
-def write_agent(folder: Path, weights: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+def write_agent(folder: Path, weights: Mapping[str, Tensor], about: Mapping[str, Any], *, half: bool = False) -> None:
     """Writes both files; a crash in between leaves the old pair, or one that is told to be none.
 
     Args:
         folder: where to, it exists.
         weights: by name, on any device.
         about: plain JSON: "config", "environment" and "updates".
+        half: store weights of float32 as float16, in half the bytes.
 
     Raises:
         OSError: they cannot be written.
+        SaveError: half precision cannot hold a weight.
     """
     import torch
     from safetensors.torch import save
@@ -45,6 +48,8 @@ def write_agent(folder: Path, weights: Mapping[str, Tensor], about: Mapping[str,
     apart = {
         name: torch.clone(each.detach().cpu(), memory_format=torch.contiguous_format) for name, each in weights.items()
     }
+    if half:
+        apart = {name: _halved(name, each) for name, each in apart.items()}
     data = save(apart)
     content = {"format": FORMAT, "muzero_wm": __version__, **about}
     content["weights"] = {"file": WEIGHTS, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
@@ -59,11 +64,12 @@ def read_agent(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         folder: where they are.
 
     Returns:
-        The weights by name, on the CPU, and what `write_agent` was told of them.
+        The weights by name, on the CPU, those of float16 as float32; and what `write_agent` was told of them.
 
     Raises:
         CheckpointError: a file is missing, damaged, too large or does not belong to the other; one line.
     """
+    import torch
     from safetensors import SafetensorError
     from safetensors.torch import load
 
@@ -80,9 +86,22 @@ def read_agent(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if len(data) != size or hashlib.sha256(data).hexdigest() != digest:
         raise CheckpointError(f"{folder / WEIGHTS}: is not the file that {ABOUT} describes, or it is damaged")
     try:
-        return load(data), about
+        weights = load(data)
     except (SafetensorError, ValueError, KeyError) as error:
         raise CheckpointError(f"{folder / WEIGHTS}: cannot be read: {str(error)[:200]}") from None
+    return {name: each.float() if each.dtype == torch.float16 else each for name, each in weights.items()}, about
+
+
+def _halved(name: str, weight: Tensor) -> Tensor:
+    """Returns a weight of float32 as float16, any other as it is."""
+    import torch
+
+    if weight.dtype != torch.float32:
+        return weight
+    small = weight.half()
+    if bool((small.isfinite() != weight.isfinite()).any()):
+        raise SaveError(f"{name}: half precision holds numbers up to 65504, got {float(weight.abs().max()):g}")
+    return small
 
 
 def _read(path: Path, most: int) -> bytes:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from muzero_wm import envs
 from muzero_wm.agent import Agent, load
+from muzero_wm.agents import shipped
 from muzero_wm.basis.errors import UserError, did_you_mean
 from muzero_wm.basis.registry import ENGINES, OPPONENTS, opponent_forms
 from muzero_wm.envs import EnvSpec
@@ -30,7 +31,7 @@ class Entrant:
     Attributes:
         name: its word, with nothing left open: of a run the number of updates and the simulations.
         print: of the weights and settings that a run plays with, "" for others.
-        run: the folder of the run, None for others.
+        run: the folder of the run, or the name of a shipped agent; None for others.
         updates: that the weights of a run have seen.
         seat: makes the player, from a seed.
     """
@@ -67,9 +68,9 @@ def gather(words: Sequence[str], env: str | None = None, simulations: int | None
 
     Args:
         words: RUN, RUN@UPDATES, RUN@best or RUN@all, each with :SIMULATIONS behind it where it is not to search as it
-            was trained (0 is the network alone); "random", "perfect", "mcts:N", a registered opponent; "gtp:COMMAND"
-            and "uci:COMMAND" for programs. A folder wins over a suffix, and RUN/@UPDATES is always a checkpoint; a
-            run whose folder is called like an opponent is written ./random.
+            was trained (0 is the network alone); a shipped agent, with :SIMULATIONS or without; "random", "perfect",
+            "mcts:N", a registered opponent; "gtp:COMMAND" and "uci:COMMAND" for programs. A folder wins over a suffix,
+            and RUN/@UPDATES is always a checkpoint; a run whose folder is called like an opponent is written ./random.
         env: the environment, needed where no run names one.
         simulations: of the runs that say no number of their own.
         device: where their networks compute.
@@ -107,6 +108,15 @@ def gather(words: Sequence[str], env: str | None = None, simulations: int | None
     return Pool(spec, tuple(found[each] for each in sorted(found)), meant)
 
 
+def agent_of(word: str) -> str | None:
+    """Returns the run or shipped agent in a word of `gather`, without checkpoint and simulations; None for others.
+
+    Raises:
+        UserError: the word stands for nobody.
+    """
+    return None if word.partition(":")[0] in OPPONENTS.names else _parts(word)[0]
+
+
 def _of_word(word: str, spec: EnvSpec) -> Entrant:
     """Returns an opponent or a program, once made to see whether it exists."""
     release(opponent_from_name(word, spec))
@@ -141,6 +151,10 @@ def _agents(word: str, simulations: int | None, device: str) -> list[tuple[Agent
     """Returns the agents that a word stands for, each with its folder, its simulations and if it is a checkpoint."""
     folder, which, count = _parts(word)
     count = simulations if count is None else count
+    if (name := shipped.named(folder)) is not None:
+        if which != "last":
+            raise UserError(shipped.without_a_run(name, "no checkpoints"))
+        return [(load(shipped.PREFIX + name, device=device), Path(shipped.word(name)), count, False)]
     checkpoints = Path(folder) / "checkpoints"
     steps: list[Which] = [which]  # type: ignore[list-item]
     if which == "all":
@@ -170,12 +184,12 @@ def _parts(word: str) -> tuple[str, str, int | None]:
         raise UserError(f"{folder}: has no config.yaml and no model.json, so it is neither run nor agent")
     there = [str(path.parent) for path in Path("runs").glob("*/config.yaml")]
     forms = ", ".join(opponent_forms(engines=True))
-    hint = did_you_mean(folder, there) or did_you_mean(word, OPPONENTS.names)
+    hint = did_you_mean(word, OPPONENTS.names) or shipped.hint(folder, there)
     raise UserError(
         f"unknown player {word!r}: expected a run folder (RUN, RUN@UPDATES, RUN@best or RUN@all, each with "
-        f":SIMULATIONS or without), {forms}{hint}"
+        f":SIMULATIONS or without), a shipped agent, {forms}{hint}"
     )
 
 
 def _is_run(folder: str) -> bool:
-    return any((Path(folder) / name).is_file() for name in ("config.yaml", "model.json"))
+    return shipped.is_run(Path(folder)) or shipped.named(folder) is not None
