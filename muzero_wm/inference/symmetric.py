@@ -15,6 +15,7 @@ from muzero_wm.envs.base import Symmetry
 from muzero_wm.envs.boards.board import BoardGame
 from muzero_wm.inference.inference import Arrays, InferenceModel, RecurrentFn, Session
 from muzero_wm.inference.rules import Evaluator, RulesSession
+from muzero_wm.model.world_model import WorldModel
 
 
 class Opinion(NamedTuple):
@@ -52,6 +53,10 @@ class SymmetricModel:
     def q_scale(self) -> float:
         """Returns which differences of q count as large in a search; see `InferenceModel`."""
         return self.network.q_scale
+
+    def refresh(self, model: WorldModel) -> None:
+        """Replaces the weights by a snapshot of `model`; no search may be running."""
+        self.network.refresh(model)
 
     def initial(self, observation: NDArray) -> Opinion:
         """Evaluates observations.

@@ -106,6 +106,41 @@ def all_sides(
     return np.mean(odds, axis=0), float(np.mean(values)), float(np.mean(rewards))
 
 
+@pytest.mark.parametrize("algorithm", ["gumbel", "puct"])
+def test_a_search_by_the_rules_sees_all_sides_too(algorithm: str) -> None:
+    spec = make_spec("connect4")
+    search = {"algorithm": algorithm, "num_simulations": 12, "symmetries": True, "model": "rules"}
+    planner = Planner(InferenceModel(make_model("conv"), backend="eager"), spec, SearchConfig.model_validate(search))
+    env = envs.make("connect4", 20, 3, random_openings=1.0, max_random_plies=4)
+    step, mirrored = env.reset(), envs.make("connect4", 20, 3)
+    assert env.states is not None
+    # the same stones in the mirrored columns: bit 7x + h of a set is column x at height h
+    columns = (env.states[:, 2:, None] >> (7 * np.arange(7))) & 127
+    there = mirrored.game.first_states(20)  # type: ignore[attr-defined]
+    there[:] = env.states
+    there[:, 2:] = (columns << (7 * np.arange(6, -1, -1))).sum(2)
+    plain = planner.search(step.observation, step.legal_actions, 0, states=env.states)
+    flipped = turned(step.observation, spec.symmetries[1])
+    other = planner.search(flipped, step.legal_actions[:, ::-1], 0, states=there)
+    same = (other.visit_counts == plain.visit_counts[:, ::-1]).all(1)
+    assert same.mean() >= 0.8
+    np.testing.assert_allclose(other.root_value[same], plain.root_value[same], atol=1e-4)
+
+
+def test_new_weights_are_seen_from_all_sides() -> None:
+    """Reanalyze searches with the teacher of now."""
+    network = InferenceModel(make_model("conv"), backend="eager")
+    planner = Planner(network, make_spec("connect4"), SearchConfig(symmetries=True))
+    observation, _ = positions("connect4", 4)
+    before = planner.network.initial(observation).value.copy()
+    other = make_model("conv")
+    with torch.no_grad():
+        for weight in other.parameters():
+            weight.mul_(1.5)
+    planner.network.refresh(other)
+    assert not np.allclose(planner.network.initial(observation).value, before)
+
+
 def test_games_without_symmetries_are_seen_from_one_side() -> None:
     planner = Planner(
         InferenceModel(make_model("pixels"), backend="eager"), make_spec("image-3x21x33"), SearchConfig(symmetries=True)
