@@ -194,7 +194,7 @@ class Actor:
     def _search(self, step: Step, full: bool) -> SearchResult:
         search, acting = self.config.search, self.config.acting
         keys = stream_keys(self.config.seed, "search", np.asarray(self._slots), self._moves)
-        noise = self._exploration.noise * full
+        noise = self._exploration.noise
         temperature = np.where(self._length < search.temperature_moves, search.temperature * noise, 0.0)
         roots = len(self._slots)
         try:

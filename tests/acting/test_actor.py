@@ -248,14 +248,14 @@ def test_rows_hold_long_episodes_whole_where_targets_wait_for_the_end() -> None:
     assert rows.length.tolist() == [300, 0]
 
 
-def test_a_share_of_the_moves_is_searched_in_full_and_the_rest_quickly_and_without_noise() -> None:
+def test_a_share_of_the_moves_is_searched_in_full_and_the_rest_quickly() -> None:
     config = small("connect4", full_search_share=0.3, quick_simulations=3)
     actor = Actor(config, model_for(config))
     visits, search = [], actor.planner.search
 
     def watched(*args: object, **options: object) -> object:
         result = search(*args, **options)  # type: ignore[arg-type]
-        visits.append((int(result.visit_counts.sum(1).max()), bool(np.any(options["gumbel_scale"]))))
+        visits.append((int(result.visit_counts.sum(1).max()), bool(options["explore"])))
         return result
 
     actor.planner.search = watched  # type: ignore[method-assign, assignment]

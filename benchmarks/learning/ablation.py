@@ -1,11 +1,13 @@
-"""Compares what is stored as the value of a searched position: `search.stored_value`, by variant and seed.
+r"""Compares settings: arms of the same budget, by seed, measured in the same way.
 
-Every run has the same number of updates, so it does not matter what else the machine does. Finished runs are kept below
-`--run-dir` with their figures and are not made again: the command can be stopped and started anew. For example:
+Finished runs are kept below `--run-dir` with their figures and are not made again: the command can be stopped and
+started anew. With a budget of updates it does not matter what else the machine does; one of minutes says what a setting
+is worth for the same work, and wants the machine for itself. For example:
 
-    python benchmarks/learning/stored_value.py tictactoe --updates 700 --seeds 0 1 2
-    python benchmarks/learning/stored_value.py connect4 --updates 1000 --seeds 0 1 2
-    python benchmarks/learning/stored_value.py cartpole --updates 1500 --set replay.bootstrap=search
+    python benchmarks/learning/ablation.py tictactoe --updates 700 --arm mean search.stored_value=mean \
+        --arm improved search.stored_value=improved
+    python benchmarks/learning/ablation.py connect4 --minutes 8 --seeds 0 --games 0 \
+        --set acting.process=false inference.workers=1 --arm all replay.window=1 --arm quarter replay.window=0.25
 
 Boards of known values tell the error of the network's value (root mean square and mean; true are -1, 0, 1), the share
 of moves that keep the outcome, with search and without, and games; one player tells returns.
@@ -33,8 +35,7 @@ from muzero_wm.evaluation.minimax import minimax_table
 from muzero_wm.evaluation.solved import share_kept, solved_positions
 from muzero_wm.training import train
 
-VARIANTS = ("mean", "improved")
-POSITIONS, GAMES = 600, 100
+POSITIONS = 600
 
 
 def value_error(agent: Agent) -> dict[str, float]:
@@ -52,8 +53,8 @@ def value_error(agent: Agent) -> dict[str, float]:
     return {"value rmse": float(np.sqrt(np.mean(error**2))), "value bias": float(error.mean())}
 
 
-def measure(agent: Agent, seed: int) -> dict[str, float]:
-    """Returns the figures of one agent."""
+def measure(agent: Agent, seed: int, games: int) -> dict[str, float]:
+    """Returns the figures of one agent; `games` of Connect Four against mcts:1000."""
     name = agent.spec.name
     if name == "tictactoe":
         report = evaluate(agent, "perfect", games=2, seed=seed)["exhaustive"]
@@ -61,51 +62,58 @@ def measure(agent: Agent, seed: int) -> dict[str, float]:
         return value_error(agent) | {"lines lost": report["losses"], "lines lost, raw": raw["losses"]}
     if name == "connect4":
         kept = share_kept(agent, 64, count=POSITIONS)
-        won = evaluate(agent, "mcts:1000", games=GAMES, simulations=64, seed=seed)
-        figures = {"kept": kept["share_kept"], "kept, raw": kept["raw_policy"], "score": won["score"]}
+        figures = {"kept": kept["share_kept"], "kept, raw": kept["raw_policy"]}
+        if games:
+            figures["score"] = evaluate(agent, "mcts:1000", games=games, simulations=64, seed=seed)["score"]
         return value_error(agent) | figures
     report = evaluate(agent, games=64, seed=seed)
     return {"return": report["mean_return"], "return, raw": report["raw_policy"]["mean_return"]}
 
 
-def run(args: argparse.Namespace, variant: str, seed: int) -> dict[str, float]:
+def run(args: argparse.Namespace, arm: str, settings: list[str], seed: int) -> dict[str, float]:
     """Trains and measures one agent, or reads what was measured."""
-    folder: Path = args.run_dir / f"{args.preset}-{variant}-{seed}"
+    folder: Path = args.run_dir / f"{args.preset}-{arm}-{seed}"
     kept = folder / "figures.json"
     if kept.exists():
         figures: dict[str, float] = json.loads(kept.read_text())
         return figures
-    overrides = [f"search.stored_value={variant}", "run.tensorboard=false", *args.set]
-    config = load_config(args.preset, seed=seed, overrides=overrides, max_updates=args.updates)
+    overrides = ["run.tensorboard=false", *args.set, *settings]
+    budget = {"max_updates": args.updates, "max_minutes": args.minutes}
+    config = load_config(args.preset, seed=seed, overrides=overrides, **budget)
     agent = train(config, folder, resume=(folder / "checkpoints").exists())
-    figures = measure(agent, seed)
+    figures = {"updates": agent.updates} | measure(agent, seed, args.games)
     kept.write_text(json.dumps(figures))
     return figures
 
 
 def main() -> None:
-    """Prints a row for each run and each variant."""
+    """Prints a row for each run and each arm."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("preset")
-    parser.add_argument("--updates", type=int, required=True)
+    budget = parser.add_mutually_exclusive_group(required=True)
+    budget.add_argument("--updates", type=int)
+    budget.add_argument("--minutes", type=float)
+    parser.add_argument("--arm", action="append", nargs="+", required=True, metavar="NAME A.B=C")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
-    parser.add_argument("--run-dir", type=Path, default=Path("runs/stored_value"))
-    parser.add_argument("--set", action="extend", nargs="+", default=[], metavar="A.B=C")
+    parser.add_argument("--games", type=int, default=100, help="of Connect Four against mcts:1000, 0: none")
+    parser.add_argument("--run-dir", type=Path, default=Path("runs/ablation"))
+    parser.add_argument("--set", action="extend", nargs="+", default=[], metavar="A.B=C", help="in all arms")
     args = parser.parse_args()
-    rows: dict[str, list[dict[str, Any]]] = {variant: [] for variant in args.variants}
+    arms = {name: settings for name, *settings in args.arm}
+    rows: dict[str, list[dict[str, Any]]] = {arm: [] for arm in arms}
     for seed in args.seeds:
-        for variant in args.variants:
-            rows[variant].append(run(args, variant, seed))
-    names = list(rows[args.variants[0]][0])
-    table = Table(title=f"{args.preset}, {args.updates} updates", caption=describe())
-    for name in ("stored", "seed", *names):
+        for arm, settings in arms.items():
+            rows[arm].append(run(args, arm, settings, seed))
+    names = list(next(iter(rows.values()))[0])
+    amount = f"{args.updates} updates" if args.updates else f"{args.minutes:g} minutes"
+    table = Table(title=f"{args.preset}, {amount}", caption=describe())
+    for name in ("arm", "seed", *names):
         table.add_column(name, justify="right")
-    for variant, figures in rows.items():
+    for arm, figures in rows.items():
         for seed, row in zip(args.seeds, figures, strict=True):
-            table.add_row(variant, str(seed), *(f"{row[name]:.3f}" for name in names))
+            table.add_row(arm, str(seed), *(f"{row[name]:.4g}" for name in names))
         means = (statistics.fmean(row[name] for row in figures) for name in names)
-        table.add_row(variant, "mean", *(f"{mean:.3f}" for mean in means), style="bold", end_section=True)
+        table.add_row(arm, "mean", *(f"{mean:.4g}" for mean in means), style="bold", end_section=True)
     Console(width=140).print(table)
 
 
