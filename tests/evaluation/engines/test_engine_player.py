@@ -317,10 +317,11 @@ def test_uci_is_spoken_with_the_vertices_of_another_board() -> None:
 
 
 def test_an_evaluation_names_what_was_given_up_and_ends_its_engines(capsys: pytest.CaptureFixture[str]) -> None:
+    before = descendants(os.getpid())  # what starts other tests' programs may be there
     report = evaluate(FirstLegalAgent(GO), toy("go(board_size=5)", "crash", "4"), games=2, opening_plies=0)
     assert [each["by"] for each in report["forfeits"]] == ["opponent", "opponent"]
     assert (report["wins"], report["raw_policy"]["wins"]) == (2, 2)
-    assert not descendants(os.getpid())
+    assert not descendants(os.getpid()) - before
     print_evaluation(report)
     shown = " ".join(capsys.readouterr().out.split())
     assert "games were given up by the opponent: ended with exit code 1; its last words: 'a bug in the engine'" in shown
