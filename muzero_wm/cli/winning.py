@@ -25,18 +25,18 @@ def line_through(stones: NDArray[np.int8], last: Cell) -> frozenset[Cell]:
 
 
 def chain_across(stones: NDArray[np.int8], last: Cell) -> frozenset[Cell]:
-    """Returns a shortest chain of one player's stones between two opposite edges of a board of hexagons.
+    """Returns a shortest chain of one player's stones between that player's edges of a board of hexagons.
 
     Args:
-        stones: [H, W], 0 where nobody's lies.
+        stones: [H, W], 0 where nobody's lies, 1 the first player's, who joins top and bottom, 2 the second's.
         last: a cell with a stone of that player.
 
     Returns:
         Its cells; none where there is no chain.
     """
     mine = stones == stones[last]
-    if chain := _downwards(mine):
-        return frozenset(chain)
+    if stones[last] == 1:
+        return frozenset(_downwards(mine))
     return frozenset((row, column) for column, row in _downwards(mine.T))
 
 
