@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -116,6 +117,54 @@ def test_ascii_is_enough(agent: Agent) -> None:
     _, screen = game(agent, typed, encoding="ascii")
     assert "(O)" in screen or "(X)" in screen
     assert "'\\xe9'" in screen
+
+
+def untrained(name: str) -> Agent:
+    """Returns an agent of a game that has learnt nothing."""
+    config, spec = load_config("debug", overrides=EAGER), envs.spec(name)
+    return Agent(config, spec, WorldModel(config.model, spec), 0)
+
+
+def test_moves_that_are_no_cells_are_named() -> None:
+    """A pass and a swap can be found out about, and the short word is enough."""
+    _, screen = game(untrained("hex(board_size=3, swap=true)"), ["?", "z", "swap", "s"], seat="second")
+    assert "You may also play swap-pieces." in screen
+    assert "A move is " in screen and screen.count(", swap-pieces, ") == 2
+    assert " swap-pieces  2. " in screen
+    _, screen = game(untrained("go(board_size=3)"), ["z", "z9", "pass"])
+    assert "Expected a move such as a3, pass, h" in screen and "You may also" not in screen
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "ending"),
+    [
+        # the first player has all nine points, for every stone of it was set while the other passed
+        ("go(board_size=3, komi=5.5)", ["b2", "pass"], "You win by 3.5 points, all stones alive."),
+        ("go(board_size=3, komi=10.5)", ["b2", "pass"], "The agent wins by 1.5 points, all stones alive."),
+        ("go(board_size=3, komi=9)", ["b2", "pass"], "A draw."),
+    ],
+)
+def test_go_ends_with_the_margin(name: str, typed: list[str], ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    agent = untrained(name)
+    search = agent.search
+
+    def passing(observation: NDArray[np.float32], legal: NDArray[np.bool_], *args: object, **options: object) -> object:
+        only = np.zeros_like(legal)
+        only[:, -1] = True
+        return search(observation, only, *args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(agent, "search", passing)
+    _, screen = game(agent, typed)
+    assert ending in screen
+
+
+def test_othello_ends_with_the_margin() -> None:
+    _, screen = game(untrained("othello(board_size=4)"), [str(move) for _ in range(17) for move in range(1, 18)])
+    found = re.search(r"(You win|The agent wins) by (\d+) discs\.|A draw\.", screen)
+    assert found is not None
+    rows = [line.split("│")[1:5] for line in screen.splitlines() if re.match(r" \d │", line)][-4:]
+    discs = "".join(cell for row in rows for cell in row)
+    assert int(found[2] or 0) == abs(discs.count("●") - discs.count("○"))
 
 
 def test_the_end_of_the_input_and_ctrl_c_leave(agent: Agent) -> None:

@@ -21,6 +21,8 @@ from muzero_wm.envs import EnvError
 from muzero_wm.envs.boards.board import BoardGame
 from muzero_wm.envs.boards.kernels import PLIES
 from muzero_wm.envs.naming.naming import parse_name
+from muzero_wm.evaluation.engines.notation import BoardNotation
+from muzero_wm.evaluation.engines.position import area
 
 SEATS = ("first", "second")
 _LIBRARIES = ("gym", "openspiel", "pettingzoo", "minatar", "ale")  # their boards may be shown in any way
@@ -148,9 +150,11 @@ class _Game:
         if self.fresh:
             self.show()
             if self.over:
-                self.say({1: "You win.", 0: "A draw.", -1: "The agent wins."}[self.result])
-            elif not self.legal[: self.shape.height * self.shape.width].any():
+                self.say({1: "You win{}.", 0: "A draw.", -1: "The agent wins{}."}[self.result].format(self.margin()))
+            elif not self.legal[: self.cells].any():
                 self.say(f"There is only {self.word(int(self.legal.argmax()))}.")
+            elif others := [word for word in self.others if word != "pass"]:
+                self.say(f"You may also play {' or '.join(others)}.")
             self.fresh = False
         prompt = "n, x, u, s or ? (Enter leaves): " if self.over else "Your move: "
         try:
@@ -201,8 +205,29 @@ class _Game:
     def listed(self, most: int) -> str:
         """Returns some legal moves as one types them."""
         moves = np.flatnonzero(self.legal).tolist()
-        words = [str(move + 1) if self.shape.numbered else self.word(move) for move in moves]
-        return ", ".join(words[:most]) + (f" and {len(words) - most} more" if 1 < most < len(words) else "")
+        words = [str(move + 1) if self.shape.numbered else self.word(move) for move in moves if move < self.cells]
+        listed = ", ".join(words[:most]) + (f" and {len(words) - most} more" if 1 < most < len(words) else "")
+        return ", ".join([listed] * bool(words) + self.others)
+
+    @property
+    def cells(self) -> int:
+        """How many cells there are; moves with higher numbers set no stone of their own."""
+        return self.shape.height * self.shape.width
+
+    @property
+    def others(self) -> list[str]:
+        """The legal moves that are no cells, such as the pass, as one types them."""
+        return [self.word(move) for move in np.flatnonzero(self.legal).tolist() if move >= self.cells]
+
+    def margin(self) -> str:
+        """Returns by how much the game was won, where that is counted."""
+        seats = self.stones.astype(np.int64) - 1
+        match self.shape.notation:
+            case BoardNotation(game="go", komi=float(komi)):
+                return f" by {abs(area(seats) - komi):g} points, all stones alive"
+            case BoardNotation(game="othello"):
+                return f" by {abs(int((seats == 0).sum() - (seats == 1).sum()))} discs"
+        return ""
 
     @property
     def legal(self) -> np.ndarray:
@@ -294,7 +319,7 @@ class _Game:
         said = f"A move is {self.listed(1)}"
         if self.shape.notation is not None:
             first = int(np.flatnonzero(self.legal)[0]) if self.legal.any() else 0
-            said += f" or {self.word(first)}" if self.shape.numbered else f", or its number {first + 1}"
+            said += f" or {self.word(first)}" if self.shape.numbered else f", or a number such as {first + 1}"
         self.say(f"{said}. (X) on the board is the last move, [X] has won, + can be played at, 1 is the best hint.")
         self.say(_COMMANDS)
 

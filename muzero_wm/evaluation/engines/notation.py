@@ -16,6 +16,7 @@ _WITH_I = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 _VERTEX = re.compile(r"([A-Z])([1-9][0-9]?)?")
 _KNOWN = "the built-in boards and openspiel:go, othello, hex, connect_four, tic_tac_toe, gomoku, mnk and chess"
 _SWAP = "swap-pieces"  # as the Hex Text Protocol has it: the stone changes colour and is mirrored
+_SWAPS = (_SWAP.upper(), "SWAP")  # people and some programs leave the kind out
 
 
 class Notation(Protocol):
@@ -89,14 +90,14 @@ class BoardNotation:
         return [self.word(action, moves[:ply]) for ply, action in enumerate(moves)]
 
     def action(self, word: str, before: Sequence[int]) -> int | None:
-        """Returns the action of a vertex in upper or lower case, of "pass" or of "swap-pieces".
+        """Returns the action of a vertex in upper or lower case, of "pass" or of "swap-pieces", "swap" for short.
 
         Where stones fall the column alone is enough, and a vertex at which no stone comes to lie is none.
         """
         word = word.upper()
         if word == "PASS":
             return self.passing
-        if word == _SWAP.upper():
+        if word in _SWAPS:
             return self.swapping
         found = _VERTEX.fullmatch(word)
         if found is None or found[1] not in self.letters[: self.width]:
