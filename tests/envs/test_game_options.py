@@ -27,6 +27,7 @@ from muzero_wm.evaluation.uct import uct_visits
         ("hex(swap=True, board_size=11)", "hex(swap=true)"),
         ("go(komi=7.0)", "go"),
         ("go(komi=-2.5, board_size=5)", "go(board_size=5, komi=-2.5)"),
+        ("go(komi=-0.0, board_size=5)", "go(board_size=5, komi=0)"),
     ],
 )
 def test_a_game_has_one_name(said: str, name: str) -> None:

@@ -75,7 +75,9 @@ def checked_options(name: EnvName, options: Options) -> dict[str, Any]:
     for key, value in name.options.items():
         if not options[key].takes(value):
             raise EnvError(f"{name.text}: {key} must be {options[key].values}, got {value!r:.40}")
-    return {key: type(option.default)(name.options.get(key, option.default)) for key, option in options.items()}
+    values = {key: type(option.default)(name.options.get(key, option.default)) for key, option in options.items()}
+    # -0.0 is 0.0, and is not to be written otherwise
+    return {key: abs(value) if value == 0 and isinstance(value, float) else value for key, value in values.items()}
 
 
 def canonical_name(target: str, values: Mapping[str, Any], options: Options) -> str:
