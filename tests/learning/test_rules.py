@@ -114,6 +114,7 @@ def test_an_agent_is_exported_loaded_and_asked_with_states(tmp_path: Path) -> No
     with pytest.raises(UserError, match="pass states="):
         agent.search(step.observation)
     assert env.states is not None
+    assert np.array_equal(agent.search(step.observation, states=env.states.tolist()).visit_counts, visits[0])
     assert agent.act(step.observation[0], state=env.states[0]) == again.act(step.observation[0], state=env.states[0])
 
 
