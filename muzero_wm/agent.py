@@ -84,7 +84,7 @@ class Agent:
         legal_actions: ArrayLike | None = None,
         num_simulations: int | None = None,
         *,
-        states: NDArray[np.int64] | None = None,
+        states: ArrayLike | None = None,
         rng: int | np.random.Generator | NDArray[np.uint64] = 0,
         gumbel_scale: float = 0.0,
         leaves_per_step: int | Literal["auto"] = 1,
@@ -118,7 +118,7 @@ class Agent:
             observations,
             legal,
             rng,
-            states=states,
+            states=None if states is None else np.asarray(states),
             num_simulations=num_simulations,
             gumbel_scale=gumbel_scale,
             leaves_per_step=leaves_per_step,
@@ -149,7 +149,7 @@ class Agent:
         legal_actions: ArrayLike | None = None,
         *,
         info: Any = None,
-        state: NDArray[np.int64] | None = None,
+        state: ArrayLike | None = None,
     ) -> Any:
         """Returns the searched, greedy action for one observation, in the language of the environment.
 

@@ -180,6 +180,7 @@ class Actor:
             self._exploration.forget(done)
             self._step = step
             self._moves += 1
+        learnt = {"acting/policy_entropy": entropy / searched} if searched else {}
         observation, final_value, to_play = (np.concatenate(parts) for parts in zip(*ends, strict=True))
         return Played(
             steps={name: np.stack([row[name] for row in rows]) for name in rows[0]},
@@ -188,7 +189,7 @@ class Actor:
             final_observation=observation,
             final_value=final_value,
             final_to_play=to_play,
-            stats={"acting/policy_entropy": entropy / max(searched, 1), "acting/abs_root_value": value / steps},
+            stats={"acting/abs_root_value": value / steps} | learnt,
         )
 
     def _search(self, step: Step, full: bool) -> SearchResult:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from muzero_wm.basis.errors import one_line
 from muzero_wm.envs.base import EnvError, EnvSpec
 from muzero_wm.replay.frames import stored_whole
+from muzero_wm.replay.packs import KEPT
 from muzero_wm.replay.room import Room, step_layout
 from muzero_wm.replay.trajectory import Trajectories
 
@@ -280,7 +281,7 @@ class OpenEpisodes:
             raise EnvError(problem)
         for name, column in self._columns.items():
             if name not in state:
-                raise EnvError(f"the checkpoint's unfinished episodes hold no {name}; a run keeps its learning.terms")
+                raise EnvError(f"the checkpoint's unfinished episodes hold no {name}; {KEPT}")
             column[:, :width][inside] = np.asarray(state[name])
         # runs of earlier versions kept whole episodes, and did not count moves here
         self._repeated[:] = np.asarray(state.get("repeated", 0))

@@ -78,6 +78,8 @@ class ReplayBuffer:
         self._head = 0  # slot that is written next
         self._used = 0
         self._num_steps = 0
+        self._kept_steps = 0  # of those, and of those that are not drawn
+        self._ahead = max(targets_reach(config), 1)  # steps before a cut that the next segment holds again
         self.total_steps = 0
         self.total_episodes = 0
         self._undo: UndoLog | None = None
@@ -132,9 +134,9 @@ class ReplayBuffer:
         self.total_steps += data.num_steps
         self.total_episodes += int((~data.cut).sum())
         wanted = max(self.config.min_steps, self.config.window * self.total_steps)
-        while self._num_steps > wanted:
+        while self._kept_steps > wanted:
             oldest = self._oldest()
-            if self._steps_in(oldest) > self._num_steps - wanted:
+            if self._played_in(oldest) > self._kept_steps - wanted:
                 break
             self._evict(oldest)
 
@@ -160,8 +162,8 @@ class ReplayBuffer:
         self._put("cut", where, cut)
         # before a cut, what looks beyond it is sampled in the next segment, which begins with it; where targets look
         # for an end that did not come, returns end with the value there, as at a truncation
-        sampled = to_end >= np.where(cut, max(targets_reach(self.config), 1), 1)
-        sampled &= position >= np.repeat(data.lead[part], slots_of)
+        played = to_end >= np.where(cut, self._ahead, 1)
+        sampled = played & (position >= np.repeat(data.lead[part], slots_of))
         # where there is no policy to learn, a position is seen on the way from the one before
         sampled &= data.policy[begin:end].any(axis=1)
         self._put("priority", where, np.where(sampled, priority, 0.0))
@@ -169,6 +171,7 @@ class ReplayBuffer:
             leads = leads_to_reward(data.reward[begin:end], to_end, self.config.unroll_steps)
             self._put("rewarding", where, (sampled & leads).astype(np.float64))
         self._num_steps += int(sampled.sum())
+        self._kept_steps += int(played.sum())
         self._segments.extend(int(n) for n in slots_of)
         self._packs.append(where)
         self._head = (self._head + count) % self.capacity
@@ -178,14 +181,15 @@ class ReplayBuffer:
         """Returns the slots of the oldest segment."""
         return (self._head - self._used + np.arange(self._segments[0])) % self.capacity
 
-    def _steps_in(self, slots: NDArray[np.int64]) -> int:
-        """Returns how many of the slots can be sampled."""
-        return int((self._tree.get(slots) > 0.0).sum())
+    def _played_in(self, slots: NDArray[np.int64]) -> int:
+        """Returns how many steps the slots hold, drawn or not; those that the next segment holds again count there."""
+        return int((self.ring["to_end"][slots] >= np.where(self.ring["cut"][slots], self._ahead, 1)).sum())
 
     def _evict(self, oldest: NDArray[np.int64]) -> None:
         """Takes the oldest segment out."""
         self._segments.popleft()
-        self._num_steps -= self._steps_in(oldest)
+        self._num_steps -= int((self._tree.get(oldest) > 0.0).sum())
+        self._kept_steps -= self._played_in(oldest)
         for name in self._trees():
             self._put(name, oldest, np.zeros(len(oldest)))
         self._used -= len(oldest)
@@ -287,7 +291,9 @@ class ReplayBuffer:
         if self.config.priority_exponent == 0.0:
             return
         priorities = (np.abs(td_errors.astype(np.float64)) + PRIORITY_FLOOR) ** self.config.priority_exponent
-        self._put("priority", slots, priorities)
+        # `terminal_fraction` moves samples to steps that are not drawn by themselves, and these stay so
+        drawn = self._tree.get(slots) > 0.0
+        self._put("priority", slots[drawn], priorities[drawn])
 
     def renew(self, slots: NDArray[np.int64], policy: NDArray[np.float32], value: NDArray[np.float32]) -> None:
         """Replaces stored policy targets and root values.
@@ -330,7 +336,7 @@ class ReplayBuffer:
     def mark(self) -> None:
         """Remembers this moment for `rewind`; from here on overwritten values are kept until the next mark."""
         self._undo = UndoLog()
-        names = ("_head", "_used", "_num_steps", "total_steps", "total_episodes")
+        names = ("_head", "_used", "_num_steps", "_kept_steps", "total_steps", "total_episodes")
         self._marked = {name: getattr(self, name) for name in names} | {"_segments": self._segments.copy()}
 
     def rewind(self) -> None:
@@ -418,7 +424,7 @@ class ReplayBuffer:
             self._rewarding = SumTree(self.capacity)
             self._rewarding.update(order, leads.astype(np.float64))
         self._segments = deque(segments)
-        self._num_steps = int((priority > 0.0).sum())
+        self._num_steps, self._kept_steps = int((priority > 0.0).sum()), self._played_in(order)
         ended = int(((self.ring["to_end"][order] == 0) & ~self.ring["cut"][order]).sum())
         if total_episodes < ended or total_steps < self.num_steps:
             raise ValueError(f"counters {total_steps}, {total_episodes} are smaller than what is stored")

@@ -21,6 +21,7 @@ from muzero_wm.basis.packs import EpisodePack
 from muzero_wm.envs.base import EnvSpec
 from muzero_wm.replay.frames import reach_back, stored_whole
 
+KEPT = "a run keeps its learning.terms, and by rules whether replay.reanalyze_fraction is 0"
 # A pack of this share of the ring takes in no other.
 _LARGE = 16
 _DERIVED = ("to_end", "since")  # follow from the lengths of the episodes
@@ -181,9 +182,9 @@ class Packs:
     def _checked_lengths(self, arrays: Mapping[str, NDArray]) -> NDArray[np.int64]:
         """Returns the slots of each episode of a pack whose arrays are what this ring holds."""
         if missing := sorted(self._layout.keys() - arrays.keys()):
-            raise ValueError(f"a pack of episodes holds no {missing[0]}; a run keeps its learning.terms")
-        if set(arrays) != {*self._layout, "lengths"}:
-            raise ValueError(f"a pack of episodes holds {sorted(arrays)[:12]}")
+            raise ValueError(f"a pack of episodes holds no {missing[0]}; {KEPT}")
+        if further := sorted(arrays.keys() - {*self._layout, "lengths"}):
+            raise ValueError(f"a pack of episodes holds {further[0]}, which this run does not store; {KEPT}")
         lengths = np.asarray(arrays["lengths"])
         if lengths.ndim != 1 or lengths.dtype.kind != "i" or not len(lengths) or lengths.min() < 2:
             raise ValueError("expected episodes of two slots or more")

@@ -268,6 +268,18 @@ def test_a_share_of_the_moves_is_searched_in_full_and_the_rest_quickly() -> None
     assert played.stats["acting/policy_entropy"] > 0.0
 
 
+def test_a_round_without_a_full_search_says_nothing_of_policies() -> None:
+    """An entropy of 0 would say that nothing is tried any more."""
+    config = small("tictactoe", full_search_share=0.3, quick_simulations=3)
+    actor, kinds = Actor(config, model_for(config)), set()
+    for _ in range(20):
+        played = actor.play(1)
+        full = bool(played.steps["policy"].any())
+        assert ("acting/policy_entropy" in played.stats) == full
+        kinds.add(full)
+    assert kinds == {True, False}
+
+
 def test_positions_without_a_full_search_are_learnt_from_on_the_way_only() -> None:
     """They are not drawn, their policies are masked, and their values count."""
     config = small("connect4", full_search_share=0.3)

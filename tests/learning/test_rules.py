@@ -114,6 +114,7 @@ def test_an_agent_is_exported_loaded_and_asked_with_states(tmp_path: Path) -> No
     with pytest.raises(UserError, match="pass states="):
         agent.search(step.observation)
     assert env.states is not None
+    assert np.array_equal(agent.search(step.observation, states=env.states.tolist()).visit_counts, visits[0])
     assert agent.act(step.observation[0], state=env.states[0]) == again.act(step.observation[0], state=env.states[0])
 
 
@@ -147,6 +148,15 @@ def test_positions_that_are_searched_again_are_those_that_were_seen(tmp_path: Pa
     assert rounds > 3
     logged = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert max(line.get("replay/reanalyzed", 0) for line in logged) > 0
+
+
+@pytest.mark.parametrize("before", ["0", "0.5"])
+def test_whether_positions_are_stored_stays_as_it_was(tmp_path: Path, before: str) -> None:
+    """A run that goes on with another share is told what it must keep."""
+    after = {"0": "0.5", "0.5": "0"}[before]
+    train(config("tictactoe", f"replay.reanalyze_fraction={before}", updates=8), tmp_path)
+    with pytest.raises(UserError, match=r"state.*by rules whether replay\.reanalyze_fraction is 0"):
+        train(config("tictactoe", f"replay.reanalyze_fraction={after}", updates=16), tmp_path, resume=True)
 
 
 def test_an_agent_with_dynamics_can_be_searched_by_the_rules(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from muzero_wm.inference.backends.base import Inference
 from muzero_wm.inference.inference import InferenceModel
 from muzero_wm.inference.rules import RulesSession
 from muzero_wm.planning.planner import Planner
+from tests.envs.test_game_options import SHARES
 from tests.model.models import make_model, make_spec
 from tests.planning.test_planner import assert_same
 
@@ -312,3 +313,18 @@ def test_what_states_must_be_is_said_in_one_line() -> None:
 def test_rules_that_are_not_known_are_refused() -> None:
     with pytest.raises(UserError, match=r"search\.model: rules needs them: gym:CartPole-v1 is no board game"):
         planner(Oracle(even), "gym:CartPole-v1")
+
+
+def test_a_result_between_win_and_loss_is_what_the_edge_earns() -> None:
+    """The last move of a game that is scored earns its score, as it does in the environment."""
+    row = SHARES.play(SHARES.first_states(1), [1])
+
+    def nothing(observation: NDArray[Any]) -> tuple[NDArray[np.float32], float]:
+        return np.zeros(5, np.float32), 0.0
+
+    session = RulesSession(Oracle(nothing), SHARES)
+    _, _, recurrent_fn = session.start(np.repeat(row, 3, axis=0), 2, -1.0)
+    reward, discount, _, value = recurrent_fn(np.zeros(3, np.int32), np.arange(3, dtype=np.int32), 1)
+    assert reward.tolist() == SHARES.outcome(SHARES.play(np.repeat(row, 3, axis=0), [0, 1, 2]))[1].tolist()
+    assert reward.tolist() == [-0.25, 0.0, 0.25]
+    assert discount.tolist() == value.tolist() == [0.0, 0.0, 0.0]

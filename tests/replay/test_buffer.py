@@ -59,6 +59,40 @@ def test_a_window_keeps_the_newest_share_of_all_that_was_played(seed: int, windo
         assert buffer.ring["observation"][drawn][:, 0].min() >= oldest
 
 
+def searched_in_full(episode: Trajectories, every: int) -> Trajectories:
+    """Takes the policies of all steps away but each so-manieth, as quick searches leave none."""
+    episode.policy[np.arange(len(episode.policy)) % every != 0] = 0
+    return episode
+
+
+@pytest.mark.parametrize("window", [0.1, 0.25, 0.5])
+def test_a_window_counts_steps_that_are_not_drawn(window: float) -> None:
+    buffer = ReplayBuffer(make_spec(2), ReplayConfig(max_steps=10_000, window=window, min_steps=10), 1.0)
+    for tag in range(100):
+        buffer.extend(searched_in_full(make_episode([0.0] * 20, players=2, tag=tag), 4))
+    assert buffer.total_steps == 2000
+    assert buffer.num_steps == window * 2000 / 4
+    again = ReplayBuffer(make_spec(2), buffer.config, 1.0)
+    again.load_state_dict(buffer.state_dict())
+    for each in (buffer, again):
+        each.extend(searched_in_full(make_episode([0.0] * 500, players=2, tag=100), 4))
+    assert_same(buffer, again)
+
+
+def test_steps_that_are_not_drawn_get_no_priority(seed: int) -> None:
+    """Samples that are moved to the end of an episode may be of moves that were searched quickly."""
+    config = ReplayConfig(max_steps=1000, min_steps=10, terminal_fraction=0.5, priority_exponent=0.6)
+    buffer, rng = ReplayBuffer(make_spec(2), config, 1.0), np.random.default_rng(seed)
+    for tag in range(20):
+        buffer.extend(searched_in_full(make_episode([0.0] * 20, players=2, tag=tag), 4))
+    for _ in range(20):
+        slots = buffer.sample_slots(32, rng).slot
+        buffer.update_priorities(slots, rng.normal(size=32).astype(np.float32))
+    again = ReplayBuffer(make_spec(2), config, 1.0)
+    again.load_state_dict(buffer.state_dict())
+    assert again.num_steps == buffer.num_steps == 100
+
+
 def test_every_step_is_drawn_equally_often(seed: int) -> None:
     buffer, _ = filled(seed)
     drawn = buffer.sample_slots(50 * buffer.num_steps, np.random.default_rng(seed)).slot

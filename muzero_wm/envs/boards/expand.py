@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numba import types
 
-from muzero_wm.envs.boards.kernels import IN_PLAY, LEGAL, LOST, OBSERVE, STATUS, STEP, WON, compiled, pointer
+from muzero_wm.envs.boards.kernels import IN_PLAY, LEGAL, OBSERVE, STATUS, STEP, compiled, pointer, result_of
 
 _INDICES, _LOGITS = types.int32[::1], types.float32[:, ::1]
 _FLAGS, _FLOATS = types.boolean[::1], types.float32[::1]
@@ -35,8 +35,7 @@ def expand(step, legal, observe, pool, parent, action, batch, first, reward, ove
         reward[r] = 0.0
         if row[STATUS] == IN_PLAY:
             step(row, action[r])
-            status = row[STATUS]
-            reward[r] = 1.0 if status == WON else (-1.0 if status == LOST else 0.0)
+            reward[r] = result_of(row)
         over[r] = row[STATUS] != IN_PLAY
         if not over[r]:
             legal(row, masks[r])
