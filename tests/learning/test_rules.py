@@ -188,7 +188,7 @@ def test_whoever_plays_hands_over_the_positions(tmp_path: Path) -> None:
         return next(typed, "")  # an empty line leaves where the game is over
 
     assert play(agent, console=shown, ask=ask) in ("win", "draw", "loss")
-    assert "In your place the agent expects" in shown.export_text()
+    assert "In your place the agent plays" in shown.export_text()
 
 
 def test_a_game_of_ones_own_is_learnt_by_its_rules(tmp_path: Path) -> None:
