@@ -78,8 +78,7 @@ class ReplayBuffer:
         self._head = 0  # slot that is written next
         self._used = 0
         self._num_steps = 0
-        self._kept_steps = 0  # of those, and of those that are not drawn
-        self._ahead = max(targets_reach(config), 1)  # steps before a cut that the next segment holds again
+        self._played: deque[int] = deque()  # steps of each segment, drawn or not, that no other counts
         self.total_steps = 0
         self.total_episodes = 0
         self._undo: UndoLog | None = None
@@ -134,18 +133,17 @@ class ReplayBuffer:
         self.total_steps += data.num_steps
         self.total_episodes += int((~data.cut).sum())
         wanted = max(self.config.min_steps, self.config.window * self.total_steps)
-        while self._kept_steps > wanted:
-            oldest = self._oldest()
-            if self._played_in(oldest) > self._kept_steps - wanted:
-                break
-            self._evict(oldest)
+        kept = sum(self._played)
+        while self._played and kept - self._played[0] >= wanted:
+            kept -= self._played[0]
+            self._evict()
 
     def _write(
         self, data: Trajectories, part: slice, slots_of: NDArray[np.int64], begin: int, end: int, priority: float
     ) -> None:
         count = end - begin
         while self._used + count > self.capacity:
-            self._evict(self._oldest())
+            self._evict()
         where = (self._head + np.arange(count)) % self.capacity
         for name in ("observation", "legal_actions", "to_play", "action", "reward", "policy", "value"):
             self._put(name, where, getattr(data, name)[begin:end])
@@ -162,8 +160,9 @@ class ReplayBuffer:
         self._put("cut", where, cut)
         # before a cut, what looks beyond it is sampled in the next segment, which begins with it; where targets look
         # for an end that did not come, returns end with the value there, as at a truncation
-        played = to_end >= np.where(cut, self._ahead, 1)
-        sampled = played & (position >= np.repeat(data.lead[part], slots_of))
+        sampled = to_end >= np.where(cut, max(targets_reach(self.config), 1), 1)
+        sampled &= position >= np.repeat(data.lead[part], slots_of)
+        self._played.extend(np.add.reduceat(sampled.astype(np.int64), np.cumsum(slots_of) - slots_of).tolist())
         # where there is no policy to learn, a position is seen on the way from the one before
         sampled &= data.policy[begin:end].any(axis=1)
         self._put("priority", where, np.where(sampled, priority, 0.0))
@@ -171,25 +170,16 @@ class ReplayBuffer:
             leads = leads_to_reward(data.reward[begin:end], to_end, self.config.unroll_steps)
             self._put("rewarding", where, (sampled & leads).astype(np.float64))
         self._num_steps += int(sampled.sum())
-        self._kept_steps += int(played.sum())
         self._segments.extend(int(n) for n in slots_of)
         self._packs.append(where)
         self._head = (self._head + count) % self.capacity
         self._used += count
 
-    def _oldest(self) -> NDArray[np.int64]:
-        """Returns the slots of the oldest segment."""
-        return (self._head - self._used + np.arange(self._segments[0])) % self.capacity
-
-    def _played_in(self, slots: NDArray[np.int64]) -> int:
-        """Returns how many steps the slots hold, drawn or not; those that the next segment holds again count there."""
-        return int((self.ring["to_end"][slots] >= np.where(self.ring["cut"][slots], self._ahead, 1)).sum())
-
-    def _evict(self, oldest: NDArray[np.int64]) -> None:
+    def _evict(self) -> None:
         """Takes the oldest segment out."""
-        self._segments.popleft()
+        oldest = (self._head - self._used + np.arange(self._segments.popleft())) % self.capacity
+        self._played.popleft()
         self._num_steps -= int((self._tree.get(oldest) > 0.0).sum())
-        self._kept_steps -= self._played_in(oldest)
         for name in self._trees():
             self._put(name, oldest, np.zeros(len(oldest)))
         self._used -= len(oldest)
@@ -336,8 +326,11 @@ class ReplayBuffer:
     def mark(self) -> None:
         """Remembers this moment for `rewind`; from here on overwritten values are kept until the next mark."""
         self._undo = UndoLog()
-        names = ("_head", "_used", "_num_steps", "_kept_steps", "total_steps", "total_episodes")
-        self._marked = {name: getattr(self, name) for name in names} | {"_segments": self._segments.copy()}
+        names = ("_head", "_used", "_num_steps", "total_steps", "total_episodes")
+        self._marked = {name: getattr(self, name) for name in names} | {
+            "_segments": self._segments.copy(),
+            "_played": self._played.copy(),
+        }
 
     def rewind(self) -> None:
         """Goes back to the last mark, exactly, and keeps nothing more until the next.
@@ -379,6 +372,7 @@ class ReplayBuffer:
             "head": self._head,
             "priority": self._tree.get(order),
             "counters": [self.total_steps, self.total_episodes],
+            "played": list(self._played),
         }
         return state
 
@@ -424,7 +418,10 @@ class ReplayBuffer:
             self._rewarding = SumTree(self.capacity)
             self._rewarding.update(order, leads.astype(np.float64))
         self._segments = deque(segments)
-        self._num_steps, self._kept_steps = int((priority > 0.0).sum()), self._played_in(order)
+        self._played = deque(int(n) for n in state.get("played", segments))  # runs of earlier versions had no window
+        if len(self._played) != len(self._segments):
+            raise ValueError(f"{len(self._played)} numbers of steps for {len(self._segments)} segments")
+        self._num_steps = int((priority > 0.0).sum())
         ended = int(((self.ring["to_end"][order] == 0) & ~self.ring["cut"][order]).sum())
         if total_episodes < ended or total_steps < self.num_steps:
             raise ValueError(f"counters {total_steps}, {total_episodes} are smaller than what is stored")
