@@ -162,7 +162,7 @@ class ReplayBuffer:
         # for an end that did not come, returns end with the value there, as at a truncation
         sampled = to_end >= np.where(cut, max(targets_reach(self.config), 1), 1)
         sampled &= position >= np.repeat(data.lead[part], slots_of)
-        self._played.extend(np.add.reduceat(sampled.astype(np.int64), np.cumsum(slots_of) - slots_of).tolist())
+        self._played.extend(_sums(sampled, slots_of).tolist())
         # where there is no policy to learn, a position is seen on the way from the one before
         sampled &= data.policy[begin:end].any(axis=1)
         self._put("priority", where, np.where(sampled, priority, 0.0))
@@ -418,7 +418,9 @@ class ReplayBuffer:
             self._rewarding = SumTree(self.capacity)
             self._rewarding.update(order, leads.astype(np.float64))
         self._segments = deque(segments)
-        self._played = deque(int(n) for n in state.get("played", segments))  # runs of earlier versions had no window
+        # in runs of earlier versions every step could be drawn
+        played = state["played"] if "played" in state else _sums(priority > 0.0, np.asarray(segments, np.int64))
+        self._played = deque(int(n) for n in played)
         if len(self._played) != len(self._segments):
             raise ValueError(f"{len(self._played)} numbers of steps for {len(self._segments)} segments")
         self._num_steps = int((priority > 0.0).sum())
@@ -430,3 +432,10 @@ class ReplayBuffer:
     def _order(self) -> NDArray[np.int64]:
         """Returns the slots in use, oldest first."""
         return (self._head - self._used + np.arange(self._used)) % self.capacity
+
+
+def _sums(flags: NDArray[np.bool_], lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Returns how many flags are set in each of consecutive stretches of these lengths."""
+    before = np.concatenate([[0], np.cumsum(flags)])
+    ends = np.cumsum(lengths, dtype=np.int64)
+    return before[ends] - before[ends - lengths]

@@ -231,6 +231,21 @@ def test_a_loaded_ring_draws_the_same_slots(seed: int) -> None:
     assert same(buffer.state_dict(), again.state_dict())
 
 
+def test_a_ring_of_an_earlier_version_loses_nothing() -> None:
+    """Its state does not say how many steps each segment holds."""
+    config = ReplayConfig(max_steps=1000, min_steps=1)
+    buffer, loaded = (ReplayBuffer(make_spec(2), config, 1.0) for _ in range(2))
+    for tag in range(20):
+        buffer.extend(make_episode([0.0] * 3, players=2, tag=tag))
+    state = buffer.state_dict()
+    del state["played"]
+    loaded.load_state_dict(state)
+    for ring in (buffer, loaded):
+        ring.extend(make_episode([0.0] * 3, players=2, tag=20))
+    assert loaded.num_steps == buffer.num_steps == 63
+    assert same(loaded.state_dict(), buffer.state_dict())
+
+
 @given(
     st.integers(0, 2**32 - 1),
     st.integers(0, 30),
