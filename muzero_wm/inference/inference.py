@@ -19,7 +19,7 @@ from muzero_wm.envs.boards.board import BoardGame
 from muzero_wm.inference import auto
 from muzero_wm.inference.auto import Errors, Measured
 from muzero_wm.inference.backends import Backend, BackendError, Inference, make_backend, names_for, resolve_name
-from muzero_wm.inference.backends.base import Worker, remember, split_name
+from muzero_wm.inference.backends.base import Arrays, RecurrentFn, Worker, remember, split_name
 from muzero_wm.inference.backends.module import ModuleBackend
 from muzero_wm.inference.description import undescribed
 from muzero_wm.inference.device import DeviceSession, why_not_on
@@ -31,9 +31,6 @@ from muzero_wm.model.world_model import WorldModel
 __all__ = [
     "AccuracyWarning", "BackendError", "BackendWarning", "Errors", "Inference", "InferenceModel", "Measured", "Session",
 ]  # fmt: skip
-
-Arrays = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
-RecurrentFn = Callable[[NDArray[np.int32], NDArray[np.int32], int], Arrays]
 
 _choices: dict[str, tuple[str, list[Measured]]] = {}
 

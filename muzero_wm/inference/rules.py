@@ -7,7 +7,6 @@ roots in every simulation; rewards, ends and legal moves are the game's.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -20,10 +19,7 @@ from muzero_wm.envs.boards.expand import expand, settle
 from muzero_wm.envs.boards.kernels import IN_PLAY, STATUS
 from muzero_wm.envs.naming.naming import parse_name
 from muzero_wm.envs.registry import KINDS, board_game
-from muzero_wm.inference.backends.base import remember
-
-Arrays = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
-RecurrentFn = Callable[[NDArray[np.int32], NDArray[np.int32], int], Arrays]
+from muzero_wm.inference.backends.base import Arrays, RecurrentFn, remember
 
 _LIBRARIES = {kind.partition(":")[0] for kind in KINDS}
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from muzero_wm.envs.base import Symmetry
 from muzero_wm.envs.boards.board import BoardGame
-from muzero_wm.inference.inference import Arrays, InferenceModel, RecurrentFn, Session
+from muzero_wm.inference.backends.base import Arrays, RecurrentFn
+from muzero_wm.inference.inference import InferenceModel, Session
 from muzero_wm.inference.rules import Evaluator, RulesSession
 from muzero_wm.model.world_model import WorldModel
 

@@ -7,32 +7,33 @@ of every start, and memory in every run, for what nothing here compiles. Behind 
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
 from muzero_wm.config import LearningConfig
 
+_METHODS = ("add_param_group", "load_state_dict", "state_dict", "zero_grad", "step")
+_Kind = TypeVar("_Kind", bound=type[torch.optim.Optimizer])
 
+
+def _without_compiler(kind: _Kind) -> _Kind:
+    """Takes the methods of an optimiser as they are behind the wrappers; its step needs no gradients."""
+    for name in _METHODS:
+        setattr(kind, name, inspect.unwrap(getattr(kind, name)))
+    kind.step = torch.no_grad()(kind.step)  # type: ignore[method-assign]
+    return kind
+
+
+@_without_compiler
 class AdamW(torch.optim.AdamW):
     """Makes the same steps as `torch.optim.AdamW`."""
 
-    add_param_group = inspect.unwrap(torch.optim.AdamW.add_param_group)
-    load_state_dict = inspect.unwrap(torch.optim.AdamW.load_state_dict)
-    state_dict = inspect.unwrap(torch.optim.AdamW.state_dict)
-    zero_grad = inspect.unwrap(torch.optim.AdamW.zero_grad)
-    step = torch.no_grad()(inspect.unwrap(torch.optim.AdamW.step))
 
-
+@_without_compiler
 class SGD(torch.optim.SGD):
     """Makes the same steps as `torch.optim.SGD`."""
-
-    add_param_group = inspect.unwrap(torch.optim.SGD.add_param_group)
-    load_state_dict = inspect.unwrap(torch.optim.SGD.load_state_dict)
-    state_dict = inspect.unwrap(torch.optim.SGD.state_dict)
-    zero_grad = inspect.unwrap(torch.optim.SGD.zero_grad)
-    step = torch.no_grad()(inspect.unwrap(torch.optim.SGD.step))
 
 
 def make_optimizer(weights: list[nn.Parameter], config: LearningConfig, device: torch.device) -> torch.optim.Optimizer:

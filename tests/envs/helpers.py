@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from muzero_wm import envs
@@ -44,3 +45,17 @@ def random_games(name: str, count: int, seed: int) -> Games:
         length[ended], result[ended] = len(moves), step.reward[ended]
         playing &= ~ended
     return Games(np.stack(moves, axis=1), np.stack(legal, axis=1), length, result)
+
+
+def assert_agrees_with_openspiel(name: str, theirs: str, count: int, seed: int) -> None:
+    """Plays random games of ours under the rules of OpenSpiel: legal moves at every ply, and how each game ends."""
+    pyspiel = pytest.importorskip("pyspiel", reason="open_spiel is the oracle of the rules (extra: openspiel)")
+    game, games = pyspiel.load_game(theirs), random_games(name, count, seed)
+    assert games.length.max() <= envs.spec(name).max_episode_steps
+    for moves, legal, length, result in zip(games.moves, games.legal, games.length, games.result, strict=True):
+        state = game.new_initial_state()
+        for move, mask in zip(moves[:length].tolist(), legal[:length], strict=True):
+            assert state.legal_actions() == np.flatnonzero(mask).tolist()
+            state.apply_action(move)
+        assert state.is_terminal()
+        assert state.returns()[(int(length) - 1) % 2] == result

@@ -10,7 +10,7 @@ import pytest
 from muzero_wm import envs
 from muzero_wm.envs.base import Symmetry
 from muzero_wm.envs.boards.board import BoardEnv
-from tests.envs.helpers import random_games, random_moves
+from tests.envs.helpers import assert_agrees_with_openspiel, random_games, random_moves
 from tests.envs.plain_games import Go, Gomoku, Hex, Othello, Plain
 
 PLAIN: dict[str, tuple[int, Callable[[], Plain]]] = {  # how many games, and the oracle
@@ -91,26 +91,14 @@ OPENSPIEL = {
 
 @pytest.mark.parametrize("name", OPENSPIEL)
 def test_random_games_are_those_of_openspiel(name: str, seed: int) -> None:
-    compare_with_openspiel(name, 50, seed)
+    assert_agrees_with_openspiel(name, OPENSPIEL[name], 50, seed)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", OPENSPIEL)
 def test_ten_thousand_games_are_those_of_openspiel(name: str, seed: int) -> None:
     for part in range(10):  # masks of ten thousand games of Gomoku would be half a gigabyte
-        compare_with_openspiel(name, 1_000, seed + 100 * part)
-
-
-def compare_with_openspiel(name: str, count: int, seed: int) -> None:
-    pyspiel = pytest.importorskip("pyspiel", reason="open_spiel is the oracle of the rules (extra: openspiel)")
-    game, games = pyspiel.load_game(OPENSPIEL[name]), random_games(name, count, seed)
-    for moves, legal, length, result in zip(games.moves, games.legal, games.length, games.result, strict=True):
-        state = game.new_initial_state()
-        for move, mask in zip(moves[:length].tolist(), legal[:length], strict=True):
-            assert state.legal_actions() == np.flatnonzero(mask).tolist()
-            state.apply_action(move)
-        assert state.is_terminal()
-        assert state.returns()[(int(length) - 1) % 2] == result
+        assert_agrees_with_openspiel(name, OPENSPIEL[name], 1_000, seed + 100 * part)
 
 
 # Bits of a game

@@ -7,25 +7,14 @@ import pytest
 
 from muzero_wm import envs
 from muzero_wm.envs.boards.board import BoardEnv
-from tests.envs.helpers import random_games, random_moves
+from tests.envs.helpers import assert_agrees_with_openspiel, random_games, random_moves
 
 OPENSPIEL = {"tictactoe": "tic_tac_toe", "connect4": "connect_four"}
 
 
 @pytest.mark.parametrize("name", OPENSPIEL)
 def test_ten_thousand_random_games_agree_with_openspiel(name: str, seed: int) -> None:
-    pyspiel = pytest.importorskip("pyspiel", reason="open_spiel is the oracle of the rules (extra: openspiel)")
-    game = pyspiel.load_game(OPENSPIEL[name])
-    games = random_games(name, 10_000, seed)
-    assert games.length.max() <= envs.spec(name).max_episode_steps
-    for moves, legal, length, result in zip(games.moves, games.legal, games.length, games.result, strict=True):
-        state = game.new_initial_state()
-        for move, mask in zip(moves[:length].tolist(), legal[:length], strict=True):
-            assert state.legal_actions() == np.flatnonzero(mask).tolist()
-            state.apply_action(move)
-        assert state.is_terminal()
-        last_mover = (int(length) - 1) % 2
-        assert state.returns()[last_mover] == result
+    assert_agrees_with_openspiel(name, OPENSPIEL[name], 10_000, seed)
 
 
 @pytest.mark.parametrize("name", OPENSPIEL)

@@ -13,6 +13,10 @@ from torch import Tensor
 from muzero_wm.basis.errors import UserError
 from muzero_wm.model.world_model import WorldModel
 
+Arrays = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+RecurrentFn = Callable[[NDArray[np.int32], NDArray[np.int32], int], Arrays]
+"""From parents, actions and the number of the node to rewards, discounts, logits and values: what a search calls."""
+
 _KEPT = 4
 _T = TypeVar("_T")
 
